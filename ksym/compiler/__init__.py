@@ -1,0 +1,31 @@
+"""From a frozen graph to a native one: the passes, and their order.
+
+Each pass is a function from outputs to outputs that does one thing; `PIPELINE` is all of them in
+the order in which they run.  Before them, `specialize` puts the shapes of a call into the graph;
+after them, `lower` writes the graph down in MXNet's terms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ksym.compiler.fold import fold
+from ksym.compiler.merge import merge
+from ksym.compiler.simplify import simplify
+from ksym.graph import Tensor
+
+Pass = Callable[[Sequence[Tensor]], list[Tensor]]
+
+PIPELINE: tuple[Pass, ...] = (
+    fold,  # what depends on constants only
+    simplify,  # identities that each operator declares
+    merge,  # gradients repeat parts of the forward pass
+)
+
+
+def optimize(outputs: Sequence[Tensor], passes: Sequence[Pass] = PIPELINE) -> list[Tensor]:
+    """Return outputs after all passes."""
+    result = list(outputs)
+    for run in passes:
+        result = run(result)
+    return result

@@ -1,0 +1,33 @@
+"""Computing at once what depends on constants only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ksym import shapes
+from ksym.graph import Node, Tensor, rewrite
+from ksym.ops.registry import constant, is_constant
+
+SIZE_LIMIT = 1024
+"""Larger results are left to the call: a big constant costs more memory than it saves time."""
+
+
+def fold(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs in which small results computed from constants are constants."""
+    return rewrite(outputs, _fold)
+
+
+def _fold(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+    if not inputs or not node.operator.pure or len(node.outputs) != 1:
+        return None
+    if not all(map(is_constant, inputs)):
+        return None
+    output = node.outputs[0]
+    elements = shapes.size(output.shape)
+    if elements is None or elements > SIZE_LIMIT:
+        return None
+    with np.errstate(all="ignore"):
+        value = node.operator.numpy(*(tensor.value for tensor in inputs), **node.attributes)
+    return constant(np.asarray(value).astype(output.dtype))

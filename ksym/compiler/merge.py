@@ -1,0 +1,27 @@
+"""Merging nodes that compute the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ksym.graph import Node, Tensor, rewrite, same
+
+
+def merge(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs in which equal applications of pure operators happen once."""
+    seen: dict[Any, Node] = {}
+
+    def once(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        if not node.operator.pure:
+            return None
+        key = (node.operator, tuple(sorted(node.attributes.items())), *inputs)
+        first = seen.get(key)
+        if first is None:
+            if not same(inputs, node.inputs):
+                made = node.operator.make(inputs, node.attributes)
+                node = (made if isinstance(made, Tensor) else made[0]).node
+            first = seen[key] = node
+        return first.outputs
+
+    return rewrite(outputs, once)

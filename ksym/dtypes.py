@@ -1,0 +1,107 @@
+"""The data types ksym stores, and which type results when two of them meet.
+
+A dtype is written as its NumPy name, a plain `str` such as ``"float32"``: hashable, printable, and
+equal to what Keras compares with.  Promotion between tensors is NumPy's own table, except that the
+types MXNet does not store widen to the next one it does.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from ksym.errors import DTypeError
+
+SUPPORTED = ("bool", "uint8", "int8", "int32", "int64", "float16", "float32", "float64")
+FLOATS = frozenset({"float16", "float32", "float64"})
+INTEGERS = frozenset({"uint8", "int8", "int32", "int64"})
+
+DEFAULT_FLOAT = "float32"
+"""What a Python float or a list of them becomes when nothing else decides."""
+
+_WIDENED = {"int16": "int32", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
+
+
+def canonical(dtype: Any) -> str:
+    """Return the name of a dtype that ksym stores.
+
+    Raises:
+        DTypeError: The dtype is unknown to NumPy, or MXNet does not store it.
+    """
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in SUPPORTED:
+        instead = _WIDENED.get(name)
+        raise DTypeError(
+            f"dtype {name!r} is not supported",
+            remedy=f"use {instead!r}" if instead else f"use one of {', '.join(SUPPORTED)}",
+        )
+    return name
+
+
+def is_float(dtype: str) -> bool:
+    """Whether gradients can flow through values of this dtype."""
+    return dtype in FLOATS
+
+
+def kind(dtype: str) -> int:
+    """0 for bool, 1 for integers, 2 for floats: the order in which constants give way."""
+    return _KINDS[np.dtype(dtype).kind]
+
+
+@cache
+def promote(*dtypes: str) -> str:
+    """Return the dtype in which values of these dtypes meet, by NumPy's promotion table.
+
+    >>> promote("int32", "float32")
+    'float64'
+    >>> promote("uint8", "int8")  # NumPy says int16, which MXNet does not store
+    'int32'
+    """
+    name = np.result_type(*dtypes).name
+    return _WIDENED.get(name, name)
+
+
+def floating(dtype: str) -> str:
+    """Return the dtype of `exp`, `mean` or a true division of values of this dtype.
+
+    Floats keep their type, integers and booleans become float64, as in NumPy.
+    """
+    return dtype if is_float(dtype) else "float64"
+
+
+def storable(value: Any) -> np.ndarray:
+    """Return value as an array of a dtype that ksym stores, widened where that loses nothing.
+
+    Python floats and nested lists of them become `DEFAULT_FLOAT`; NumPy values keep their dtype.
+
+    Raises:
+        DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
+            do not fit into int64.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise DTypeError(f"no array can be made of it: {error}") from None
+    name = array.dtype.name
+    if name in SUPPORTED:
+        if name == "float64" and not isinstance(value, np.ndarray | np.generic):
+            return array.astype(DEFAULT_FLOAT)
+        return array
+    if name in _WIDENED:
+        if name == "uint64" and array.size and array.max() > np.iinfo(np.int64).max:
+            raise DTypeError(f"the value {array.max()} does not fit into int64")
+        return array.astype(_WIDENED[name])
+    if array.dtype.kind == "f":
+        return array.astype("float64")
+    if array.dtype == object:
+        raise DTypeError(
+            "an array of Python objects has no numeric value",
+            remedy="give numbers of one length per row; for rows of different lengths, pad them",
+        )
+    raise DTypeError(f"dtype {name!r} is not supported", remedy="give numbers or booleans")

@@ -1,0 +1,90 @@
+"""The errors ksym raises on purpose, and the one place where their messages are put together.
+
+Every message answers four questions: what is wrong, in which operator or argument, where the
+user's code made that node, and what to do about it.  A function that finds a problem states the
+problem and the remedy; whoever knows the rest (the operator, the operands, the place) adds it with
+`KsymError.located` while the error passes through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+
+class KsymError(Exception):
+    """Base of every error ksym raises on purpose.
+
+    Args:
+        problem: One sentence saying what is wrong.
+        remedy: What the reader can do about it.
+        details: Further lines, such as a path through the graph.
+    """
+
+    def __init__(self, problem: str, *, remedy: str | None = None, details: Sequence[str] = ()):
+        super().__init__(problem)
+        self.problem = problem
+        self.remedy = remedy
+        self.details = tuple(details)
+        self.operator: str | None = None
+        self.operands: tuple[str, ...] = ()
+        self.origin: Any = None
+
+    def located(
+        self, operator: str | None = None, operands: Sequence[Any] = (), origin: Any = None
+    ) -> KsymError:
+        """Add what the raiser could not know; what is already known stays."""
+        if self.operator is None:
+            self.operator = operator
+        if not self.operands:
+            self.operands = tuple(str(operand) for operand in operands)
+        if self.origin is None:
+            self.origin = origin
+        return self
+
+    def __str__(self) -> str:
+        lines = [f"{self.operator}: {self.problem}" if self.operator else self.problem]
+        if self.operands:
+            lines.append(f"  operands: {', '.join(self.operands)}")
+        lines.extend(f"  {line}" for line in self.details)
+        if self.origin is not None:
+            lines.append(f"  made at: {self.origin}")
+        if self.remedy:
+            lines.append(f"  to do: {self.remedy}")
+        return "\n".join(lines)
+
+
+class ShapeError(KsymError, ValueError):
+    """Shapes, axes or sizes that do not fit together."""
+
+
+class DTypeError(KsymError, TypeError):
+    """A data type that ksym does not store, or that an operator does not take."""
+
+
+class GraphError(KsymError, ValueError):
+    """A graph put together in a way that has no meaning."""
+
+
+class GradientError(KsymError, ValueError):
+    """A gradient that does not exist, or a path to it that is cut."""
+
+
+class InputError(KsymError, ValueError):
+    """Arguments of a call that do not match what the function expects."""
+
+
+class DeviceError(KsymError, RuntimeError):
+    """A device that is not there, or cannot be used."""
+
+
+class MissingMXNetError(KsymError, RuntimeError):
+    """MXNet is not installed, or cannot be loaded.
+
+    Not an ImportError: Keras turns any ImportError of a backend into "Unable to import backend"
+    and hides the reason.
+    """
+
+
+class ExecutionError(KsymError, RuntimeError):
+    """MXNet failed while it ran a graph."""

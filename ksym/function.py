@@ -1,0 +1,333 @@
+"""Functions: graphs that are called with values."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from ksym import dtypes, shapes
+from ksym.compiler import optimize
+from ksym.compiler.lower import lower
+from ksym.compiler.specialize import specialize
+from ksym.errors import DTypeError, GraphError, InputError
+from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
+from ksym.ops.leaves import placeholder
+from ksym.ops.registry import as_tensor, constant
+from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.interpreter import blame, interpret
+from ksym.runtime.loading import NativeError
+from ksym.runtime.native import Executable
+from ksym.variables import Update, Updates, Variable, collect
+
+Mode = Literal["native", "interpret"]
+
+SPECIALIZATIONS = 16
+"""How many combinations of input shapes a function keeps compiled."""
+
+
+class CacheInfo(NamedTuple):
+    """How a function's specialisations were used."""
+
+    hits: int
+    misses: int
+    kept: int
+    limit: int
+
+
+def function(
+    inputs: Sequence[Tensor],
+    outputs: Tensor | Sequence[Tensor] | None = None,
+    updates: Updates | None = None,
+    givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None = None,
+    *,
+    name: str | None = None,
+    mode: Mode = "native",
+    specializations: int = SPECIALIZATIONS,
+) -> Function:
+    """Return a function that computes outputs from inputs, and carries out updates.
+
+    All outputs are computed with the values that variables have before the call.  All updates are
+    computed from them too and take effect together when everything has been computed; a call that
+    fails changes nothing.  Everything the call computes is one native MXNet graph, compiled when a
+    combination of input shapes is first seen.
+
+    Args:
+        inputs: Tensors to be given at the call: placeholders, or any others, whose own computation
+            is then left out.
+        outputs: What to return: a tensor, a sequence, or nothing.
+        updates: What to change: `ksym.Update` objects, pairs (variable, new value), or a mapping.
+        givens: Tensors to be replaced by other tensors or by values before compiling.
+        name: A name for messages.
+        mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
+        specializations: How many combinations of input shapes to keep compiled; the one used least
+            recently makes room.
+
+    Raises:
+        GraphError: The graph depends on placeholders that are not given, an input is repeated, or
+            a variable would get two values.
+
+    >>> x = placeholder((None,))
+    >>> total = Variable(0.0)
+    >>> accumulate = function([x], [x * 2.0], updates=[total.assign_add(x[0])])
+    >>> accumulate([1, 2])[0].tolist(), float(total.get_value())
+    ([2.0, 4.0], 1.0)
+    """
+    return Function(inputs, outputs, updates, givens, name, mode, specializations)
+
+
+def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None) -> np.ndarray:
+    """Return the value of a tensor, or carry out an update and return the variable's new value.
+
+    Args:
+        tensor: What to compute.
+        feeds: Values for the placeholders it depends on.
+    """
+    feeds = feeds or {}
+    if isinstance(tensor, Update):
+        function(list(feeds), [], [tensor])(*feeds.values())
+        return tensor.variable.get_value()
+    if isinstance(tensor, Variable):
+        return tensor.get_value()
+    result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
+    return result
+
+
+class _Plan:
+    """A function compiled for one combination of input shapes."""
+
+    def __init__(
+        self,
+        graph: Sequence[Tensor],
+        slots: Sequence[Tensor],
+        given: Mapping[Tensor, Tensor],
+        mode: Mode,
+        shared: _Plan | None,
+    ):
+        specialized = specialize(graph, given)
+        self._tensors = optimize(specialized) if mode == "native" else specialized
+        self._leaves: dict[Node, DeviceArray] = {}
+        self._feeds: list[DeviceArray | None] = []
+        used = {node for node in topological_order(self._tensors) if not node.inputs}
+        for slot in slots:
+            node = given[slot].node
+            feed = DeviceArray.empty(given[slot].spec) if node in used else None
+            if feed is not None:
+                self._leaves[node] = feed
+            self._feeds.append(feed)
+        for node in used:
+            if isinstance(node.outputs[0], Variable):
+                self._leaves[node] = storage_of(node.outputs[0])
+        self.executable: Executable | None = None
+        if mode == "native":
+            native = lower(self._tensors)
+            if native.heads:
+                before = None if shared is None else shared.executable
+                try:
+                    self.executable = Executable(native, self._leaves, before)
+                except NativeError as error:
+                    raise blame(self._tensors, self._leaves, error) from None
+
+    def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
+        for feed, value in zip(self._feeds, values, strict=True):
+            if feed is not None:
+                feed.write(value)
+        if self.executable is None:
+            return interpret(self._tensors, self._leaves)
+        try:
+            self.executable.run()
+        except NativeError as error:
+            raise blame(self._tensors, self._leaves, error) from None
+        return self.executable.outputs
+
+
+class Function:
+    """What `function` returns; call it with one value for each input, in their order.
+
+    It may be called from several threads; calls wait for each other.
+    """
+
+    def __init__(
+        self,
+        inputs: Sequence[Tensor],
+        outputs: Tensor | Sequence[Tensor] | None,
+        updates: Updates | None,
+        givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None,
+        name: str | None,
+        mode: Mode,
+        specializations: int,
+    ):
+        if mode not in ("native", "interpret"):
+            raise GraphError(f'mode is {mode!r}, not "native" or "interpret"')
+        self.name = name or "function"
+        self._mode: Mode = mode
+        self._single = isinstance(outputs, Tensor)
+        results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
+        self._updates = collect(updates)
+        self._count = len(results)
+        graph = [as_tensor(r) for r in results] + [update.value for update in self._updates]
+        graph = _substitute_givens(graph, givens)
+        self._inputs = list(inputs)
+        self._slots, self._graph = self._open(graph)
+        self._plans: OrderedDict[Any, _Plan] = OrderedDict()
+        self._limit = max(1, specializations)
+        self._hits = self._misses = 0
+        self._lock = threading.RLock()
+
+    def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+        """Put a placeholder in the place of each input that is something else."""
+        slots: list[Tensor] = []
+        cuts: dict[Tensor, Tensor] = {}
+        for position, tensor in enumerate(self._inputs):
+            if not isinstance(tensor, Tensor):
+                raise GraphError(
+                    f"input {position} of {self.name} is {tensor!r}, not a tensor of a graph",
+                    remedy="make it with ksym.placeholder(shape)",
+                )
+            if tensor in self._inputs[:position]:
+                raise GraphError(f"input {position} of {self.name}, {tensor.name}, is repeated")
+            if tensor.node.operator is placeholder:
+                slots.append(tensor)
+            else:
+                cuts[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
+                slots.append(cuts[tensor])
+        if cuts:
+            graph = substitute(graph, cuts)
+        self._defaults: dict[Tensor, Tensor] = {}
+        for node in topological_order(graph):
+            leaf = node.outputs[0]
+            if node.operator is not placeholder or leaf in slots:
+                continue
+            default = node.attributes["default"]
+            if default is None:
+                raise GraphError(
+                    f"{self.name} depends on the placeholder {leaf.name}, which is not an input",
+                    remedy="add it to the inputs, or replace it by givens",
+                ).located(origin=node.origin)
+            self._defaults[leaf] = constant(default.array)
+        return slots, graph
+
+    def __repr__(self) -> str:
+        takes = ", ".join(str(slot.spec) for slot in self._slots)
+        return (
+            f"<Function {self.name} of ({takes}), {self._count} output(s), "
+            f"{len(self._updates)} update(s)>"
+        )
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Compute the outputs and carry out the updates.
+
+        Args:
+            arguments: A value for each input: numbers, NumPy arrays, MXNet NDArrays or nested
+                sequences, converted to the input's dtype.
+
+        Returns:
+            NumPy arrays: one, or a list if outputs was a sequence.
+
+        Raises:
+            InputError: There are too many or too few arguments, or one has a wrong shape.
+            DTypeError: An argument is not numeric, or holds fractions where integers are expected.
+            KsymError: The graph cannot be computed with these shapes, or fails.
+        """
+        if len(arguments) != len(self._slots):
+            raise InputError(
+                f"{self.name} takes {len(self._slots)} argument(s), {len(arguments)} were given",
+                details=[f"expected: {', '.join(slot.name for slot in self._slots)}"],
+            )
+        values = [self._convert(position, value) for position, value in enumerate(arguments)]
+        with self._lock:
+            plan = self._plan(values)
+            computed = plan.run(values)
+            results = [array.read() for array in computed[: self._count]]
+            self._commit(computed[self._count :])
+        return results[0] if self._single else results
+
+    def _commit(self, computed: Sequence[DeviceArray]) -> None:
+        """Give the variables their new values; from here on nothing can fail."""
+        for array in computed:
+            array.wait()
+        for update, array in zip(self._updates, computed, strict=True):
+            storage_of(update.variable).copy_from(array)
+
+    def _convert(self, position: int, value: Any) -> np.ndarray:
+        slot = self._slots[position]
+        if isinstance(value, Tensor):
+            raise InputError(
+                f"argument {position} of {self.name} is the symbolic {value!r}, not a value",
+                remedy="give an array, or put the tensor in place with givens",
+            )
+        if hasattr(value, "asnumpy"):
+            value = value.asnumpy()
+        try:
+            array = dtypes.storable(value)
+        except DTypeError as error:
+            raise error.located(f"argument {position} ({slot.name}) of {self.name}") from None
+        if not shapes.compatible(array.shape, slot.shape):
+            raise InputError(
+                f"argument {position} ({slot.name}) of {self.name} has shape {array.shape}, "
+                f"expected is {Spec(slot.shape, slot.dtype)}",
+                remedy="reshape it, or add the missing batch axis",
+            ).located(origin=slot.node.origin)
+        return self._cast(position, array, slot)
+
+    def _cast(self, position: int, array: np.ndarray, slot: Tensor) -> np.ndarray:
+        if array.dtype.name == slot.dtype or slot.dtype == "bool":
+            return array if array.dtype.name == slot.dtype else array.astype(bool)
+        if dtypes.kind(array.dtype.name) > dtypes.kind(slot.dtype):
+            whole = array.astype(slot.dtype)
+            if not np.array_equal(whole, array):
+                raise DTypeError(
+                    f"argument {position} ({slot.name}) of {self.name} holds fractions or numbers "
+                    f"out of range, expected is {slot.dtype}",
+                    remedy="round or cast it explicitly",
+                ).located(origin=slot.node.origin)
+            return whole
+        return array  # converted while it is copied to the device
+
+    def _plan(self, values: Sequence[np.ndarray]) -> _Plan:
+        key = tuple(
+            value.astype(slot.dtype).tobytes() + str(value.shape).encode()
+            if slot.node.attributes["static"]
+            else value.shape
+            for slot, value in zip(self._slots, values, strict=True)
+        )
+        plan = self._plans.get(key)
+        if plan is not None:
+            self._hits += 1
+            self._plans.move_to_end(key)
+            return plan
+        self._misses += 1
+        given = dict(self._defaults)
+        for slot, value in zip(self._slots, values, strict=True):
+            if slot.node.attributes["static"]:
+                given[slot] = constant(value.astype(slot.dtype))
+            elif slot.shape == value.shape:
+                given[slot] = slot
+            else:
+                given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
+        last = next(reversed(self._plans.values()), None)
+        with collection_paused():
+            plan = _Plan(self._graph, self._slots, given, self._mode, last)
+        self._plans[key] = plan
+        if len(self._plans) > self._limit:
+            self._plans.popitem(last=False)
+        return plan
+
+    def cache_info(self) -> CacheInfo:
+        """Return how many calls found their shapes compiled, and how many specialisations exist."""
+        return CacheInfo(self._hits, self._misses, len(self._plans), self._limit)
+
+
+def _substitute_givens(
+    graph: list[Tensor], givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None
+) -> list[Tensor]:
+    if not givens:
+        return graph
+    pairs = givens.items() if isinstance(givens, Mapping) else givens
+    return substitute(
+        graph,
+        {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},
+    )

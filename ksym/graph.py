@@ -1,0 +1,430 @@
+"""The graph: immutable tensors, produced by nodes of registered operators.
+
+A `Node` is one application of an operator: its operands, its attributes, and where in the user's
+code it was made.  A `Tensor` is one output of a node, with a static shape and dtype.  There is no
+global graph: a graph is whatever a set of tensors reaches through their nodes, and it is gone when
+the last of them is.  Every walk here is iterative; depth is limited by memory only.
+"""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import operator
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from ksym import shapes
+from ksym.errors import GraphError
+from ksym.shapes import Shape
+
+if TYPE_CHECKING:
+    import networkx
+
+    from ksym.ops.registry import Operator
+
+OPERATORS: dict[str, Operator] = {}
+"""Every declared operator by name; an `Operator` enters itself when it is declared."""
+
+
+class Spec(NamedTuple):
+    """What is known of a value before it is computed."""
+
+    shape: Shape
+    dtype: str
+
+    def __str__(self) -> str:
+        inside = ", ".join("?" if d is None else str(d) for d in self.shape)
+        return f"{self.dtype} ({inside}{',' if len(self.shape) == 1 else ''})"
+
+
+class Origin(NamedTuple):
+    """Where a node comes from: a place in the user's code and the name scope it was made under."""
+
+    filename: str
+    line: int
+    function: str
+    scope: str = ""
+
+    def __str__(self) -> str:
+        under = f", under {self.scope!r}" if self.scope else ""
+        return f"{self.filename}:{self.line} in {self.function}{under}"
+
+
+class FrozenArray:
+    """A read-only array that compares and hashes by value, so that it can be an attribute."""
+
+    __slots__ = ("_hash", "array")
+
+    def __init__(self, array: np.ndarray):
+        # A copy of its own: the caller's array may change later.
+        self.array = np.array(array, order="C")
+        self.array.setflags(write=False)
+        self._hash: int | None = None
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, FrozenArray):
+            return NotImplemented
+        a, b = self.array, other.array
+        # Compared as bytes: 0.0 and -0.0 differ, and a NaN equals itself.
+        return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+    def __hash__(self) -> int:
+        if self._hash is None:
+            self._hash = hash((self.array.dtype.name, self.array.shape, self.array.tobytes()))
+        return self._hash
+
+    def __repr__(self) -> str:
+        if self.array.size > 8:
+            return f"<{self.array.dtype} array of shape {self.array.shape}>"
+        return np.array2string(self.array, separator=", ")
+
+
+class Node:
+    """One application of an operator.
+
+    Attributes:
+        operator: The declaration this node applies.
+        inputs: The operands, in the operator's order.
+        attributes: Everything else that decides the result; hashable values only.
+        outputs: The tensors it produces.
+        origin: Where the user's code asked for it.
+        number: Grows in the order of creation; for printing and for a stable order.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "attributes",
+        "inputs",
+        "number",
+        "operator",
+        "origin",
+        "outputs",
+    )
+    _numbers = itertools.count()
+
+    def __init__(
+        self,
+        operator: Operator,
+        inputs: Sequence[Tensor],
+        attributes: Mapping[str, Any],
+        specs: Sequence[Spec],
+        origin: Origin,
+    ):
+        self.operator = operator
+        self.inputs = tuple(inputs)
+        self.attributes = attributes
+        self.origin = origin
+        self.number = next(Node._numbers)
+        self.outputs = tuple([Tensor(self, index, spec) for index, spec in enumerate(specs)])
+
+    def __repr__(self) -> str:
+        return f"<Node {self.operator.name}:{self.number}>"
+
+
+def _operator_method(name: str, reflected: bool = False) -> Callable[..., Tensor]:
+    def method(self: Tensor, other: Any) -> Tensor:
+        apply = OPERATORS[name]
+        return apply(other, self) if reflected else apply(self, other)
+
+    return method
+
+
+class Tensor:
+    """A symbolic array: one output of a node.
+
+    Immutable as far as the graph goes; users (Keras does) may hang attributes of their own on it.
+    Tensors compare and hash by identity.  Arithmetic and ordering build nodes; ``==`` does not.
+
+    Attributes:
+        shape: A tuple of sizes, None where a size is not known yet.
+        dtype: The name of the dtype.
+        value: What is known of the value while the graph is built: an array for constants, and for
+            small integer tensors computed from shapes, where an entry may be `shapes.UNKNOWN`.
+    """
+
+    # NumPy arrays on the left leave the operation to the reflected method here.
+    __array_priority__ = 1000
+    __array_ufunc__ = None
+
+    def __init__(self, node: Node, index: int, spec: Spec):
+        self.node = node
+        self.index = index
+        self.shape = spec.shape
+        self.dtype = spec.dtype
+        self.value: np.ndarray | None = None
+
+    @property
+    def spec(self) -> Spec:
+        """Shape and dtype together."""
+        return Spec(self.shape, self.dtype)
+
+    @property
+    def rank(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def name(self) -> str:
+        """The name given by the user, else the operator and a number."""
+        given = self.node.attributes.get("name")
+        if given:
+            return str(given)
+        suffix = f":{self.index}" if len(self.node.outputs) > 1 else ""
+        return f"{self.node.operator.name}_{self.node.number}{suffix}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name} {self.spec}>"
+
+    def __bool__(self) -> bool:
+        raise GraphError(
+            f"{self!r} is symbolic: it has no truth value while the graph is built",
+            remedy="use ksym.where to choose between values, or `is None` to test for presence",
+        )
+
+    def __array__(self, *_: Any) -> np.ndarray:
+        raise GraphError(
+            f"{self!r} is symbolic: it has no value while the graph is built",
+            remedy="use ksym operators on it, or ksym.evaluate(tensor) for its value",
+        )
+
+    def __iter__(self) -> Iterator[Tensor]:
+        if not self.shape or self.shape[0] is None:
+            raise GraphError(
+                f"cannot iterate over {self!r}: the length of its first axis is not known",
+                remedy="iterate over a tensor whose first dimension is static",
+            )
+        return (self[i] for i in range(self.shape[0]))
+
+    def __getitem__(self, key: Any) -> Tensor:
+        # Imported here because operators are declared on top of this module.
+        from ksym.ops.indexing import index
+
+        return index(self, key)
+
+    def __neg__(self) -> Tensor:
+        return OPERATORS["negative"](self)
+
+    def __abs__(self) -> Tensor:
+        return OPERATORS["abs"](self)
+
+    def __invert__(self) -> Tensor:
+        return OPERATORS["logical_not"](self)
+
+    __add__ = _operator_method("add")
+    __radd__ = _operator_method("add", reflected=True)
+    __sub__ = _operator_method("subtract")
+    __rsub__ = _operator_method("subtract", reflected=True)
+    __mul__ = _operator_method("multiply")
+    __rmul__ = _operator_method("multiply", reflected=True)
+    __truediv__ = _operator_method("true_divide")
+    __rtruediv__ = _operator_method("true_divide", reflected=True)
+    __floordiv__ = _operator_method("floor_divide")
+    __rfloordiv__ = _operator_method("floor_divide", reflected=True)
+    __mod__ = _operator_method("mod")
+    __rmod__ = _operator_method("mod", reflected=True)
+    __pow__ = _operator_method("power")
+    __rpow__ = _operator_method("power", reflected=True)
+    __matmul__ = _operator_method("matmul")
+    __rmatmul__ = _operator_method("matmul", reflected=True)
+    __lt__ = _operator_method("less")
+    __le__ = _operator_method("less_equal")
+    __gt__ = _operator_method("greater")
+    __ge__ = _operator_method("greater_equal")
+    __and__ = _operator_method("logical_and")
+    __or__ = _operator_method("logical_or")
+    __xor__ = _operator_method("logical_xor")
+
+
+# --- provenance --------------------------------------------------------------------------------
+
+_library_folders = [str(Path(__file__).parent), "<frozen "]
+_is_library: dict[str, bool] = {}
+_context = threading.local()
+
+
+def skip_frames_of(folder: str) -> None:
+    """Count a library's own files as not the user's when a node's origin is looked for."""
+    _library_folders.append(folder)
+    _is_library.clear()
+
+
+def current_origin() -> Origin:
+    """Return the nearest place on the call stack outside of ksym and of skipped libraries.
+
+    Inside of `origin_of`, that node's origin.
+    """
+    forced: Origin | None = getattr(_context, "origin", None)
+    if forced is not None:
+        return forced
+    scope: str = getattr(_context, "scope", "")
+    frame = sys._getframe(1)
+    while True:
+        filename = frame.f_code.co_filename
+        library = _is_library.get(filename)
+        if library is None:
+            library = filename.startswith(tuple(_library_folders))
+            _is_library[filename] = library
+        if not library or frame.f_back is None:
+            return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope)
+        frame = frame.f_back
+
+
+@contextmanager
+def origin_of(node: Node) -> Iterator[None]:
+    """Give nodes made inside the origin of node: they are made on its behalf."""
+    before = getattr(_context, "origin", None)
+    _context.origin = node.origin
+    try:
+        yield
+    finally:
+        _context.origin = before
+
+
+@contextmanager
+def name_scope(name: str) -> Iterator[str]:
+    """Put what is made inside under a name; scopes nest, separated by slashes."""
+    before: str = getattr(_context, "scope", "")
+    _context.scope = f"{before}/{name}" if before else name
+    try:
+        yield _context.scope
+    finally:
+        _context.scope = before
+
+
+def current_scope() -> str:
+    """The name scope in force, empty outside of any."""
+    return getattr(_context, "scope", "")
+
+
+@contextmanager
+def collection_paused() -> Iterator[None]:
+    """Keep the garbage collector from scanning a graph again and again while it is being made."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+# --- walks -------------------------------------------------------------------------------------
+
+
+def topological_order(
+    outputs: Iterable[Tensor], until: Collection[Tensor] = frozenset()
+) -> list[Node]:
+    """Return the nodes that outputs depend on, each after the nodes of its operands.
+
+    Args:
+        outputs: Where to start from.
+        until: Tensors that are taken as given; the walk does not go behind them.
+    """
+    given = set(until)
+    order: list[Node] = []
+    done: set[Node] = set()
+    stack = [tensor.node for tensor in reversed(list(outputs)) if tensor not in given]
+    while stack:
+        node = stack[-1]
+        if node in done:
+            stack.pop()
+            continue
+        pending = [i.node for i in node.inputs if i.node not in done and i not in given]
+        if pending:
+            stack.extend(reversed(pending))
+        else:
+            stack.pop()
+            done.add(node)
+            order.append(node)
+    return order
+
+
+def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
+    """Whether two sequences hold the very same tensors."""
+    return all(map(operator.is_, first, second))
+
+
+Rule = Callable[[Node, Sequence["Tensor"]], "Tensor | Sequence[Tensor] | None"]
+
+
+def rewrite(
+    outputs: Sequence[Tensor], rule: Rule, given: Mapping[Tensor, Tensor] | None = None
+) -> list[Tensor]:
+    """Return outputs rebuilt bottom-up, each node replaced by what rule returns for it.
+
+    Args:
+        outputs: The tensors to rebuild.
+        rule: Called as ``rule(node, inputs)`` with the node's operands as already rewritten.
+            Returns the replacement (one tensor, or one for each output), or None to keep the node,
+            rebuilt if an operand changed.
+        given: Replacements made before anything else; the walk does not go behind them.
+
+    A replacement keeps the origin of the node it stands for.
+    """
+    replaced: dict[Tensor, Tensor] = dict(given or {})
+    order = topological_order(outputs, until=replaced)
+    before = getattr(_context, "origin", None)
+    try:
+        for node in order:
+            inputs = [replaced.get(tensor, tensor) for tensor in node.inputs]
+            _context.origin = node.origin
+            new = rule(node, inputs)
+            if new is None:
+                if same(inputs, node.inputs):
+                    continue
+                new = node.operator.make(inputs, node.attributes)
+            if isinstance(new, Tensor):
+                new = (new,)
+            for old, tensor in zip(node.outputs, new, strict=True):
+                if tensor is not old and old not in replaced:
+                    replaced[old] = tensor
+    finally:
+        _context.origin = before
+    return [replaced.get(tensor, tensor) for tensor in outputs]
+
+
+def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """Return outputs as they are when each key of replacements is replaced by its value.
+
+    All replacements happen at once: what a value is made of is not replaced again.
+
+    Raises:
+        GraphError: A value has another rank or dtype than the tensor it replaces.
+        ShapeError: A shape does not fit where it now stands.
+    """
+    for old, new in replacements.items():
+        if old.dtype != new.dtype or not shapes.compatible(old.shape, new.shape):
+            raise GraphError(f"cannot replace {old!r} by {new!r}: shape or dtype differ")
+    return rewrite(outputs, lambda node, inputs: None, given=replacements)
+
+
+def to_networkx(outputs: Tensor | Iterable[Tensor]) -> networkx.MultiDiGraph:
+    """Return the graph that outputs depend on as a networkx.MultiDiGraph.
+
+    Each node is keyed by its number and carries ``operator``, ``label``, ``specs`` (one
+    "dtype (shape)" for each output), ``attributes``, ``origin`` and ``scope``; each edge carries
+    ``output`` (which output of its source) and ``operand`` (which operand of its target).
+    """
+    import networkx
+
+    graph = networkx.MultiDiGraph()
+    for node in topological_order([outputs] if isinstance(outputs, Tensor) else outputs):
+        graph.add_node(
+            node.number,
+            operator=node.operator.name,
+            label=node.outputs[0].name,
+            specs=[str(tensor.spec) for tensor in node.outputs],
+            attributes={key: str(value) for key, value in node.attributes.items()},
+            origin=str(node.origin),
+            scope=node.origin.scope,
+        )
+        for operand, tensor in enumerate(node.inputs):
+            graph.add_edge(tensor.node.number, node.number, output=tensor.index, operand=operand)
+    return graph

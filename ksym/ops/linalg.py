@@ -1,0 +1,207 @@
+"""Products of matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+
+
+class _Matmul(Operator):
+    def prepare(
+        self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        a, b = promoted(a, b)
+        return [a, b], {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
+
+    def __call__(self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+        # NumPy's rule for vectors: a row on the left, a column on the right, and gone afterwards.
+        a, b = promoted(a, b)
+        row, column = a.rank == 1, b.rank == 1
+        a = ops.expand_dims(a, 0) if row else a
+        b = ops.expand_dims(b, 1) if column else b
+        result = super().__call__(a, b, transpose_a, transpose_b)
+        dropped = [axis for axis, vector in ((-2, row), (-1, column)) if vector]
+        return ops.squeeze(result, dropped) if dropped else result
+
+    def infer(self, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Spec:
+        if a.rank < 2 or b.rank < 2:
+            raise ShapeError("a product needs vectors or matrices, not scalars", remedy="use a * b")
+        rows, inner = a.shape[-2:][::-1] if transpose_a else a.shape[-2:]
+        inner_b, columns = b.shape[-2:][::-1] if transpose_b else b.shape[-2:]
+        if inner is not None and inner_b is not None and inner != inner_b:
+            raise ShapeError(
+                f"the inner dimensions differ, {inner} and {inner_b}",
+                remedy="transpose or reshape one operand",
+            )
+        batch = shapes.broadcast(a.shape[:-2], b.shape[:-2])
+        return Spec((*batch, rows, columns), a.dtype)
+
+    def numpy(self, a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
+        a = np.swapaxes(a, -1, -2) if transpose_a else a
+        b = np.swapaxes(b, -1, -2) if transpose_b else b
+        return np.matmul(a, b)
+
+    def lower(self, emit: Emitter, node: Node, a: Any, b: Any) -> Any:
+        left, right = node.inputs
+        out = node.outputs[0]
+        if 0 in left.shape:  # nothing to add up
+            return emit("_zeros", shape=out.shape, dtype=out.dtype)
+        whole = not dtypes.is_float(out.dtype)
+        if whole:
+            # MXNet multiplies matrices of floats only; doubles are exact up to 2**53.
+            a, b = (emit("Cast", value, dtype="float64") for value in (a, b))
+        result = self._lower_floats(emit, node, left, right, a, b)
+        return emit("Cast", result, dtype=out.dtype) if whole else result
+
+    def _lower_floats(
+        self, emit: Emitter, node: Node, left: Tensor, right: Tensor, a: Any, b: Any
+    ) -> Any:
+        flags = node.attributes
+        out = node.outputs[0].shape
+        if right.rank == 2 and not flags["transpose_a"]:
+            if left.rank == 2:
+                return emit("dot", a, b, **flags)
+            a = emit("_np_reshape", a, newshape=(-1, left.shape[-1]))
+            return emit("_np_reshape", emit("dot", a, b, **flags), newshape=out)
+        if left.rank == right.rank == 2:
+            return emit("dot", a, b, **flags)
+        batch = out[:-2]
+        flat = int(np.prod([int(d) for d in batch if d is not None]))
+
+        def stacked(value: Any, tensor: Tensor) -> Any:
+            if tensor.shape[:-2] != batch:
+                value = emit("_npi_broadcast_to", value, shape=(*batch, *tensor.shape[-2:]))
+            return emit("_np_reshape", value, newshape=(flat, *tensor.shape[-2:]))
+
+        product = emit("batch_dot", stacked(a, left), stacked(b, right), **flags)
+        return emit("_np_reshape", product, newshape=out)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        a, b = node.inputs
+        across_a, across_b = node.attributes["transpose_a"], node.attributes["transpose_b"]
+        if a.rank > 2 and b.rank == 2 and not across_a:
+            # One product over all rows instead of a stack of products to be summed.
+            rows = ops.reshape(a, (-1, ops.shape_of(a)[-1]))
+            row_g = ops.reshape(g, (-1, ops.shape_of(g)[-1]))
+            for_a = matmul(g, b, transpose_b=not across_b)
+            return [
+                for_a,
+                matmul(row_g, rows, transpose_a=True)
+                if across_b
+                else matmul(rows, row_g, transpose_a=True),
+            ]
+        if across_a:
+            for_a = matmul(b, g, transpose_a=across_b, transpose_b=True)
+        else:
+            for_a = matmul(g, b, transpose_b=not across_b)
+        if across_b:
+            for_b = matmul(g, a, transpose_a=True, transpose_b=across_a)
+        else:
+            for_b = matmul(a, g, transpose_a=not across_a)
+        return [_unbatch(for_a, a, b), _unbatch(for_b, b, a)]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        # A transposition of the last two axes is free inside of the product.
+        operands = list(node.inputs)
+        flags = [node.attributes["transpose_a"], node.attributes["transpose_b"]]
+        for position, tensor in enumerate(operands):
+            if tensor.node.operator is ops.transpose and tensor.rank >= 2:
+                swapped = (*range(tensor.rank - 2), tensor.rank - 1, tensor.rank - 2)
+                if tensor.node.attributes["axes"] == swapped:
+                    operands[position] = tensor.node.inputs[0]
+                    flags[position] = not flags[position]
+        if operands == list(node.inputs):
+            return None
+        return matmul(operands[0], operands[1], *flags)
+
+    def sample(self, draw: Draw) -> Sample:
+        rows, inner, columns = (draw.integer(1, 3) for _ in range(3))
+        attributes = {name: draw.choose((False, True)) for name in ("transpose_a", "transpose_b")}
+        batch = draw.shape(max_rank=2)
+        batches = [[draw.choose((side, 1)) for side in batch], list(batch)[draw.integer(0, 2) :]]
+        a = (inner, rows) if attributes["transpose_a"] else (rows, inner)
+        b = (columns, inner) if attributes["transpose_b"] else (inner, columns)
+        return Sample(
+            draw.array((*batches[0], *a)), draw.array((*batches[1], *b)), attributes=attributes
+        )
+
+
+def _unbatch(g: Tensor, operand: Tensor, other: Tensor) -> Tensor:
+    if operand.rank == other.rank == 2:
+        return g
+    return ops.sum_to(g, ops.shape_of(operand))
+
+
+matmul = _Matmul(
+    "matmul",
+    doc="""The product of matrices, or of stacks of them, by NumPy's rules.
+
+    Args:
+        a: A vector, a matrix, or a stack of matrices in the last two axes.
+        b: Likewise; stacks broadcast against each other.
+        transpose_a: Use a with its last two axes swapped.
+        transpose_b: Use b with its last two axes swapped.
+
+    Raises:
+        ShapeError: The inner dimensions differ, or the stacks do not broadcast.
+    """,
+)
+
+
+def dot(a: Any, b: Any) -> Tensor:
+    """Return NumPy's dot: a sum over the last axis of a and the second-last axis of b.
+
+    A scalar operand scales; a vector b is summed over its only axis.
+    """
+    a, b = promoted(a, b)
+    if not a.rank or not b.rank:
+        return ops.multiply(a, b)
+    return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
+
+
+def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
+    """Return the sum of products over pairs of axes, as NumPy's tensordot.
+
+    Args:
+        a: A tensor.
+        b: A tensor.
+        axes: A pair of equally long sequences of axes of a and of b, or a number n that pairs the
+            last n axes of a with the first n of b.
+    """
+    a, b = promoted(a, b)
+    if isinstance(axes, int):
+        axes = (range(a.rank - axes, a.rank), range(axes))
+    over_a = [shapes.axis(i, a.rank) for i in axes[0]]
+    over_b = [shapes.axis(i, b.rank) for i in axes[1]]
+    for i, j in zip(over_a, over_b, strict=True):
+        if not shapes.compatible((a.shape[i],), (b.shape[j],)):
+            raise ShapeError(f"axis {i} has size {a.shape[i]}, axis {j} has size {b.shape[j]}")
+    rest_a = [i for i in range(a.rank) if i not in over_a]
+    rest_b = [j for j in range(b.rank) if j not in over_b]
+    inner = _size(b, over_b)
+    rows = ops.reshape(ops.transpose(a, rest_a + over_a), (-1, inner))
+    columns = ops.reshape(ops.transpose(b, over_b + rest_b), (inner, -1))
+    product = matmul(rows, columns)
+    if len(rest_a) == 1 and len(rest_b) == 1:
+        return product
+    sides = [_side(a, i) for i in rest_a] + [_side(b, j) for j in rest_b]
+    return ops.reshape(product, sides)
+
+
+def _side(x: Tensor, axis: int) -> Any:
+    side = x.shape[axis]
+    return ops.shape_of(x)[axis] if side is None else side
+
+
+def _size(x: Tensor, axes: Sequence[int]) -> Any:
+    total: Any = 1
+    for axis in axes:
+        total = total * _side(x, axis)
+    return total

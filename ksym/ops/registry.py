@@ -1,0 +1,442 @@
+"""What an operator is: one declaration that holds everything ksym knows about it.
+
+A subclass of `Operator` states, side by side:
+
+``prepare``   the public signature; turns the user's arguments into operand tensors and attributes
+``infer``     shapes and dtypes of the results from those of the operands
+``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
+``lower``     the native MXNet operators that compute it, or
+``expand``    the graph operators it is composed of, where MXNet has nothing native
+``gradient``  the chain rule, in graph operators, so that gradients have gradients
+``simplify``  identities that hold for it, as graph rewrites
+``sample``    how tests draw operands for it
+
+Creating an instance registers it and gives a function that users call.  Arrays are positional
+operands, everything else is a hashable attribute, so equal nodes are found by dictionary look-up.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ksym import dtypes, graph, shapes
+from ksym.errors import DTypeError, GraphError, KsymError
+from ksym.graph import FrozenArray, Node, Origin, Spec, Tensor
+from ksym.shapes import UNKNOWN
+
+KNOWN_SIZE_LIMIT = 64
+"""Integer tensors up to this many elements carry their value while the graph is built."""
+
+
+Value = Any
+"""A native array while a node is lowered: what `lower` receives and returns."""
+
+
+class Emitter(Protocol):
+    """Where `lower` writes native operators to: a graph under construction, or arrays at once."""
+
+    def __call__(self, operator: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Any:
+        """Apply a native operator by its MXNet name.
+
+        Args:
+            operator: The name in MXNet's registry.
+            inputs: The native operands.
+            outputs: How many results are wanted, MXNet's hidden ones included.
+            attributes: The operator's parameters.
+
+        Returns:
+            One value, or a tuple of them when outputs is larger than 1.
+        """
+
+    def backward(
+        self, operator: str, *inputs: Value, of: Value, results: Sequence[Spec], **attributes: Any
+    ) -> Any:
+        """Apply a native gradient kernel.
+
+        Args:
+            operator: Its name, such as ``"_backward_Convolution"``.
+            inputs: What the forward operator's FGradient hands to it.
+            of: A result of the forward operator it belongs to.
+            results: The shape and dtype of each of its results.
+            attributes: Those of the forward operator.
+
+        Returns:
+            One value, or a tuple of them when there are several results.
+        """
+
+    def constant(self, array: np.ndarray) -> Value:
+        """Return a value that is the same at every call."""
+
+    def draw(self, node: Node) -> Value:
+        """Return the value of a random node, drawn anew at every call."""
+
+    def leaf(self, node: Node) -> Value:
+        """Return the value that the call gives to a placeholder or a variable."""
+
+    def scratch(self, spec: Spec, purpose: str) -> Value:
+        """Return memory that an operator may write to, and that nothing reads."""
+
+
+class Draw(Protocol):
+    """The source of chance that `sample` draws test operands from."""
+
+    def shape(self, min_rank: int = 0, max_rank: int = 3, min_side: int = 1) -> tuple[int, ...]:
+        """Return a shape."""
+
+    def integer(self, low: int, high: int) -> int:
+        """Return an integer from low to high, both included."""
+
+    def choose(self, options: Sequence[Any]) -> Any:
+        """Return one of the options."""
+
+    def array(
+        self,
+        shape: Sequence[int],
+        low: float = -2.0,
+        high: float = 2.0,
+        *,
+        dtype: str = "float64",
+        apart: float = 0.0,
+    ) -> np.ndarray:
+        """Return an array with elements from low to high.
+
+        Args:
+            shape: Its shape.
+            low: The smallest element.
+            high: The largest element.
+            dtype: Its dtype.
+            apart: Keep elements at least this far from each other and from zero, for operators
+                with a kink or a tie.
+        """
+
+
+class Sample:
+    """Operands and attributes that an operator is tested with."""
+
+    def __init__(
+        self,
+        *operands: np.ndarray,
+        attributes: Mapping[str, Any] | None = None,
+        differentiate: Sequence[int] | None = None,
+    ):
+        """Hold one test case.
+
+        Args:
+            operands: The arrays to apply the operator to.
+            attributes: The keyword arguments of the call.
+            differentiate: Positions of the operands to check gradients for; None for all floats.
+        """
+        self.operands = operands
+        self.attributes = dict(attributes or {})
+        if differentiate is None:
+            differentiate = [i for i, a in enumerate(operands) if a.dtype.kind == "f"]
+        self.differentiate = tuple(differentiate)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+class Operator:
+    """Base of all declarations; see the module's docstring.
+
+    Attributes:
+        name: The name in graphs and messages; that of the class unless given.
+        pure: Whether equal applications have equal results, so that they may be merged.
+        static_operands: Positions of operands (shapes, bounds) whose values must be known once the
+            input shapes are.
+    """
+
+    pure = True
+    static_operands: tuple[int, ...] = ()
+
+    def __init__(self, name: str | None = None, doc: str | None = None):
+        self.name = name or _snake_case(type(self).__name__)
+        self.__name__ = self.name
+        self.__doc__ = inspect.cleandoc(doc or type(self).__doc__ or "")
+        self.__signature__ = inspect.signature(self.prepare)
+        if self.name in graph.OPERATORS:
+            raise GraphError(f"an operator named {self.name!r} is declared already")
+        graph.OPERATORS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
+        return graph.OPERATORS.__getitem__, (self.name,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            operands, attributes = self.prepare(*args, **kwargs)
+        except KsymError as error:
+            raise error.located(self.name, origin=graph.current_origin()) from None
+        return self.make(operands, attributes)
+
+    def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
+        """Build the node and return its output, or a tuple if it has several.
+
+        Raises:
+            KsymError: What `infer` objects to, with the operator, operands and place added.
+        """
+        origin: Origin = graph.current_origin()
+        try:
+            inferred = self.infer(*operands, **attributes)
+        except KsymError as error:
+            raise error.located(self.name, [t.spec for t in operands], origin) from None
+        specs = (inferred,) if isinstance(inferred, Spec) else inferred
+        node = Node(self, operands, attributes, specs, origin)
+        self._track_values(node)
+        return node.outputs[0] if isinstance(inferred, Spec) else node.outputs
+
+    def _track_values(self, node: Node) -> None:
+        """Compute small integer results whose operands are known, for shape arithmetic."""
+        output = node.outputs[0]
+        if output.dtype in dtypes.FLOATS or len(node.outputs) != 1:
+            return
+        if any(tensor.value is None for tensor in node.inputs):
+            return
+        elements = shapes.size(output.shape)
+        if elements is None or elements > KNOWN_SIZE_LIMIT:
+            return
+        value = self.known(*node.inputs, **node.attributes)
+        if value is not None and not any(item is UNKNOWN for item in value.flat):
+            value = value.astype(output.dtype)
+        output.value = value
+
+    def known(self, *operands: Any, **attributes: Any) -> np.ndarray | None:
+        """What is known of the result, given the known values of the operands.
+
+        The default applies `numpy`, in which an unknown dimension absorbs arithmetic.
+        """
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
+        except (NotImplementedError, TypeError, ValueError):
+            return None
+
+    def apply(self, *operands: Any, **attributes: Any) -> Any:
+        """Call with one argument for each operand, whatever the public signature looks like."""
+        return self(*operands, **attributes)
+
+    # --- the parts of a declaration ------------------------------------------------------------
+
+    def prepare(self, *args: Any, **kwargs: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        """Turn the user's arguments into operands and attributes."""
+        return [as_tensor(a) for a in args], kwargs
+
+    def infer(self, *operands: Any, **attributes: Any) -> Spec | tuple[Spec, ...]:
+        """Return the result's shape and dtype; several for an operator with several results."""
+        raise NotImplementedError
+
+    def numpy(self, *arrays: Any, **attributes: Any) -> Any:
+        """Compute the result in NumPy."""
+        raise NotImplementedError(self.name)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """Emit native operators for a node whose shapes are all known; return its results."""
+        raise NotImplementedError(self.name)
+
+    def gradient(self, *args: Any, **kwargs: Any) -> Sequence[Tensor | None]:
+        """Return the gradient for each operand, None where there is none.
+
+        Called with the node and, for each of its outputs, the gradient that arrives there or None.
+        """
+        node: Node = args[0]
+        return [None] * len(node.inputs)
+
+    def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
+        """Return the node's outputs composed of operators that have gradients.
+
+        Stands in for `gradient` where that would be longer than differentiating the composition.
+        """
+        return None
+
+    def check(self, node: Node) -> None:
+        """Refuse what can be seen to be wrong only when all shapes are known."""
+
+    def expand(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return the node's outputs composed of other operators, once all shapes are known.
+
+        For operators that MXNet does not have; they need no `lower`.
+        """
+        return None
+
+    def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return a simpler equal of the node's outputs, or None."""
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        """Draw operands for a test."""
+        raise NotImplementedError(self.name)
+
+
+# --- constants and conversion --------------------------------------------------------------------
+
+
+class Constant(Operator):
+    """A value that is part of the graph."""
+
+    def prepare(self, value: Any, dtype: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        array = dtypes.storable(value)
+        if dtype is not None:
+            array = array.astype(dtypes.canonical(dtype))
+        return [], {"value": FrozenArray(array)}
+
+    def infer(self, value: FrozenArray) -> Spec:
+        return Spec(value.array.shape, value.array.dtype.name)
+
+    def _track_values(self, node: Node) -> None:
+        node.outputs[0].value = node.attributes["value"].array
+
+    def numpy(self, value: FrozenArray) -> np.ndarray:
+        return value.array
+
+    def lower(self, emit: Emitter, node: Node) -> Any:
+        return emit.constant(node.attributes["value"].array)
+
+    def sample(self, draw: Draw) -> Sample:
+        return Sample(attributes={"value": draw.array(draw.shape())})
+
+
+constant = Constant(
+    doc="""Return a tensor with a fixed value.
+
+    Args:
+        value: A number, an array, or nested sequences of numbers.
+        dtype: Convert to this dtype.  Without it NumPy values keep theirs and Python floats
+            become float32.
+
+    Raises:
+        DTypeError: The value is not numeric, or dtype is not supported.
+
+    >>> constant([1, 2, 3]).spec
+    Spec(shape=(3,), dtype='int64')
+    """
+)
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """Whether the tensor is a constant node's output."""
+    return tensor.node.operator is constant
+
+
+def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
+    """Return value as a tensor; a tensor stays itself.
+
+    Raises:
+        DTypeError: The value is not numeric.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+        return graph.OPERATORS["stack"](value)
+    return constant(value, dtype)
+
+
+def promoted(*values: Any) -> list[Tensor]:
+    """Return operands as tensors of the dtype in which they meet.
+
+    Tensors meet by NumPy's table.  Constants (Python numbers and NumPy arrays) give way: they take
+    the tensors' dtype unless their kind is higher (bool < integer < float), because a float64
+    array is NumPy's default rather than a wish.
+
+    Raises:
+        DTypeError: A value is not numeric, or an integer constant does not fit the dtype.
+    """
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(tensors) == len(values):
+        target = dtypes.promote(*(t.dtype for t in tensors))
+        return [cast_to(t, target) for t in tensors]
+    arrays = [None if isinstance(v, Tensor) else dtypes.storable(v) for v in values]
+    constants = [a for a in arrays if a is not None]
+    if not tensors:
+        target = dtypes.promote(*(a.dtype.name for a in constants))
+    else:
+        target = dtypes.promote(*(t.dtype for t in tensors))
+        higher = [
+            # A Python float counts as float64 here: int32 + 0.5 is float64, as in NumPy.
+            "float64" if a.dtype.kind == "f" else a.dtype.name
+            for a in constants
+            if dtypes.kind(a.dtype.name) > dtypes.kind(target)
+        ]
+        if higher:
+            target = dtypes.promote(target, *higher)
+    return [
+        cast_to(value, target) if isinstance(value, Tensor) else constant(_fit(array, target))
+        for value, array in zip(values, arrays, strict=True)
+    ]
+
+
+def _fit(array: Any, dtype: str) -> np.ndarray:
+    result: np.ndarray = array.astype(dtype)
+    if dtypes.kind(dtype) == 1 and array.dtype.kind in "iu" and not np.array_equal(result, array):
+        raise DTypeError(
+            f"the constant {array} does not fit into {dtype}",
+            remedy="cast the tensor to a wider dtype first",
+        )
+    return result
+
+
+def cast_to(tensor: Tensor, dtype: str) -> Tensor:
+    """Return the tensor in another dtype; itself if it has it."""
+    if tensor.dtype == dtype:
+        return tensor
+    return graph.OPERATORS["cast"](tensor, dtype)
+
+
+def shape_operand(shape: Any) -> Tensor:
+    """Return a shape (ints, scalar tensors, a mix, or a tensor of rank 1) as an int64 vector.
+
+    Raises:
+        KsymError: It is none of these.
+    """
+    if isinstance(shape, Tensor):
+        if shape.rank == 0:
+            shape = (shape,)
+        else:
+            if shape.rank != 1 or dtypes.is_float(shape.dtype):
+                raise DTypeError(f"a shape is a vector of integers, not {shape.spec}")
+            return cast_to(shape, "int64")
+    if isinstance(shape, int | np.integer):
+        shape = (shape,)
+    if any(isinstance(item, Tensor) for item in shape):
+        items = [cast_to(as_tensor(item), "int64") for item in shape]
+        return graph.OPERATORS["stack"](items)
+    return as_tensor(np.asarray([int(item) for item in shape], dtype="int64"))
+
+
+def known_dimensions(shape: Tensor) -> list[int | None]:
+    """Return the entries of a shape operand, None where an entry is not known yet.
+
+    Raises:
+        GraphError: Not even the number of entries is known.
+    """
+    if shape.value is not None:
+        return [None if d is UNKNOWN else int(d) for d in shape.value]
+    if shape.shape[0] is None:
+        raise GraphError(
+            f"the rank of the result is not known: the shape is computed as {shape!r}",
+            remedy="compute shapes from a number of entries that is static",
+        )
+    return [None] * shape.shape[0]
+
+
+def static(node: Node, position: int) -> np.ndarray:
+    """Return the value of a static operand of a node that is about to be lowered.
+
+    Raises:
+        GraphError: It depends on data rather than on shapes.
+    """
+    value = node.inputs[position].value
+    if value is None or any(item is UNKNOWN for item in np.ravel(value)):
+        raise GraphError(
+            f"operand {position} decides the shape of the result, but its value "
+            f"{node.inputs[position]!r} depends on data, not only on shapes",
+            remedy="compute it from shapes and constants",
+        ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+    return value

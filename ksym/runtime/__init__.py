@@ -1,0 +1,1 @@
+"""Running graphs on MXNet: the only room that imports mxnet."""

@@ -1,0 +1,104 @@
+"""Arrays on the device: making, reading and writing them.
+
+On CPU with a synchronous engine an array's memory can be touched as soon as a call returns, so
+reading and writing are plain copies between buffers; otherwise they go through MXNet's engine.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import numpy as np
+
+from ksym import shapes
+from ksym.graph import Spec
+from ksym.runtime import device, loading
+from ksym.variables import Variable
+
+
+class DeviceArray:
+    """An MXNet NDArray of a fixed shape and dtype, and the way to its contents.
+
+    Implements `ksym.variables.Storage`.
+    """
+
+    def __init__(self, native: Any, spec: Spec):
+        self.native = native
+        self.spec = spec
+        direct = device.get_device().kind == "cpu" and loading.is_synchronous()
+        self._view = self._memory() if direct and 0 not in spec.shape else None
+
+    @classmethod
+    def empty(cls, spec: Spec) -> DeviceArray:
+        """Return an array with arbitrary contents."""
+        context = device.context()
+        with loading.numpy_shapes():
+            native = loading.load().nd.empty(shapes.known(spec.shape), context, spec.dtype)
+        return cls(native, spec)
+
+    @classmethod
+    def of(cls, value: np.ndarray) -> DeviceArray:
+        """Return an array with the contents of a NumPy array."""
+        array = cls.empty(Spec(value.shape, value.dtype.name))
+        array.write(value)
+        return array
+
+    def _memory(self) -> np.ndarray:
+        """A NumPy view of the array's memory."""
+        pointer = ctypes.c_void_p()
+        loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))
+        dtype = np.dtype(self.spec.dtype)
+        shape = shapes.known(self.spec.shape)
+        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+        buffer: Any = (ctypes.c_char * count).from_address(pointer.value or 0)
+        return np.ndarray(shape, dtype, buffer)
+
+    def read(self) -> np.ndarray:
+        """Return a copy of the contents."""
+        if self._view is not None:
+            self._settle()
+            return self._view.copy()
+        if 0 in self.spec.shape:
+            return np.empty(shapes.known(self.spec.shape), self.spec.dtype)
+        with loading.numpy_shapes():
+            value: np.ndarray = self.native.asnumpy()
+        return value
+
+    def write(self, value: np.ndarray) -> None:
+        """Replace the contents by an array of the same shape; its dtype is converted."""
+        if self._view is not None:
+            self._settle()
+            np.copyto(self._view, value, casting="unsafe")
+        elif 0 not in self.spec.shape:
+            value = np.ascontiguousarray(value, self.spec.dtype)
+            with loading.numpy_shapes():
+                self.native._sync_copyfrom(value)
+
+    def copy_from(self, other: DeviceArray) -> None:
+        """Replace the contents by those of another array."""
+        if self._view is not None and other._view is not None:
+            other._settle()
+            np.copyto(self._view, other._view)
+        elif 0 not in self.spec.shape:
+            other.native.copyto(self.native)
+
+    def wait(self) -> None:
+        """Wait until the contents are there, and raise what went wrong while they were computed."""
+        if self._view is None:
+            self.native.wait_to_read()
+
+    def _settle(self) -> None:
+        """Bring the contents into row-major order: oneDNN leaves its results in blocks."""
+        pointer = ctypes.c_void_p()
+        loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))
+
+
+def storage_of(variable: Variable) -> DeviceArray:
+    """Return the array of a variable, taking it to the device at the first call."""
+    if variable.storage is None:
+        assert variable.initial is not None
+        variable.storage = DeviceArray.of(variable.initial)
+        variable.initial = None
+    assert isinstance(variable.storage, DeviceArray)
+    return variable.storage

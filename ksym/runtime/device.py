@@ -1,0 +1,165 @@
+"""The device everything runs on, chosen once and here."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import threading
+from typing import Any, NamedTuple
+
+from ksym.errors import DeviceError
+from ksym.runtime import loading
+
+ENVIRONMENT = "KSYM_DEVICE"
+
+SUPPORTED_CAPABILITIES = ((5, 0), (8, 9))
+"""The compute capabilities that mxnet-cu112 1.9.1 has machine code for; it has no PTX."""
+
+
+class Device(NamedTuple):
+    """A kind of device and which of them."""
+
+    kind: str
+    number: int = 0
+
+    def __str__(self) -> str:
+        return self.kind if self.kind == "cpu" else f"{self.kind}:{self.number}"
+
+
+class Gpu(NamedTuple):
+    """A GPU as the driver describes it."""
+
+    name: str
+    capability: tuple[int, int]
+
+    def problem(self) -> str | None:
+        """Why MXNet's wheel cannot use it, None if it can."""
+        low, high = SUPPORTED_CAPABILITIES
+        if low <= self.capability <= high:
+            return None
+        return (
+            f"{self.name} has compute capability {self.capability[0]}.{self.capability[1]}; "
+            f"mxnet-cu112 1.9.1 has code for {low[0]}.{low[1]} to {high[0]}.{high[1]} only"
+        )
+
+
+_lock = threading.Lock()
+_requested: Device | None = None
+_current: Device | None = None
+
+
+def parse(name: str) -> Device:
+    """Return the device that ``"cpu"``, ``"gpu"`` or ``"gpu:1"`` names.
+
+    Raises:
+        DeviceError: The name is none of these.
+    """
+    match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", name.strip().lower())
+    if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
+        raise DeviceError(f"{name!r} is not a device", remedy='use "cpu" or "gpu:0"')
+    return Device(match[1], int(match[2] or 0))
+
+
+def set_device(name: str) -> None:
+    """Choose the device that everything runs on from now on.
+
+    To be called before the first value is computed; without a call the environment variable
+    KSYM_DEVICE decides, and without that a GPU is taken where MXNet can use one.
+
+    Args:
+        name: ``"cpu"``, ``"gpu"`` or ``"gpu:1"``.
+
+    Raises:
+        DeviceError: There is no such device, MXNet cannot use it, or another is in use already.
+    """
+    global _requested
+    device = parse(name)
+    with _lock:
+        if _current is not None and device != _current:
+            raise DeviceError(
+                f"{device} cannot be chosen: values live on {_current} already",
+                remedy="call ksym.set_device before anything is computed, or set KSYM_DEVICE",
+            )
+        _check(device)
+        _requested = device
+
+
+def get_device() -> Device:
+    """Return the device in use; the first call settles which one."""
+    global _current
+    with _lock:
+        if _current is None:
+            _current = _choose()
+        return _current
+
+
+def _choose() -> Device:
+    device = _requested
+    if device is None and os.environ.get(ENVIRONMENT):
+        device = parse(os.environ[ENVIRONMENT])
+    if device is not None:
+        _check(device)
+        return device
+    usable = [n for n, gpu in enumerate(gpus()) if gpu.problem() is None]
+    return Device("gpu", usable[0]) if usable and has_cuda_build() else Device("cpu")
+
+
+def _check(device: Device) -> None:
+    """Refuse a device that is not there or cannot be used."""
+    if device.kind == "cpu":
+        return
+    if not has_cuda_build():
+        raise DeviceError(
+            f"{device} cannot be used: the MXNet that is installed is a CPU build",
+            remedy="pip uninstall mxnet && pip install 'ksym[cu112]', or use the CPU",
+        )
+    present = gpus()
+    if device.number >= len(present):
+        raise DeviceError(
+            f"{device} is not there: the driver reports {len(present)} GPU(s)",
+            remedy="`python -m ksym` lists the devices; use the CPU, or check the driver",
+        )
+    problem = present[device.number].problem()
+    if problem:
+        raise DeviceError(f"{device} cannot be used: {problem}", remedy="use the CPU")
+
+
+def has_cuda_build() -> bool:
+    """Whether the MXNet that is installed is a CUDA build."""
+    found = loading.distribution()
+    return found is not None and found[0] != "mxnet"
+
+
+def gpus() -> list[Gpu]:
+    """Return the GPUs that NVIDIA's driver reports, none without a driver."""
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return []
+    count = ctypes.c_int()
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return []
+    found = []
+    for number in range(count.value):
+        handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
+        name = ctypes.create_string_buffer(256)
+        driver.cuDeviceGet(ctypes.byref(handle), number)
+        driver.cuDeviceGetName(name, 256, handle)
+        # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+        driver.cuDeviceGetAttribute(ctypes.byref(major), 75, handle)
+        driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, handle)
+        found.append(Gpu(name.value.decode(errors="replace"), (major.value, minor.value)))
+    return found
+
+
+def context() -> Any:
+    """Return the MXNet context of the device in use.
+
+    On CPU it is ``cpu(1)``, which is the same memory and the same cores as ``cpu(0)``: for
+    ``cpu(0)`` MXNet rewrites every graph it binds for inference (its oneDNN subgraphs), and that
+    rewriting refuses gradient kernels.
+    """
+    device = get_device()
+    mxnet = loading.load(prefer_gpu=device.kind == "gpu")
+    return mxnet.cpu(1) if device.kind == "cpu" else mxnet.gpu(device.number)

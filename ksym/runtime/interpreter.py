@@ -1,0 +1,178 @@
+"""Running a graph node by node through MXNet's imperative operators.
+
+Slow, and independent of everything the compiler and native graphs do: the debugging mode, and the
+oracle that tests hold compiled graphs against.  It uses the same lowering.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import shapes
+from ksym.compiler.lower import GraphEmitter, lower_node
+from ksym.errors import ExecutionError, KsymError
+from ksym.graph import Node, Spec, Tensor, topological_order
+from ksym.ops.registry import Emitter
+from ksym.runtime import device, loading
+from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.native import draw
+
+
+@functools.cache
+def _handle(operator: str) -> ctypes.c_void_p:
+    handle = ctypes.c_void_p()
+    loading.check(loading.library().NNGetOpHandle(operator.encode(), ctypes.byref(handle)))
+    return handle
+
+
+class EagerEmitter(Emitter):
+    """Computes each native operator at once; its values are NDArrays."""
+
+    def __init__(self, leaves: Callable[[Node], Any]):
+        self._leaves = leaves
+
+    def __call__(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        results = self._invoke(operator, inputs, attributes)
+        if len(results) < outputs:
+            # Hidden results are out of reach for the imperative interface.
+            results = self._through_graph(operator, inputs, outputs, attributes)
+        return results[0] if outputs == 1 else tuple(results[:outputs])
+
+    def backward(
+        self, operator: str, *inputs: Any, of: Any, results: Sequence[Spec], **attributes: Any
+    ) -> Any:
+        arrays = [DeviceArray.empty(spec).native for spec in results]
+        self._invoke(operator, inputs, attributes, arrays)
+        return arrays[0] if len(arrays) == 1 else tuple(arrays)
+
+    def _invoke(
+        self,
+        operator: str,
+        inputs: Sequence[Any],
+        attributes: Mapping[str, Any],
+        into: Sequence[Any] = (),
+    ) -> list[Any]:
+        mxnet = loading.load()
+        handles = mxnet.base.c_handle_array
+        if not inputs and "ctx" not in attributes:
+            attributes = {**attributes, "ctx": str(device.context())}
+        count = ctypes.c_int(len(into))
+        outputs = ctypes.POINTER(ctypes.c_void_p)()
+        if into:
+            outputs = ctypes.cast(handles(into), ctypes.POINTER(ctypes.c_void_p))
+        storage_types = ctypes.POINTER(ctypes.c_int)()
+        loading.check(
+            loading.library().MXImperativeInvokeEx(
+                _handle(operator),
+                ctypes.c_int(len(inputs)),
+                handles(inputs),
+                ctypes.byref(count),
+                ctypes.byref(outputs),
+                ctypes.c_int(len(attributes)),
+                mxnet.base.c_str_array(list(attributes)),
+                mxnet.base.c_str_array([str(value) for value in attributes.values()]),
+                ctypes.byref(storage_types),
+            )
+        )
+        if into:
+            return list(into)
+        wrap = mxnet.nd.NDArray
+        return [wrap(ctypes.c_void_p(outputs[i])) for i in range(count.value)]
+
+    def _through_graph(
+        self, operator: str, inputs: Sequence[Any], outputs: int, attributes: Mapping[str, Any]
+    ) -> list[Any]:
+        emit = GraphEmitter()
+        names: dict[str, Any] = {}
+        entries = []
+        for value in inputs:
+            name, entry = emit.input("operand")
+            names[name] = value
+            entries.append(entry)
+        graph = emit.finish(emit(operator, *entries, outputs=outputs, **attributes))
+        symbol = loading.load().sym.load_json(graph.to_json())
+        arguments = [names[name] for name in symbol.list_arguments()]
+        executor = symbol.bind(device.context(), arguments, grad_req="null")
+        executor.forward(is_train=True)
+        return list(executor.outputs)
+
+    def constant(self, array: np.ndarray) -> Any:
+        return DeviceArray.of(np.array(array)).native
+
+    def leaf(self, node: Node) -> Any:
+        return self._leaves(node)
+
+    def draw(self, node: Node) -> Any:
+        return DeviceArray.of(draw(node)).native
+
+    def scratch(self, spec: Spec, purpose: str) -> Any:
+        return DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype)).native
+
+
+def interpret(outputs: Sequence[Tensor], leaves: Mapping[Node, DeviceArray]) -> list[DeviceArray]:
+    """Compute outputs one node at a time.
+
+    Args:
+        outputs: Tensors of a graph of known shapes.
+        leaves: The array of each placeholder and variable.
+
+    Raises:
+        ExecutionError: An operator fails; the message names it and where it was made.
+        AssertionError: A result has another shape or dtype than inferred: a defect of ksym.
+    """
+    emit = EagerEmitter(lambda node: leaves[node].native)
+    values: dict[Tensor, Any] = {}
+    order = topological_order(outputs)
+    last_use = {tensor: node for node in order for tensor in node.inputs}
+    kept = set(outputs)
+    autograd = loading.load().autograd
+    with loading.numpy_shapes(), autograd.train_mode():
+        for node in order:
+            try:
+                results = lower_node(emit, node, [values[tensor] for tensor in node.inputs])
+                for result in results:
+                    result.wait_to_read()
+            except (loading.NativeError, loading.load().MXNetError) as error:
+                raise ExecutionError(f"MXNet failed: {first_line(error)}").located(
+                    node.operator.name, [t.spec for t in node.inputs], node.origin
+                ) from None
+            for tensor, result in zip(node.outputs, results, strict=True):
+                found = Spec(tuple(result.shape), np.dtype(result.dtype).name)
+                if found != tensor.spec:
+                    raise AssertionError(
+                        f"{node.operator.name} gave {found}, inferred was {tensor.spec}"
+                    )
+                values[tensor] = result
+            for tensor in node.inputs:
+                if last_use[tensor] is node and tensor not in kept:
+                    values.pop(tensor, None)
+        return [DeviceArray(values[tensor], tensor.spec) for tensor in outputs]
+
+
+def first_line(error: Exception) -> str:
+    """Return the line of one of MXNet's messages that says what is wrong."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    for line in lines:
+        if "Error:" in line or "Check failed" in line:
+            return line
+    return lines[-1] if lines else "no message"
+
+
+def blame(
+    outputs: Sequence[Tensor], leaves: Mapping[Node, DeviceArray], error: Exception
+) -> KsymError:
+    """Return an error that names the operator behind a failure of a native graph."""
+    try:
+        interpret(outputs, leaves)
+    except KsymError as found:
+        return found
+    return ExecutionError(
+        f"MXNet failed to run the graph: {first_line(error)}",
+        details=["each operator runs well on its own"],
+        remedy='run with mode="interpret" meanwhile, and report it',
+    )

@@ -1,0 +1,208 @@
+"""Getting MXNet into the process, with settings under which it runs well.
+
+Nothing is loaded until a value is needed.  Then, before ``import mxnet``: threads and engine are
+set where the user has not, names that NumPy dropped are put back, and the CUDA libraries that the
+CUDA build needs are opened from the wheels they come in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ksym.errors import MissingMXNetError
+
+CUDA_LIBRARIES = (
+    # soname, and the folder of its wheel; each after those it needs itself
+    ("libcudart.so.11.0", "cuda_runtime"),
+    ("libnvToolsExt.so.1", "nvtx"),
+    ("libnvrtc.so.11.2", "cuda_nvrtc"),
+    ("libcublasLt.so.11", "cublas"),
+    ("libcublas.so.11", "cublas"),
+    ("libcudnn.so.8", "cudnn"),
+    ("libcurand.so.10", "curand"),
+    ("libcufft.so.10", "cufft"),
+    ("libcusolver.so.11", "cusolver"),
+    ("libnccl.so.2", "nccl"),
+)
+
+INSTALL = (
+    "install MXNet with `pip install 'ksym[cpu]'`, or `pip install 'ksym[cu112]'` for NVIDIA GPUs "
+    "of compute capability 5.0 to 8.9"
+)
+
+_lock = threading.RLock()
+_loaded: ModuleType | None = None
+
+
+def available_processors() -> int:
+    """Return how many processors this process may use, container limits included."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    with contextlib.suppress(OSError, ValueError):
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
+        if quota != "max":
+            count = min(count or 1, max(1, round(int(quota) / int(period))))
+    return count or 1
+
+
+def distribution() -> tuple[str, str] | None:
+    """Return name and version of the MXNet that is installed, None if there is none."""
+    spec = importlib.util.find_spec("mxnet")
+    if spec is None or spec.origin is None:  # a folder that happens to have the name has no origin
+        return None
+    for name in ("mxnet", "mxnet-cu112"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            return name, importlib.metadata.version(name)
+    return "mxnet", "unknown"
+
+
+def load(prefer_gpu: bool = False) -> ModuleType:
+    """Return the mxnet module, importing it at the first call.
+
+    Args:
+        prefer_gpu: Leave the engine to MXNet's default, which overlaps work on a GPU.
+
+    Raises:
+        MissingMXNetError: MXNet is not installed, or fails to load; the message has the reason.
+    """
+    global _loaded
+    with _lock:
+        if _loaded is None:
+            if "mxnet" not in sys.modules:
+                _set_defaults(prefer_gpu)
+            _restore_numpy_names()
+            _loaded = _import()
+        return _loaded
+
+
+def _set_defaults(prefer_gpu: bool) -> None:
+    """Set what MXNet reads from the environment when it is imported; the user's own wins."""
+    # MXNet would take half of the processors for hyperthreads.
+    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+    if not prefer_gpu:
+        # On CPU the threaded engine's workers and OpenMP's threads get in each other's way: every
+        # graph measured ran faster on the calling thread (docs/mxnet.md).
+        os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
+
+
+def _restore_numpy_names() -> None:
+    """MXNet reads names at import that NumPy 1.24 dropped."""
+    if "bool" not in vars(np):
+        np.bool = np.bool_  # type: ignore[attr-defined]
+
+
+def _import() -> ModuleType:
+    found = distribution()
+    if found is None:
+        raise MissingMXNetError("MXNet is not installed", remedy=INSTALL)
+    if found[0] != "mxnet":
+        open_cuda_libraries()
+    try:
+        with _without_engine_banner():
+            import mxnet
+
+            # The engine is started, and named, with the first array.
+            mxnet.nd.empty((1,))
+    except (ImportError, OSError, AttributeError) as error:
+        reason, remedy = str(error), f"check the installation; {INSTALL}"
+        if "libcuda.so" in reason:
+            remedy = (
+                "the CUDA build of MXNet needs NVIDIA's driver; on a machine without GPU use "
+                "`pip uninstall mxnet-cu112 && pip install 'ksym[cpu]'`"
+            )
+        elif isinstance(error, AttributeError) and "numpy" in reason:
+            remedy = f"NumPy {np.__version__} is too new for it: pip install 'numpy<2'"
+        raise MissingMXNetError(
+            f"{found[0]} {found[1]} cannot be loaded: {reason}", remedy=remedy
+        ) from error
+    return mxnet
+
+
+_opened: list[ctypes.CDLL] = []
+
+
+def open_cuda_libraries() -> dict[str, str | None]:
+    """Open the CUDA 11 libraries of NVIDIA's wheels, so that libmxnet.so finds them.
+
+    Returns:
+        For each library the file that was opened, None where no wheel has it.
+    """
+    spec = importlib.util.find_spec("nvidia")
+    roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
+    result: dict[str, str | None] = {}
+    for soname, folder in CUDA_LIBRARIES:
+        files = [root / folder / "lib" / soname for root in roots]
+        path = next((str(file) for file in files if file.is_file()), None)
+        if path is not None:
+            _opened.append(ctypes.CDLL(path, ctypes.RTLD_GLOBAL))
+        result[soname] = path
+    return result
+
+
+@contextlib.contextmanager
+def _without_engine_banner() -> Iterator[None]:
+    """Drop the line that MXNet prints when an engine is chosen; pass on all else it prints."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as printed:
+        kept = os.dup(2)
+        os.dup2(printed.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            printed.seek(0)
+            for line in printed.read().decode(errors="replace").splitlines(keepends=True):
+                if "MXNet start using engine" not in line:
+                    sys.stderr.write(line)
+
+
+def is_synchronous() -> bool:
+    """Whether operators run on the calling thread, so that memory may be touched directly."""
+    load()
+    return os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
+
+
+class NativeError(Exception):
+    """What MXNet says when a call fails."""
+
+
+def check(status: int) -> None:
+    """Raise what MXNet reports if a call of its C library failed."""
+    if status != 0:
+        message = load().base._LIB.MXGetLastError
+        message.restype = ctypes.c_char_p
+        raise NativeError((message() or b"").decode(errors="replace"))
+
+
+def library() -> Any:
+    """Return MXNet's C library."""
+    return load().base._LIB
+
+
+@contextlib.contextmanager
+def numpy_shapes() -> Iterator[None]:
+    """Make scalars and zero-size arrays legal, on this thread and inside the block only."""
+    before = ctypes.c_int()
+    lib = library()
+    lib.MXIsNumpyShape(ctypes.byref(before))
+    if before.value:
+        yield
+        return
+    lib.MXSetIsNumpyShape(1, ctypes.byref(before))
+    try:
+        yield
+    finally:
+        lib.MXSetIsNumpyShape(0, ctypes.byref(before))

@@ -1,0 +1,91 @@
+"""Running a graph as one native MXNet graph, with memory planned once for all calls."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import shapes
+from ksym.compiler.lower import NativeGraph
+from ksym.graph import Node, Spec
+from ksym.runtime import device, loading
+from ksym.runtime.arrays import DeviceArray
+
+
+class Executable:
+    """A native graph bound to arrays.
+
+    All its arrays are fixed: a call fills the inputs, runs, and leaves the results where they are
+    until the next call.
+
+    Args:
+        graph: What to run.
+        leaves: The array of each placeholder and variable.
+        shared: Another executable that never runs at the same time, to share working memory with.
+
+    Raises:
+        NativeError: MXNet refuses the graph.
+    """
+
+    def __init__(
+        self,
+        graph: NativeGraph,
+        leaves: Mapping[Node, DeviceArray],
+        shared: Executable | None = None,
+    ):
+        arrays: dict[str, DeviceArray] = {name: leaves[node] for node, name in graph.leaves.items()}
+        for name, value in graph.constants.items():
+            arrays[name] = DeviceArray.of(value)
+        for name, spec in graph.scratch.items():
+            arrays[name] = DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype))
+        self._draws: list[tuple[Node, DeviceArray]] = []
+        for name, node in graph.draws.items():
+            arrays[name] = DeviceArray.empty(node.outputs[0].spec)
+            self._draws.append((node, arrays[name]))
+        mxnet = loading.load()
+        with loading.numpy_shapes():
+            try:
+                symbol = mxnet.sym.load_json(graph.to_json())
+                self._executor: Any = symbol.bind(
+                    device.context(),
+                    [arrays[name].native for name in symbol.list_arguments()],
+                    grad_req="null",
+                    aux_states=[arrays[name].native for name in symbol.list_auxiliary_states()],
+                    shared_exec=None if shared is None else shared._executor,
+                )
+            except mxnet.MXNetError as error:
+                raise loading.NativeError(str(error)) from None
+            heads = [
+                DeviceArray(native, Spec(tuple(native.shape), np.dtype(native.dtype).name))
+                for native in self._executor.outputs
+            ]
+        self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
+        self._arrays = arrays
+        self._forward = loading.library().MXExecutorForward
+        self._handle = self._executor.handle
+
+    def run(self) -> None:
+        """Compute the outputs from what the arrays of the leaves hold."""
+        for node, array in self._draws:
+            array.write(draw(node))
+        # Always in training mode: gradient kernels need what the forward ones keep for them, and
+        # outside of it oneDNN stores weights in blocks of its own.
+        loading.check(self._forward(self._handle, ctypes.c_int(1)))
+
+
+def draw(node: Node) -> np.ndarray:
+    """Return the next random numbers of a random node."""
+    spec: Any = node.outputs[0].spec
+    stream = node.attributes["stream"]
+    value: np.ndarray = stream.draw(node.operator.kind, spec.shape, spec.dtype)  # type: ignore[attr-defined]
+    return value
+
+
+def execute(graph: NativeGraph, leaves: Mapping[Node, DeviceArray]) -> Sequence[DeviceArray]:
+    """Run a graph once and return its outputs."""
+    executable = Executable(graph, leaves)
+    executable.run()
+    return executable.outputs

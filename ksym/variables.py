@@ -1,0 +1,223 @@
+"""Variables: shared arrays that functions read, and write through updates."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from ksym import dtypes, shapes
+from ksym.errors import DTypeError, GraphError, ShapeError
+from ksym.graph import Node, Spec, Tensor, current_origin, current_scope
+from ksym.ops.leaves import variable_leaf
+from ksym.ops.registry import as_tensor, cast_to
+
+
+class Storage(Protocol):
+    """An array on the device, as the runtime keeps it."""
+
+    def read(self) -> np.ndarray:
+        """Return a copy of the contents."""
+
+    def write(self, value: np.ndarray) -> None:
+        """Replace the contents by an array of the same shape and dtype."""
+
+
+class _Names:
+    """Hands out unique names: ``kernel``, ``kernel_1``, ..."""
+
+    def __init__(self) -> None:
+        self._used: dict[str, itertools.count[int]] = {}
+        self._lock = threading.Lock()
+
+    def unique(self, name: str) -> str:
+        with self._lock:
+            if name not in self._used:
+                self._used[name] = itertools.count(1)
+                return name
+            candidate = f"{name}_{next(self._used[name])}"
+            while candidate in self._used:
+                candidate = f"{name}_{next(self._used[name])}"
+            self._used[candidate] = itertools.count(1)
+            return candidate
+
+    def reset(self) -> None:
+        with self._lock:
+            self._used.clear()
+
+
+NAMES = _Names()
+"""The names given to variables in this process."""
+
+
+class Variable(Tensor):
+    """A tensor with a value that is shared by all functions that use it and outlives their calls.
+
+    Args:
+        value: The initial value; a number, an array, nested sequences, or another variable.
+        dtype: Its dtype; by default that of the value, and float32 for Python floats.
+        name: A name, made unique and put under the name scope in force.
+        trainable: Free for users: whether an optimizer should change it.
+
+    Raises:
+        DTypeError: The value is not numeric, or the dtype is not supported.
+
+    >>> counter = Variable(0, name="counter")
+    >>> counter.set_value(3)
+    >>> counter.get_value()
+    array(3)
+    """
+
+    def __init__(
+        self,
+        value: Any,
+        dtype: Any = None,
+        name: str | None = None,
+        trainable: bool = True,
+    ):
+        if isinstance(value, Tensor):
+            if not isinstance(value, Variable):
+                raise DTypeError(
+                    f"{value!r} is symbolic, a variable starts from a value",
+                    remedy="pass ksym.evaluate(tensor)",
+                )
+            value = value.get_value()
+        array = dtypes.storable(value)
+        if dtype is not None:
+            array = array.astype(dtypes.canonical(dtype))
+        self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
+        self.trainable = trainable
+        # On the host until a runtime takes it to the device.
+        self.initial: np.ndarray | None = np.array(array)
+        self.storage: Storage | None = None
+        spec = Spec(array.shape, array.dtype.name)
+        attributes = {"name": self._name, "shape": spec.shape, "dtype": spec.dtype}
+        node = Node(variable_leaf, (), attributes, [spec], current_origin())
+        super().__init__(node, 0, spec)
+        node.outputs = (self,)
+
+    @property
+    def name(self) -> str:
+        """The unique name, with its scope."""
+        return self._name
+
+    def get_value(self) -> np.ndarray:
+        """Return a copy of the value."""
+        if self.storage is not None:
+            return self.storage.read()
+        assert self.initial is not None
+        return self.initial.copy()
+
+    def set_value(self, value: Any) -> None:
+        """Replace the value.
+
+        Raises:
+            ShapeError: The value has another shape.
+            DTypeError: The value is not numeric.
+        """
+        array = dtypes.storable(value)
+        if array.shape != self.shape:
+            raise ShapeError(
+                f"the value has shape {array.shape}, the variable {self.name!r} {self.shape}",
+                remedy="give a value of the same shape, or make a new variable",
+            ).located(origin=self.node.origin)
+        array = array.astype(self.dtype, copy=False)
+        if self.storage is not None:
+            self.storage.write(array)
+        else:
+            self.initial = np.array(array)
+
+    def assign(self, value: Any) -> Update:
+        """Return an update that gives the variable a new value when a function carries it out."""
+        return Update(self, value)
+
+    def assign_add(self, increment: Any) -> Update:
+        """Return an update that adds to the variable."""
+        return Update(self, self + _of(self, increment))
+
+    def assign_sub(self, decrement: Any) -> Update:
+        """Return an update that subtracts from the variable."""
+        return Update(self, self - _of(self, decrement))
+
+    def __reduce__(self) -> Any:
+        return _restore, (self.get_value(), self._name, self.trainable)
+
+
+def _restore(value: np.ndarray, name: str, trainable: bool) -> Variable:
+    return Variable(value, name=name, trainable=trainable)
+
+
+def _of(variable: Variable, value: Any) -> Tensor:
+    """Return value as a tensor of the variable's dtype."""
+    return cast_to(as_tensor(value), variable.dtype)
+
+
+class Update:
+    """A new value for a variable, to be computed and stored by a function's call.
+
+    Args:
+        variable: What to change.
+        value: Its new value: a tensor or a constant, of the variable's shape.
+
+    Raises:
+        GraphError: The first argument is not a variable.
+        ShapeError: The shapes differ.
+    """
+
+    def __init__(self, variable: Variable, value: Any):
+        if not isinstance(variable, Variable):
+            raise GraphError(
+                f"{variable!r} cannot be updated: it is not a variable",
+                remedy="only a ksym.Variable keeps a value between calls",
+            ).located(origin=current_origin())
+        tensor = _of(variable, value)
+        if tensor.rank == 0 and variable.rank:
+            from ksym import ops
+
+            tensor = ops.broadcast_to(tensor, variable.shape)
+        if not shapes.compatible(tensor.shape, variable.shape):
+            raise ShapeError(
+                f"the new value has shape {tensor.shape}, the variable {variable.name!r} "
+                f"{variable.shape}"
+            ).located("update", [tensor.spec], current_origin())
+        self.variable = variable
+        self.value = tensor
+
+    def __repr__(self) -> str:
+        return f"<Update of {self.variable.name}>"
+
+
+Updates = Iterable["Update | tuple[Variable, Any]"] | Mapping[Variable, Any]
+
+
+def collect(updates: Updates | None) -> list[Update]:
+    """Return updates given as a sequence of updates and pairs, or as a mapping.
+
+    Raises:
+        GraphError: An item is neither, or one variable is to get two values.
+    """
+    items: Iterable[Any] = () if updates is None else updates
+    if isinstance(updates, Mapping):
+        items = updates.items()
+    result: dict[Variable, Update] = {}
+    for item in items:
+        if isinstance(item, Update):
+            update = item
+        elif isinstance(item, Sequence) and len(item) == 2:
+            update = Update(*item)
+        else:
+            raise GraphError(
+                f"{item!r} is not an update",
+                remedy="give what variable.assign returns, or a pair (variable, new value)",
+            )
+        before = result.get(update.variable)
+        if before is not None and before.value is not update.value:
+            raise GraphError(
+                f"the variable {update.variable.name!r} is given two values in one call",
+                remedy="add the two updates up into one",
+            ).located(origin=update.value.node.origin)
+        result[update.variable] = update
+    return list(result.values())
