@@ -15,6 +15,7 @@ import os
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -110,7 +111,9 @@ def _import() -> ModuleType:
     if found[0] != "mxnet":
         open_cuda_libraries()
     try:
-        with _without_engine_banner():
+        with _without_engine_banner(), warnings.catch_warnings():
+            # MXNet asks NumPy and distutils for names that are on their way out.
+            warnings.simplefilter("ignore")
             import mxnet
 
             # The engine is started, and named, with the first array.

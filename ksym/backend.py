@@ -1,0 +1,214 @@
+"""The module Keras loads: ``KERAS_BACKEND=ksym.backend``.
+
+It hands on the names that Keras 2.3.1 imports, in the order of Keras's own sections; the work is
+done in `ksym.keras`, by topic.
+"""
+
+from __future__ import annotations
+
+import os as _os
+import sys as _sys
+from importlib import import_module as _import_module
+from importlib.util import find_spec as _find_spec
+from pathlib import Path as _Path
+
+from ksym import graph as _graph
+from ksym.graph import name_scope as _name_scope
+from ksym.keras import phase as _phase
+from ksym.keras import shims as _shims
+from ksym.keras import tensors as _tensors
+
+# names and kinds of tensors
+from ksym.keras.tensors import (
+    get_uid,
+    is_keras_tensor,
+    is_placeholder,
+    is_sparse,
+    is_tensor,
+    is_variable,
+    reset_uids,
+    to_dense,
+)
+from ksym.keras.phase import learning_phase, set_learning_phase
+
+# variables, placeholders and their values
+from ksym.keras.state import (
+    batch_get_value,
+    batch_set_value,
+    cast,
+    constant,
+    eye,
+    get_value,
+    identity,
+    moving_average_update,
+    ones,
+    ones_like,
+    placeholder,
+    random_normal_variable,
+    random_uniform_variable,
+    set_value,
+    update,
+    update_add,
+    update_sub,
+    variable,
+    zeros,
+    zeros_like,
+)
+from ksym.keras.tensors import count_params, dtype, int_shape, ndim, shape, size
+
+# linear algebra
+from ksym.keras.linalg import batch_dot, dot, gather, transpose
+
+# elementwise operations and reductions
+from ksym.keras.math import (
+    abs,
+    all,
+    any,
+    argmax,
+    argmin,
+    clip,
+    cos,
+    cumprod,
+    cumsum,
+    equal,
+    exp,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    log,
+    logsumexp,
+    max,
+    maximum,
+    mean,
+    min,
+    minimum,
+    not_equal,
+    pow,
+    prod,
+    round,
+    sign,
+    sin,
+    sqrt,
+    square,
+    std,
+    sum,
+    var,
+)
+
+# shapes
+from ksym.keras.resize import resize_images, resize_volumes
+from ksym.keras.shape import (
+    arange,
+    batch_flatten,
+    concatenate,
+    expand_dims,
+    flatten,
+    one_hot,
+    permute_dimensions,
+    repeat,
+    repeat_elements,
+    reshape,
+    reverse,
+    slice,
+    spatial_2d_padding,
+    spatial_3d_padding,
+    squeeze,
+    stack,
+    temporal_padding,
+    tile,
+)
+
+# running graphs
+from ksym.keras.execution import (
+    control_dependencies,
+    eval,
+    function,
+    gradients,
+    print_tensor,
+    stop_gradient,
+)
+
+# control flow
+from ksym.keras.phase import in_test_phase, in_train_phase, switch
+from ksym.keras.recurrent import foldl, foldr, map_fn, rnn
+
+# neural networks
+from ksym.keras.nn import (
+    batch_normalization,
+    binary_crossentropy,
+    categorical_crossentropy,
+    dropout,
+    elu,
+    hard_sigmoid,
+    in_top_k,
+    l2_normalize,
+    normalize_batch_in_training,
+    relu,
+    sigmoid,
+    softmax,
+    softplus,
+    softsign,
+    sparse_categorical_crossentropy,
+    tanh,
+)
+
+# convolutions
+from ksym.keras.conv import (
+    bias_add,
+    conv1d,
+    conv2d,
+    conv2d_transpose,
+    conv3d,
+    conv3d_transpose,
+    depthwise_conv2d,
+    local_conv1d,
+    local_conv2d,
+    pool2d,
+    pool3d,
+    separable_conv1d,
+    separable_conv2d,
+)
+
+# randomness
+from ksym.keras.random import random_binomial, random_normal, random_uniform, truncated_normal
+
+# connectionist temporal classification
+from ksym.keras.recurrent import ctc_batch_cost, ctc_decode, ctc_label_dense_to_sparse
+
+
+def name_scope(name: str | None) -> object:
+    """Put what is made inside under a name."""
+    return _name_scope(name or "scope")
+
+
+def get_variable_shape(x: object) -> object:
+    """Return the static shape of a variable."""
+    return int_shape(x)
+
+
+def clear_session() -> None:
+    """Forget the learning phase and start names again; graphs go when nothing refers to them."""
+    _phase.PHASE.clear()
+    reset_uids()
+
+
+def _install() -> None:
+    _tensors.install()
+    _shims.install()
+    keras = _find_spec("keras")
+    if keras is not None and keras.origin:
+        _graph.skip_frames_of(str(_Path(keras.origin).parent))
+    if "keras" not in _sys.modules and keras is not None:
+        # Imported before Keras: let Keras find this module, complete as it is now.
+        _os.environ.setdefault("KERAS_BACKEND", __name__)
+        _import_module("keras")
+        _shims.install()
+    loaded = _sys.modules.get("keras.backend")
+    if loaded is not None:
+        # Keras hands on a fixed list of names; users call these too.
+        loaded.clear_session = clear_session  # type: ignore[attr-defined]
+        loaded.get_variable_shape = get_variable_shape  # type: ignore[attr-defined]
+
+
+_install()

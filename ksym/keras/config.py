@@ -1,0 +1,51 @@
+"""Keras's settings, read when they are needed.
+
+They live in ``keras.backend.common`` and nowhere else.  Keras imports the backend while it is
+being imported itself, so it must not be imported at the top of a module here.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+from ksym.ops.windows import Padding
+
+
+def _common() -> Any:
+    return import_module("keras.backend.common")
+
+
+def floatx() -> str:
+    """The default float dtype."""
+    return _common().floatx()
+
+
+def epsilon() -> float:
+    """The small number that keeps logarithms and divisions finite."""
+    return _common().epsilon()
+
+
+def data_format(value: str | None) -> str:
+    """Return ``"channels_first"`` or ``"channels_last"``, the default for None.
+
+    Raises:
+        ValueError: It is neither.
+    """
+    return _common().normalize_data_format(value)
+
+
+def padding(value: str) -> Padding:
+    """Check a padding mode that Keras gives.
+
+    Raises:
+        ValueError: It is neither ``"same"`` nor ``"valid"``.
+    """
+    if value not in ("same", "valid"):
+        raise ValueError(f"Invalid padding: {value}")
+    return value
+
+
+def dtype_or_floatx(dtype: Any) -> Any:
+    """Return a dtype, Keras's default for None."""
+    return floatx() if dtype is None else dtype

@@ -1,0 +1,319 @@
+"""Convolutions and poolings in both data formats.
+
+ksym's operators have channels first, as MXNet's kernels do.  For channels last the input is
+transposed before and the result after; the compiler cancels what meets in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.keras import config
+from ksym.keras.shape import temporal_padding
+from ksym.keras.tensors import as_tensor, int_shape
+
+
+def _channels_first(x: Tensor, compute: Callable[[Tensor], Tensor], data_format: str) -> Tensor:
+    """Apply a function of channels-first tensors to a tensor of either format."""
+    if data_format == "channels_first":
+        return compute(x)
+    rank = x.rank
+    y = compute(ops.transpose(x, (0, rank - 1, *range(1, rank - 1))))
+    return ops.transpose(y, (0, *range(2, rank), 1))
+
+
+def _native_kernel(kernel: Tensor) -> Tensor:
+    """Return a kernel (window..., channels, filters) as (filters, channels, window...)."""
+    spatial = kernel.rank - 2
+    return ops.transpose(kernel, (spatial + 1, spatial, *range(spatial)))
+
+
+def _convolve(
+    x: Any,
+    kernel: Any,
+    strides: Any,
+    padding: str,
+    data_format: str | None,
+    dilation: Any,
+) -> Tensor:
+    data_format = config.data_format(data_format)
+    kernel = _native_kernel(as_tensor(kernel))
+
+    def compute(moved: Tensor) -> Tensor:
+        return ops.convolution(moved, kernel, strides, config.padding(padding), dilation)
+
+    return _channels_first(as_tensor(x), compute, data_format)
+
+
+def conv1d(
+    x: Any,
+    kernel: Any,
+    strides: int = 1,
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: int = 1,
+) -> Tensor:
+    """1-D convolution; causal padding looks at no later step."""
+    data_format = config.data_format(data_format)
+    x, kernel = as_tensor(x), as_tensor(kernel)
+    if padding == "causal":
+        if data_format != "channels_last":
+            raise ValueError('causal padding is only valid with data_format "channels_last"')
+        width = int_shape(kernel)[0]
+        if width is None:
+            raise ValueError("causal padding needs a kernel of static size")
+        x = temporal_padding(x, (dilation_rate * (width - 1), 0))
+        padding = "valid"
+    return _convolve(x, kernel, _one(strides), padding, data_format, _one(dilation_rate))
+
+
+def _one(value: Any) -> int:
+    return value if isinstance(value, int) else value[0]
+
+
+def conv2d(
+    x: Any,
+    kernel: Any,
+    strides: Any = (1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = (1, 1),
+) -> Tensor:
+    """2-D convolution."""
+    return _convolve(x, kernel, strides, padding, data_format, dilation_rate)
+
+
+def conv3d(
+    x: Any,
+    kernel: Any,
+    strides: Any = (1, 1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = (1, 1, 1),
+) -> Tensor:
+    """3-D convolution."""
+    return _convolve(x, kernel, strides, padding, data_format, dilation_rate)
+
+
+def _transposed(
+    x: Any,
+    kernel: Any,
+    output_shape: Any,
+    strides: Any,
+    padding: str,
+    data_format: str | None,
+    dilation: Any,
+) -> Tensor:
+    data_format = config.data_format(data_format)
+    # Keras's kernel is (window..., filters, channels): that of the convolution it transposes.
+    kernel = _native_kernel(as_tensor(kernel))
+    shape = output_shape if isinstance(output_shape, Tensor) else list(output_shape)
+    rank = kernel.rank
+    sides = shape[2:rank] if data_format == "channels_first" else shape[1 : rank - 1]
+
+    def compute(moved: Tensor) -> Tensor:
+        return ops.convolution_transpose(
+            moved, kernel, sides, strides, config.padding(padding), dilation
+        )
+
+    return _channels_first(as_tensor(x), compute, data_format)
+
+
+def conv2d_transpose(
+    x: Any,
+    kernel: Any,
+    output_shape: Any,
+    strides: Any = (1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = (1, 1),
+) -> Tensor:
+    """The transpose of a 2-D convolution."""
+    return _transposed(x, kernel, output_shape, strides, padding, data_format, dilation_rate)
+
+
+def conv3d_transpose(
+    x: Any,
+    kernel: Any,
+    output_shape: Any,
+    strides: Any = (1, 1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+) -> Tensor:
+    """The transpose of a 3-D convolution."""
+    return _transposed(x, kernel, output_shape, strides, padding, data_format, 1)
+
+
+def _depthwise(
+    x: Any, kernel: Any, strides: Any, padding: str, data_format: str | None, dilation: Any
+) -> Tensor:
+    data_format = config.data_format(data_format)
+    x, kernel = as_tensor(x), as_tensor(kernel)
+    channels = int_shape(kernel)[-2]
+    if channels is None:
+        raise ValueError("a depthwise convolution needs a static number of channels")
+    native = ops.depthwise_kernel(kernel)
+
+    def compute(moved: Tensor) -> Tensor:
+        return ops.convolution(
+            moved, native, strides, config.padding(padding), dilation, groups=channels
+        )
+
+    return _channels_first(x, compute, data_format)
+
+
+def depthwise_conv2d(
+    x: Any,
+    depthwise_kernel: Any,
+    strides: Any = (1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = (1, 1),
+) -> Tensor:
+    """2-D convolution of each channel on its own."""
+    return _depthwise(x, depthwise_kernel, strides, padding, data_format, dilation_rate)
+
+
+def separable_conv1d(
+    x: Any,
+    depthwise_kernel: Any,
+    pointwise_kernel: Any,
+    strides: Any = 1,
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = 1,
+) -> Tensor:
+    """1-D convolution of each channel, followed by a mixture of channels."""
+    between = _depthwise(
+        x, depthwise_kernel, _one(strides), padding, data_format, _one(dilation_rate)
+    )
+    return _convolve(between, pointwise_kernel, 1, "valid", data_format, 1)
+
+
+def separable_conv2d(
+    x: Any,
+    depthwise_kernel: Any,
+    pointwise_kernel: Any,
+    strides: Any = (1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    dilation_rate: Any = (1, 1),
+) -> Tensor:
+    """2-D convolution of each channel, followed by a mixture of channels."""
+    between = _depthwise(x, depthwise_kernel, strides, padding, data_format, dilation_rate)
+    return _convolve(between, pointwise_kernel, 1, "valid", data_format, 1)
+
+
+def _pool(
+    x: Any,
+    pool_size: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+    data_format: str | None,
+    pool_mode: str,
+) -> Tensor:
+    data_format = config.data_format(data_format)
+    config.padding(padding)
+    if pool_mode not in ("max", "avg"):
+        raise ValueError(f"Invalid pool_mode: {pool_mode}")
+    operator = ops.max_pool if pool_mode == "max" else ops.average_pool
+
+    def compute(moved: Tensor) -> Tensor:
+        return operator(moved, tuple(pool_size), tuple(strides), padding)
+
+    return _channels_first(as_tensor(x), compute, data_format)
+
+
+def pool2d(
+    x: Any,
+    pool_size: Sequence[int],
+    strides: Sequence[int] = (1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    pool_mode: str = "max",
+) -> Tensor:
+    """2-D pooling."""
+    return _pool(x, pool_size, strides, padding, data_format, pool_mode)
+
+
+def pool3d(
+    x: Any,
+    pool_size: Sequence[int],
+    strides: Sequence[int] = (1, 1, 1),
+    padding: str = "valid",
+    data_format: str | None = None,
+    pool_mode: str = "max",
+) -> Tensor:
+    """3-D pooling."""
+    return _pool(x, pool_size, strides, padding, data_format, pool_mode)
+
+
+def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
+    """Add a vector over the channels, or a bias of the rank of a sample.
+
+    Raises:
+        ValueError: The bias has another rank, or the data format is not known.
+    """
+    data_format = config.data_format(data_format)
+    x, bias = as_tensor(x), as_tensor(bias)
+    if bias.rank not in (1, x.rank - 1):
+        raise ValueError(
+            f"Unexpected bias dimensions {bias.rank}, expect to be 1 or {x.rank} dimensions"
+        )
+    if data_format == "channels_first" and x.rank > 2:
+        if bias.rank == 1:
+            bias = ops.reshape(bias, [-1] + [1] * (x.rank - 2))
+        else:
+            bias = ops.transpose(bias, (bias.rank - 1, *range(bias.rank - 1)))
+    return x + bias
+
+
+def local_conv1d(
+    inputs: Any,
+    kernel: Any,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    data_format: str | None = None,
+) -> Tensor:
+    """1-D convolution with a kernel of its own at each position."""
+    data_format = config.data_format(data_format)
+    inputs, kernel = as_tensor(inputs), as_tensor(kernel)
+    steps, features, _ = (int(side or 0) for side in int_shape(kernel))
+    windows = [
+        ops.reshape(
+            inputs[:, i * strides[0] : i * strides[0] + kernel_size[0], :], (1, -1, features)
+        )
+        for i in range(steps)
+    ]
+    product = ops.matmul(ops.concatenate(windows, axis=0), kernel)
+    return ops.transpose(product, (1, 0, 2))
+
+
+def local_conv2d(
+    inputs: Any,
+    kernel: Any,
+    kernel_size: Sequence[int],
+    strides: Sequence[int],
+    output_shape: Sequence[int],
+    data_format: str | None = None,
+) -> Tensor:
+    """2-D convolution with a kernel of its own at each position."""
+    data_format = config.data_format(data_format)
+    inputs, kernel = as_tensor(inputs), as_tensor(kernel)
+    _, features, filters = (int(side or 0) for side in int_shape(kernel))
+    rows, columns = output_shape
+    windows = []
+    for i in range(rows):
+        for j in range(columns):
+            across = slice(i * strides[0], i * strides[0] + kernel_size[0])
+            along = slice(j * strides[1], j * strides[1] + kernel_size[1])
+            first = data_format == "channels_first"
+            window = inputs[:, :, across, along] if first else inputs[:, across, along, :]
+            windows.append(ops.reshape(window, (1, -1, features)))
+    product = ops.matmul(ops.concatenate(windows, axis=0), kernel)
+    result = ops.reshape(product, (rows, columns, -1, filters))
+    order = (2, 3, 0, 1) if data_format == "channels_first" else (2, 0, 1, 3)
+    return ops.transpose(result, order)

@@ -1,0 +1,162 @@
+"""Functions, gradients, evaluation, and what runs before what."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from ksym import autodiff, ops
+from ksym.function import Function, evaluate
+from ksym.function import function as compile_function
+from ksym.graph import Tensor, substitute
+from ksym.keras.tensors import as_tensor
+from ksym.variables import Update, Variable
+
+_context = threading.local()
+
+
+@contextmanager
+def control_dependencies(control_inputs: Any) -> Iterator[None]:
+    """Let what `identity` returns inside be computed after updates.
+
+    Keras's metrics rely on it: their results read the state that the same call has updated.
+    """
+    items = control_inputs if isinstance(control_inputs, list | tuple) else [control_inputs]
+    before: tuple[Update, ...] = getattr(_context, "updates", ())
+    _context.updates = before + tuple(item for item in items if isinstance(item, Update))
+    try:
+        yield
+    finally:
+        _context.updates = before
+
+
+def mark(tensor: Tensor) -> None:
+    """Note on a tensor which updates are to be seen by it."""
+    updates: tuple[Update, ...] = getattr(_context, "updates", ())
+    if updates:
+        tensor._after = updates  # type: ignore[attr-defined]
+
+
+def increment(variable: Variable, amount: Any) -> Update:
+    """Return an update that adds, and that can be joined with others to the same variable."""
+    amount = ops.cast_to(as_tensor(amount, variable.dtype), variable.dtype)
+    result = variable.assign_add(amount)
+    result.amount = amount  # type: ignore[attr-defined]
+    return result
+
+
+def _join(updates: Sequence[Any]) -> list[Update]:
+    """Return one update for each variable.
+
+    A layer that is used twice (batch normalisation) adds to the same variable twice: both count.
+    Of other updates to one variable the first counts, as with Keras on Theano.
+    """
+    joined: dict[Variable, Update] = {}
+    seen: set[int] = set()
+    for item in updates:
+        if not isinstance(item, Update):
+            if not (isinstance(item, tuple | list) and len(item) == 2):
+                continue  # layers may add anything (0, None) as an update
+            item = Update(item[0], item[1])
+        if id(item) in seen:
+            continue
+        seen.add(id(item))
+        first = joined.get(item.variable)
+        if first is None:
+            joined[item.variable] = item
+        elif hasattr(first, "amount") and hasattr(item, "amount"):
+            joined[item.variable] = increment(item.variable, first.amount + item.amount)
+    return list(joined.values())
+
+
+class KerasFunction:
+    """A function as Keras calls it: one list of values in, a list of values out."""
+
+    def __init__(self, compiled: Function, outputs: Sequence[Any]):
+        self.compiled = compiled
+        self.outputs = outputs
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Compute the outputs, and carry out the updates."""
+        if not isinstance(inputs, list | tuple):
+            raise TypeError("`inputs` should be a list or tuple.")
+        return self.compiled(*inputs)
+
+
+def function(
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Any],
+    updates: Sequence[Any] | None = None,
+    **kwargs: Any,
+) -> KerasFunction:
+    """Return a function of a list of values.
+
+    Outputs made under `control_dependencies` see the variables as their updates leave them, all
+    others as they were before the call; both are parts of one graph.
+
+    Raises:
+        ValueError: A keyword argument is not known.
+    """
+    name = kwargs.pop("name", None)
+    if kwargs:
+        raise ValueError(f"Invalid argument {sorted(kwargs)[0]!r} passed to K.function")
+    pending = list(updates or [])
+    results: list[Tensor] = []
+    for output in outputs:
+        if isinstance(output, Update):
+            pending.append(output)
+            results.append(output.value)
+            continue
+        output = as_tensor(output)
+        after: tuple[Update, ...] = getattr(output, "_after", ())
+        pending.extend(after)
+        results.append(output)
+    joined = _join(pending)
+    values = {update.variable: update.value for update in joined}
+    results = [_after_updates(result, values) for result in results]
+    # The same input may be listed twice, as when a model takes it as a feature and as a target.
+    positions: dict[Tensor, int] = {}
+    for position, tensor in enumerate(inputs):
+        positions.setdefault(tensor, position)
+    return KerasFunction(compile_function(list(inputs), results, joined, name=name), outputs)
+
+
+def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
+    after: tuple[Update, ...] = getattr(output, "_after", ())
+    wanted = {u.variable: values[u.variable] for u in after if u.variable in values}
+    if not wanted:
+        return output
+    return substitute([output], wanted)[0]
+
+
+def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
+    """Return the gradient for each variable, None where the loss does not depend on it."""
+    targets = [variables] if isinstance(variables, Tensor) else list(variables)
+    return autodiff.gradients(loss, targets, disconnected="none")  # type: ignore[return-value]
+
+
+def stop_gradient(variables: Any) -> Any:
+    """Return a tensor, or several, through which no gradient flows."""
+    if isinstance(variables, list | tuple):
+        return [ops.stop_gradient(x) for x in variables]
+    return ops.stop_gradient(variables)
+
+
+def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
+    """Return the value of a tensor; carry out an update and return the new value."""
+    if isinstance(x, list | tuple):
+        return [eval(item) for item in x]
+    if isinstance(x, Tensor) and hasattr(x, "_after"):
+        return function([], [x])([])[0]
+    if isinstance(x, Tensor | Update):
+        return evaluate(x)
+    return np.asarray(x)
+
+
+def print_tensor(x: Tensor, message: str = "") -> Tensor:
+    """Not there yet."""
+    raise NotImplementedError("K.print_tensor is not there yet")

@@ -1,0 +1,228 @@
+"""Activations, normalisation, losses and dropout."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.keras.config import epsilon as config_epsilon
+from ksym.keras.random import stream
+from ksym.keras.tensors import as_tensor, int_shape
+
+
+def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
+    """X between threshold and max_value, max_value above, alpha * (x - threshold) below."""
+    x = as_tensor(x)
+    result = ops.relu(x) if threshold == 0 else x * ops.cast(x > threshold, x.dtype)
+    if max_value is not None:
+        result = ops.clip(result, 0.0, max_value)
+    if isinstance(alpha, Tensor) or alpha != 0:
+        negative = ops.relu(-x) if threshold == 0 else ops.relu(threshold - x)
+        result = result - alpha * negative
+    return result
+
+
+def elu(x: Any, alpha: Any = 1.0) -> Tensor:
+    """X where it is positive, else alpha * (exp(x) - 1)."""
+    x = as_tensor(x)
+    negative = ops.expm1(ops.minimum(x, 0.0))
+    return ops.relu(x) + alpha * negative
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """Exponentials scaled to a sum of one."""
+    return ops.softmax(as_tensor(x), axis)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x))."""
+    return ops.softplus(as_tensor(x))
+
+
+def softsign(x: Any) -> Tensor:
+    """X / (1 + |x|)."""
+    x = as_tensor(x)
+    return x / (1.0 + ops.abs_(x))
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return ops.sigmoid(as_tensor(x))
+
+
+def hard_sigmoid(x: Any) -> Tensor:
+    """0.2 * x + 0.5, limited to the range from 0 to 1."""
+    return ops.clip(0.2 * as_tensor(x) + 0.5, 0.0, 1.0)
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return ops.tanh(as_tensor(x))
+
+
+def l2_normalize(x: Any, axis: Any = None) -> Tensor:
+    """Scale to a Euclidean length of one along an axis."""
+    x = as_tensor(x)
+    axes = tuple(axis) if isinstance(axis, list | tuple) else axis
+    squared = ops.sum_(ops.square(x), axes, keepdims=True)
+    return x / ops.sqrt(ops.maximum(squared, 1e-12))
+
+
+def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = None) -> Tensor:
+    """Set a share of the elements to zero and scale the others up.
+
+    Raises:
+        ValueError: The share is not in the range from 0 to below 1.
+    """
+    if not 0.0 <= level < 1.0:
+        raise ValueError(f"Dropout level must be in interval [0, 1), got {level}.")
+    x = as_tensor(x)
+    if noise_shape is not None:
+        sides = ops.shape_of(x)
+        noise_shape = [sides[i] if side is None else side for i, side in enumerate(noise_shape)]
+    return ops.dropout(x, level, noise_shape, stream(seed))
+
+
+# --- losses --------------------------------------------------------------------------------------
+
+
+def _class_axis(output: Tensor, axis: int) -> int:
+    if not -output.rank <= axis < output.rank:
+        raise ValueError(
+            f"Unexpected channels axis {axis}. Expected to be -1 or one of the axes of `output`, "
+            f"which has {output.rank} dimensions."
+        )
+    return axis % output.rank
+
+
+def _probabilities(output: Tensor) -> Tensor:
+    return ops.clip(output, config_epsilon(), 1.0 - config_epsilon())
+
+
+def categorical_crossentropy(
+    target: Any, output: Any, from_logits: bool = False, axis: int = -1
+) -> Tensor:
+    """The cross entropy between distributions over classes."""
+    target, output = as_tensor(target), as_tensor(output)
+    axis = _class_axis(output, axis)
+    if from_logits:
+        logarithms = ops.log_softmax(output, axis)
+    else:
+        output = output / ops.sum_(output, axis, keepdims=True)
+        logarithms = ops.log(_probabilities(output))
+    return -ops.sum_(ops.cast_to(target, output.dtype) * logarithms, axis)
+
+
+def sparse_categorical_crossentropy(
+    target: Any, output: Any, from_logits: bool = False, axis: int = -1
+) -> Tensor:
+    """The cross entropy, for targets given as class numbers."""
+    target, output = ops.as_tensor(target), as_tensor(output)
+    axis = _class_axis(output, axis)
+    if axis != output.rank - 1:
+        order = [a for a in range(output.rank) if a != axis] + [axis]
+        output = ops.transpose(output, order)
+    if not from_logits:
+        output = ops.log(_probabilities(output))
+    logarithms = ops.log_softmax(output, -1)
+    classes = int_shape(output)[-1]
+    if classes is None:
+        raise ValueError("sparse_categorical_crossentropy needs a static number of classes")
+    sides = ops.shape_of(output)[:-1]
+    marks = ops.one_hot(ops.cast(ops.reshape(target, sides), "int64"), classes, output.dtype)
+    return -ops.sum_(marks * logarithms, -1)
+
+
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
+    """The cross entropy of independent probabilities, elementwise."""
+    target, output = as_tensor(target), as_tensor(output)
+    target = ops.cast_to(target, output.dtype)
+    if from_logits:
+        # max(x, 0) - x * z + log(1 + exp(-|x|)), as TensorFlow computes it
+        return ops.relu(output) - output * target + ops.softplus(-ops.abs_(output))
+    p = _probabilities(output)
+    return -(target * ops.log(p) + (1.0 - target) * ops.log(1.0 - p))
+
+
+def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
+    """Whether the target class is among the k largest predictions; of equals the first count."""
+    predictions, targets = as_tensor(predictions), ops.as_tensor(targets)
+    targets = ops.expand_dims(ops.cast(targets, "int64"), -1)
+    classes = ops.arange(ops.shape_of(predictions)[-1])
+    chosen = ops.cast(ops.equal(classes, targets), predictions.dtype)
+    score = ops.sum_(predictions * chosen, -1, keepdims=True)
+    ahead = (predictions > score) | (ops.equal(predictions, score) & (classes < targets))
+    return ops.sum_(ahead, -1) < k
+
+
+# --- batch normalisation -----------------------------------------------------------------------
+
+
+def _channels_second(x: Tensor, axis: int) -> tuple[Tensor, Any]:
+    """Return x with an axis moved to position 1, and what moves it back."""
+    if axis == 1 or x.rank == 2:
+        return x, lambda y: y
+    there = [0, axis, *(a for a in range(1, x.rank) if a != axis)]
+    return ops.transpose(x, there), lambda y: ops.transpose(y, np.argsort(there).tolist())
+
+
+def _vector(x: Any, channels: Tensor, fill: float) -> Tensor:
+    if x is None:
+        return ops.full(ops.shape_of(channels), fill, channels.dtype)
+    x = ops.cast_to(as_tensor(x), channels.dtype)
+    return x if x.rank == 1 else ops.reshape(x, (-1,))
+
+
+def normalize_batch_in_training(
+    x: Any, gamma: Any, beta: Any, reduction_axes: Sequence[int], epsilon: float = 1e-3
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalise by the statistics of the batch; return also the mean and the variance."""
+    x = as_tensor(x)
+    left = [a for a in range(x.rank) if a not in [r % x.rank for r in reduction_axes]]
+    if len(left) == 1 and left[0] > 0:
+        moved, back = _channels_second(x, left[0])
+        channels = moved[(0, slice(None)) + (0,) * (moved.rank - 2)]
+        scale, shift = _vector(gamma, channels, 1.0), _vector(beta, channels, 0.0)
+        y, mean, var = ops.batch_norm(moved, scale, shift, axis=1, epsilon=epsilon)
+        return back(y), mean, var
+    axes = tuple(reduction_axes)
+    mean = ops.mean(x, axes, keepdims=True)
+    var = ops.mean(ops.square(x - mean), axes, keepdims=True)
+    y = _normalized(x, mean, var, gamma, beta, epsilon)
+    return y, ops.squeeze(mean, axes), ops.squeeze(var, axes)
+
+
+def _normalized(x: Tensor, mean: Any, var: Any, gamma: Any, beta: Any, epsilon: float) -> Tensor:
+    def fit(value: Any) -> Any:
+        if value is None or value.rank in (0, x.rank) or mean.rank != x.rank:
+            return value
+        return ops.reshape(value, ops.shape_of(mean))
+
+    gamma, beta = fit(gamma), fit(beta)
+    y = (x - mean) / ops.sqrt(var + epsilon)
+    y = y if gamma is None else y * gamma
+    return y if beta is None else y + beta
+
+
+def batch_normalization(
+    x: Any, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1, epsilon: float = 1e-3
+) -> Tensor:
+    """Normalise by a given mean and variance, each a vector over an axis or of broadcast shape."""
+    x, mean, var = as_tensor(x), as_tensor(mean), as_tensor(var)
+    axis = axis % x.rank
+    vectors = [v for v in (mean, var, beta, gamma) if v is not None]
+    fits = all(v.rank == 1 or (v.rank == x.rank and _only_on(v, axis)) for v in vectors)
+    if x.rank < 2 or axis == 0 or not fits:
+        return _normalized(x, mean, var, gamma, beta, epsilon)
+    mean, var = _vector(mean, x, 0.0), _vector(var, x, 0.0)
+    moved, back = _channels_second(x, axis)
+    scale, shift = _vector(gamma, mean, 1.0), _vector(beta, mean, 0.0)
+    return back(ops.normalize(moved, mean, var, scale, shift, axis=1, epsilon=epsilon))
+
+
+def _only_on(vector: Tensor, axis: int) -> bool:
+    return all(side == 1 for a, side in enumerate(vector.shape) if a != axis)

@@ -1,0 +1,79 @@
+"""The learning phase, and choosing by it or by a condition."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.keras.tensors import as_tensor
+
+
+class _Phase:
+    """0 or 1 once it was set, else one symbolic scalar for the process."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        # Compiled anew for each of its two values, so that a training step holds nothing of the
+        # inference branch, and the other way round.
+        self.value: Any = ops.placeholder(
+            (), "bool", name="keras_learning_phase", default=False, static=True
+        )
+
+
+PHASE = _Phase()
+
+
+def learning_phase() -> Any:
+    """Return the learning phase: an int if it was set, else a symbolic scalar, 0 by default."""
+    return PHASE.value
+
+
+def set_learning_phase(value: int) -> None:
+    """Fix the learning phase.
+
+    Raises:
+        ValueError: It is neither 0 nor 1.
+    """
+    if value not in (0, 1):
+        raise ValueError("Expected learning phase to be 0 or 1.")
+    PHASE.value = int(value)
+
+
+def in_train_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    """Return x in training, else alt; either may be a function that makes it."""
+    dynamic = training is None
+    if dynamic:
+        training = learning_phase()
+    if not isinstance(training, Tensor):
+        chosen = x if training in (1, True) else alt
+        return chosen() if callable(chosen) else chosen
+    result = switch(training, x, alt)
+    if dynamic:
+        result._uses_learning_phase = True  # type: ignore[attr-defined]
+    return result
+
+
+def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
+    """Return x outside of training, else alt."""
+    return in_train_phase(alt, x, training)
+
+
+def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
+    """Choose by a condition: one for everything, or one for each element or leading slice."""
+    condition = ops.as_tensor(condition)
+    x, y = (
+        as_tensor(choice() if callable(choice) else choice)
+        for choice in (then_expression, else_expression)
+    )
+    rank = max(x.rank, y.rank)
+    if condition.rank > rank:
+        raise ValueError(
+            "Rank of `condition` should be less than or equal to rank of `then_expression` and "
+            f"`else_expression`. ndim(condition)={condition.rank}, ndim(then_expression)={rank}"
+        )
+    while 0 < condition.rank < rank:
+        condition = ops.expand_dims(condition, -1)
+    return ops.where(condition, x, y)

@@ -1,0 +1,50 @@
+"""Random tensors; each draws from a stream of its own, seeded from NumPy unless told otherwise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.keras.config import dtype_or_floatx
+
+
+def seed_or_numpy(seed: int | None) -> int:
+    """Return a seed; by default one from NumPy's global state, so that np.random.seed decides."""
+    return int(np.random.randint(10**7)) if seed is None else int(seed)
+
+
+def stream(seed: int | None) -> ops.RandomStream:
+    """Return a stream of random numbers for one random operator."""
+    return ops.RandomStream(seed_or_numpy(seed))
+
+
+def random_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: int | None = None
+) -> Tensor:
+    """Normal numbers."""
+    return mean + stddev * ops.random_normal(shape, dtype_or_floatx(dtype), stream(seed))
+
+
+def random_uniform(
+    shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: int | None = None
+) -> Tensor:
+    """Numbers from minval up to, not including, maxval."""
+    drawn = ops.random_uniform(shape, dtype_or_floatx(dtype), stream(seed))
+    return minval + (maxval - minval) * drawn
+
+
+def random_binomial(shape: Any, p: Any = 0.0, dtype: Any = None, seed: int | None = None) -> Tensor:
+    """Ones with probability p, else zeros."""
+    dtype = dtype_or_floatx(dtype)
+    return ops.cast(ops.random_uniform(shape, dtype, stream(seed)) < p, dtype)
+
+
+def truncated_normal(
+    shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: int | None = None
+) -> Tensor:
+    """Normal numbers, drawn again where they are beyond two deviations."""
+    drawn = ops.random_truncated_normal(shape, dtype_or_floatx(dtype), stream(seed))
+    return mean + stddev * drawn

@@ -1,0 +1,128 @@
+"""What unmodified Keras 2.3.1 lacks on a current Python and a current h5py.
+
+Two things, each as narrow as it can be, both switched off by KSYM_KERAS_SHIMS=0:
+
+* Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
+* h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
+  by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``.
+  The rest is changed in the h5py that ``keras.utils.io_utils`` sees, and nowhere else.
+"""
+
+from __future__ import annotations
+
+import collections
+import collections.abc
+import os
+import sys
+import types
+from typing import Any
+
+import numpy as np
+
+ENVIRONMENT = "KSYM_KERAS_SHIMS"
+
+
+def install() -> None:
+    """Put both in place; calling it again completes what was not imported before."""
+    if os.environ.get(ENVIRONMENT) == "0":
+        return
+    _restore_collections()
+    try:
+        import h5py
+    except ImportError:
+        return  # Keras does without, until a model is to be saved
+    if int(h5py.__version__.split(".")[0]) >= 3:
+        _decode_attributes(h5py)
+        _adapt_keras(h5py)
+
+
+def _restore_collections() -> None:
+    for name in ("Container", "Iterable", "Mapping", "Sequence"):
+        if not hasattr(collections, name):
+            setattr(collections, name, getattr(collections.abc, name))
+
+
+class H5Text(str):
+    """A text attribute as h5py 3 returns it, with the ``decode`` that h5py 2's bytes had."""
+
+    __slots__ = ()
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """Return the text."""
+        return str(self)
+
+    def __reduce__(self) -> Any:
+        return str, (str(self),)
+
+
+def _as_text(value: Any) -> Any:
+    if type(value) is str:
+        return H5Text(value)
+    is_list = isinstance(value, np.ndarray) and value.dtype == object and value.size
+    if is_list and all(type(item) is str for item in value.flat):
+        result = np.empty(value.shape, dtype=object)
+        result.flat = [H5Text(item) for item in value.flat]
+        return result
+    return value
+
+
+def _decode_attributes(h5py: Any) -> None:
+    original = h5py.AttributeManager.__getitem__
+    if getattr(original, "by_ksym", False):
+        return
+
+    def getitem(self: Any, name: Any) -> Any:
+        return _as_text(original(self, name))
+
+    getitem.by_ksym = True  # type: ignore[attr-defined]
+    h5py.AttributeManager.__getitem__ = getitem
+
+
+class _H5pyForKeras(types.ModuleType):
+    """h5py, but for its `File`."""
+
+    def __init__(self, h5py: Any):
+        super().__init__("h5py")
+        self._h5py = h5py
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._h5py, name)
+
+
+def _adapt_keras(h5py: Any) -> None:
+    io_utils = sys.modules.get("keras.utils.io_utils")
+    if io_utils is None or isinstance(io_utils.h5py, _H5pyForKeras):
+        return
+
+    class File(h5py.File):  # type: ignore[misc]
+        def __init__(self, name: Any, mode: str | None = None, *args: Any, **options: Any):
+            if mode is None:
+                in_memory = options.get("driver") == "core" and not options.get("backing_store")
+                mode = "w" if in_memory else "r"
+            super().__init__(name, mode, *args, **options)
+
+        @property
+        def fid(self) -> Any:
+            return self.id
+
+    adapted = _H5pyForKeras(h5py)
+    adapted.File = File  # type: ignore[attr-defined]
+    io_utils.h5py = adapted
+    _keep_byte_lists(io_utils.H5Dict)
+
+
+def _keep_byte_lists(h5dict: Any) -> None:
+    """Store lists of bytes with a fixed length, as h5py 2 did, so that they read back as bytes."""
+    original = h5dict.__setitem__
+
+    def setitem(self: Any, name: Any, value: Any) -> None:
+        original(self, name, value)
+        if isinstance(self.data, dict) or not isinstance(value, list | tuple) or not value:
+            return
+        attributes = self.data.attrs
+        if name in attributes and attributes.get_id(name).dtype == object:
+            attributes[name] = np.asarray(
+                [item.encode("utf-8") if isinstance(item, str) else item for item in value]
+            )
+
+    h5dict.__setitem__ = setitem

@@ -1,0 +1,182 @@
+"""Variables, constants and placeholders, their values, and updates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops
+from ksym.function import evaluate
+from ksym.graph import Tensor
+from ksym.keras import execution
+from ksym.keras.config import dtype_or_floatx, floatx
+from ksym.keras.random import seed_or_numpy
+from ksym.keras.tensors import as_tensor
+from ksym.variables import Update, Variable
+
+
+def variable(
+    value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None
+) -> Variable:
+    """Return a variable; a symbolic value, as initializers give, is evaluated first."""
+    if hasattr(value, "toarray"):
+        value = value.toarray()
+    if isinstance(value, Tensor):
+        value = evaluate(value)
+    result = Variable(value, dtype_or_floatx(dtype), name)
+    result.constraint = constraint  # type: ignore[attr-defined]
+    return result
+
+
+def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None = None) -> Tensor:
+    """Return a constant, stretched or reshaped to shape if one is given."""
+    result = ops.constant(value, dtype_or_floatx(dtype))
+    if shape is None:
+        return result
+    shape = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    if result.value is not None and result.value.size == 1:
+        return ops.constant(np.full(shape, result.value.item(), result.dtype))
+    return ops.reshape(result, shape)
+
+
+def placeholder(
+    shape: Any = None,
+    ndim: int | None = None,
+    dtype: Any = None,
+    sparse: bool = False,
+    name: str | None = None,
+) -> Tensor:
+    """Return a placeholder; a sparse one is dense, as Keras densifies what it feeds."""
+    if shape is None:
+        shape = (None,) * (ndim or 0)
+    return ops.placeholder(tuple(shape), dtype_or_floatx(dtype), name)
+
+
+def zeros(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return a variable of zeros, or a tensor of them if the shape is not static."""
+    return _filled(0, shape, dtype, name)
+
+
+def ones(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return a variable of ones, or a tensor of them if the shape is not static."""
+    return _filled(1, shape, dtype, name)
+
+
+def _filled(number: float, shape: Any, dtype: Any, name: str | None) -> Tensor:
+    if isinstance(shape, Tensor):
+        if shape.value is None:
+            return ops.full(shape, number, dtype_or_floatx(dtype))
+        shape = shape.value
+    sides = tuple(shape) if np.iterable(shape) else (shape,)
+    if any(isinstance(side, Tensor) or side is None for side in sides):
+        return ops.full(sides, number, dtype_or_floatx(dtype))
+    return variable(np.full([int(s) for s in sides], number), dtype, name)
+
+
+def eye(size: Any, dtype: Any = None, name: str | None = None) -> Variable:
+    """Return a variable with ones on its diagonal."""
+    rows, columns = size if isinstance(size, list | tuple) else (size, size)
+    return variable(np.eye(rows, columns), dtype, name)
+
+
+def zeros_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return zeros of the shape of x, of Keras's float dtype unless one is given."""
+    return ops.zeros_like(ops.cast_to(as_tensor(x), dtype_or_floatx(dtype)))
+
+
+def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return ones of the shape of x, of Keras's float dtype unless one is given."""
+    return ops.ones_like(ops.cast_to(as_tensor(x), dtype_or_floatx(dtype)))
+
+
+def identity(x: Tensor, name: str | None = None) -> Tensor:
+    """Return a new tensor of the same value, computed after the updates in force."""
+    result = ops.identity(x)
+    result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
+    execution.mark(result)
+    return result
+
+
+def cast(x: Any, dtype: Any) -> Tensor:
+    """Return x, which may be a Python value, in another dtype."""
+    if not isinstance(x, Tensor):
+        return ops.constant(x, dtype)
+    return ops.cast(x, dtype)
+
+
+def random_uniform_variable(
+    shape: Any,
+    low: float,
+    high: float,
+    dtype: Any = None,
+    name: str | None = None,
+    seed: int | None = None,
+) -> Variable:
+    """Return a variable of numbers from low to high."""
+    rng = np.random.default_rng(seed_or_numpy(seed))
+    return variable(rng.uniform(low, high, shape), dtype, name)
+
+
+def random_normal_variable(
+    shape: Any,
+    mean: float,
+    scale: float,
+    dtype: Any = None,
+    name: str | None = None,
+    seed: int | None = None,
+) -> Variable:
+    """Return a variable of normal numbers."""
+    rng = np.random.default_rng(seed_or_numpy(seed))
+    return variable(rng.normal(mean, scale, shape), dtype, name)
+
+
+def get_value(x: Any) -> np.ndarray:
+    """Return the value as a NumPy array."""
+    if not isinstance(x, Tensor):
+        return np.asarray(x)
+    return evaluate(x)
+
+
+def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
+    """Return the values of several variables."""
+    return [get_value(tensor) for tensor in tensors]
+
+
+def set_value(x: Variable, value: Any) -> None:
+    """Give a variable a value."""
+    value = np.asarray(value)
+    x.set_value(np.broadcast_to(value, x.shape) if value.ndim == 0 else value)
+
+
+def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
+    """Give several variables values."""
+    for x, value in tuples:
+        set_value(x, value)
+
+
+def update(x: Variable, new_x: Any) -> Update:
+    """Return an update to a new value."""
+    return x.assign(new_x)
+
+
+def update_add(x: Variable, increment: Any) -> Update:
+    """Return an update by adding."""
+    return execution.increment(x, increment)
+
+
+def update_sub(x: Variable, decrement: Any) -> Update:
+    """Return an update by subtracting."""
+    return execution.increment(x, ops.negative(ops.cast_to(as_tensor(decrement), x.dtype)))
+
+
+def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
+    """Return an update that moves x toward value."""
+    value = ops.cast_to(as_tensor(value), x.dtype)
+    return execution.increment(x, (value - x) * (1.0 - momentum))
+
+
+def cast_to_floatx_tensor(x: Tensor) -> Tensor:
+    """Return booleans and integers as Keras's float dtype, as its mean does."""
+    return x if x.dtype.startswith("float") else ops.cast(x, floatx())

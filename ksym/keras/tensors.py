@@ -1,0 +1,132 @@
+"""What Keras asks of a tensor: its static shape, its kind, and attributes of Keras's own."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.variables import NAMES, Variable
+
+KerasShape = tuple[int | None, ...]
+
+
+def _get_keras_shape(tensor: Tensor) -> KerasShape:
+    return tensor.__dict__.get("_declared_shape", tensor.shape)
+
+
+def _set_keras_shape(tensor: Tensor, shape: Any) -> None:
+    # Keras writes what a layer's compute_output_shape says, which is wrong for a Lambda without
+    # output_shape: it only fills in what was not inferred.
+    known = tensor.shape
+    declared = tuple(shape)
+    if len(declared) == len(known):
+        tensor.__dict__["_declared_shape"] = tuple(
+            given if own is None else own for own, given in zip(known, declared, strict=True)
+        )
+
+
+def install() -> None:
+    """Give tensors the attributes that Keras reads without asking whether they are there."""
+    Tensor._keras_shape = property(_get_keras_shape, _set_keras_shape)  # type: ignore[attr-defined]
+    Tensor._uses_learning_phase = False  # type: ignore[attr-defined]
+
+
+def as_tensor(x: Any, dtype: Any = None) -> Tensor:
+    """Return x as a tensor; numbers and arrays become constants of Keras's float dtype."""
+    if isinstance(x, Tensor):
+        return x
+    if hasattr(x, "toarray"):
+        x = x.toarray()
+    from ksym.keras.config import dtype_or_floatx
+
+    return ops.constant(x, dtype_or_floatx(dtype))
+
+
+def is_tensor(x: Any) -> bool:
+    """Whether x belongs to a ksym graph."""
+    return isinstance(x, Tensor)
+
+
+def is_variable(x: Any) -> bool:
+    """Whether x is a variable; Keras asks this of every attribute set on a layer."""
+    return isinstance(x, Variable)
+
+
+def is_placeholder(x: Any) -> bool:
+    """Whether x is a placeholder."""
+    return isinstance(x, Tensor) and x.node.operator is ops.placeholder
+
+
+def is_keras_tensor(x: Any) -> bool:
+    """Whether a Keras layer or `Input` produced x.
+
+    Raises:
+        ValueError: x is no tensor at all.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(
+            f"Unexpectedly found an instance of type `{type(x)}`. Expected a symbolic tensor "
+            "instance."
+        )
+    return hasattr(x, "_keras_history")
+
+
+def is_sparse(tensor: Tensor) -> bool:
+    """Always False: sparse values are stored densely."""
+    return False
+
+
+def to_dense(tensor: Tensor) -> Tensor:
+    """Return the tensor: all are dense."""
+    return tensor
+
+
+def int_shape(x: Any) -> KerasShape:
+    """Return the static shape, with what Keras declared where nothing was inferred."""
+    if isinstance(x, Tensor):
+        return _get_keras_shape(x)
+    return np.shape(x)
+
+
+def ndim(x: Any) -> int:
+    """Return the number of axes."""
+    return len(int_shape(x))
+
+
+def dtype(x: Any) -> str:
+    """Return the dtype's name."""
+    return x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype.name
+
+
+def shape(x: Tensor) -> Tensor:
+    """Return the shape as an integer tensor."""
+    return ops.shape_of(x)
+
+
+def size(x: Tensor, name: str | None = None) -> Tensor:
+    """Return the number of elements as an integer tensor."""
+    return ops.prod(ops.shape_of(x))
+
+
+def count_params(x: Tensor) -> Any:
+    """Return the static number of elements."""
+    return np.prod(int_shape(x))
+
+
+_uids: defaultdict[str, int] = defaultdict(int)
+
+
+def get_uid(prefix: str = "") -> int:
+    """Return a number that counts up for each prefix, from 1."""
+    _uids[prefix] += 1
+    return _uids[prefix]
+
+
+def reset_uids() -> None:
+    """Let `get_uid` and the names of variables start again."""
+    _uids.clear()
+    NAMES.reset()
