@@ -16,7 +16,6 @@ from typing import Literal, overload
 from ksym import dtypes, ops, shapes
 from ksym.errors import GradientError
 from ksym.graph import Node, Tensor, collection_paused, origin_of, topological_order
-from ksym.ops.binary import is_filled_with
 
 Disconnected = Literal["raise", "zero", "none"]
 
@@ -138,12 +137,6 @@ def _seeds(
     return seeds
 
 
-def _is_zero(gradient: Tensor) -> bool:
-    """Whether a gradient is zeros by construction, as rules of piecewise linear operators give."""
-    node = gradient.node
-    return node.operator is ops.broadcast_to and is_filled_with(node.inputs[0], 0)
-
-
 def _backpropagate(
     losses: Sequence[Tensor],
     seeds: Sequence[Tensor],
@@ -164,9 +157,9 @@ def _backpropagate(
         if tensor in stopped:
             return
         there = arriving.setdefault(tensor, [])
-        if there and _is_zero(gradient):
+        if there and ops.is_zero(gradient):
             return
-        if there and _is_zero(there[0]):
+        if there and ops.is_zero(there[0]):
             there.clear()
         there.append(gradient)
 
@@ -175,7 +168,7 @@ def _backpropagate(
     for node in reversed(order):
         if node not in carriers:
             continue
-        with origin_of(node):
+        with origin_of(node, gradient=True):
             incoming = [_total(arriving, output) for output in node.outputs]
             if incoming.count(None) == len(incoming):
                 continue
@@ -215,7 +208,7 @@ def _total(arriving: dict[Tensor, list[Tensor]], tensor: Tensor) -> Tensor | Non
 
 def _through(node: Node, incoming: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
     """Return the gradients for a node's operands, given those of its outputs."""
-    if all(gradient is None or _is_zero(gradient) for gradient in incoming):
+    if all(gradient is None or ops.is_zero(gradient) for gradient in incoming):
         return [ops.zeros_like(t) if dtypes.is_float(t.dtype) else None for t in node.inputs]
     form = node.operator.differentiable_form(node)
     if form is not None:

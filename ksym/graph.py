@@ -45,16 +45,21 @@ class Spec(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """Where a node comes from: a place in the user's code and the name scope it was made under."""
+    """Where a node comes from: a place in the user's code and the name scope it was made under.
+
+    `gradient` tells whether it was made to carry a gradient back through a node from there.
+    """
 
     filename: str
     line: int
     function: str
     scope: str = ""
+    gradient: bool = False
 
     def __str__(self) -> str:
         under = f", under {self.scope!r}" if self.scope else ""
-        return f"{self.filename}:{self.line} in {self.function}{under}"
+        of = ", in its gradient" if self.gradient else ""
+        return f"{self.filename}:{self.line} in {self.function}{under}{of}"
 
 
 class FrozenArray:
@@ -277,10 +282,10 @@ def current_origin() -> Origin:
 
 
 @contextmanager
-def origin_of(node: Node) -> Iterator[None]:
+def origin_of(node: Node, gradient: bool = False) -> Iterator[None]:
     """Give nodes made inside the origin of node: they are made on its behalf."""
     before = getattr(_context, "origin", None)
-    _context.origin = node.origin
+    _context.origin = node.origin._replace(gradient=True) if gradient else node.origin
     try:
         yield
     finally:
@@ -355,7 +360,10 @@ Rule = Callable[[Node, Sequence["Tensor"]], "Tensor | Sequence[Tensor] | None"]
 
 
 def rewrite(
-    outputs: Sequence[Tensor], rule: Rule, given: Mapping[Tensor, Tensor] | None = None
+    outputs: Sequence[Tensor],
+    rule: Rule,
+    given: Mapping[Tensor, Tensor] | None = None,
+    order: Sequence[Node] | None = None,
 ) -> list[Tensor]:
     """Return outputs rebuilt bottom-up, each node replaced by what rule returns for it.
 
@@ -365,11 +373,13 @@ def rewrite(
             Returns the replacement (one tensor, or one for each output), or None to keep the node,
             rebuilt if an operand changed.
         given: Replacements made before anything else; the walk does not go behind them.
+        order: A topological order to follow, for a rule that needs one node before another.
 
     A replacement keeps the origin of the node it stands for.
     """
     replaced: dict[Tensor, Tensor] = dict(given or {})
-    order = topological_order(outputs, until=replaced)
+    if order is None:
+        order = topological_order(outputs, until=replaced)
     before = getattr(_context, "origin", None)
     try:
         for node in order:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
+from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
 from ksym.compiler.simplify import simplify
 from ksym.graph import Tensor
@@ -19,7 +21,10 @@ Pass = Callable[[Sequence[Tensor]], list[Tensor]]
 PIPELINE: tuple[Pass, ...] = (
     fold,  # what depends on constants only
     simplify,  # identities that each operator declares
+    push_transpositions,  # channels-last layers on channels-first kernels
+    simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
+    fuse_bias,  # convolutions that add and differentiate their bias themselves
 )
 
 

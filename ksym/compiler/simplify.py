@@ -1,9 +1,16 @@
-"""Applying the identities that operators declare."""
+"""Applying the identities that operators declare.
+
+Linearity is one of them.  The gradient of a choice whose condition becomes known only at the call
+(the learning phase) is zero for the branch not taken, and so is everything that carries it further
+back.  In gradients this holds whatever the other operands are, NaN and infinity included, so it is
+applied to nodes made for gradients only.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ksym import ops, shapes
 from ksym.graph import Node, Tensor, rewrite, same
 
 ROUNDS = 32
@@ -23,7 +30,7 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
             current = tensors[0].node
             if current in finished:
                 break
-            found = current.operator.simplify(current)
+            found = _vanished(current) or current.operator.simplify(current)
             if found is None:
                 finished.add(current)
                 break
@@ -31,3 +38,10 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
         return tensors
 
     return rewrite(outputs, simpler)
+
+
+def _vanished(node: Node) -> Sequence[Tensor] | None:
+    """Zeros for a node that carries a gradient of zero."""
+    if node.origin.gradient and any(ops.is_zero(node.inputs[i]) for i in node.operator.linear_in):
+        return [ops.zeros(shapes.known(t.shape), t.dtype) for t in node.outputs]
+    return None

@@ -43,7 +43,13 @@ def _convolve(
     kernel = _native_kernel(as_tensor(kernel))
 
     def compute(moved: Tensor) -> Tensor:
-        return ops.convolution(moved, kernel, strides, config.padding(padding), dilation)
+        return ops.convolution(
+            moved,
+            kernel,
+            strides=strides,
+            padding=config.padding(padding),
+            dilation=dilation,
+        )
 
     return _channels_first(as_tensor(x), compute, data_format)
 
@@ -159,7 +165,12 @@ def _depthwise(
 
     def compute(moved: Tensor) -> Tensor:
         return ops.convolution(
-            moved, native, strides, config.padding(padding), dilation, groups=channels
+            moved,
+            native,
+            strides=strides,
+            padding=config.padding(padding),
+            dilation=dilation,
+            groups=channels,
         )
 
     return _channels_first(x, compute, data_format)

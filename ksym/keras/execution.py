@@ -118,16 +118,14 @@ def function(
     joined = _join(pending)
     values = {update.variable: update.value for update in joined}
     results = [_after_updates(result, values) for result in results]
-    # The same input may be listed twice, as when a model takes it as a feature and as a target.
-    positions: dict[Tensor, int] = {}
-    for position, tensor in enumerate(inputs):
-        positions.setdefault(tensor, position)
     return KerasFunction(compile_function(list(inputs), results, joined, name=name), outputs)
 
 
 def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
     after: tuple[Update, ...] = getattr(output, "_after", ())
-    wanted = {u.variable: values[u.variable] for u in after if u.variable in values}
+    wanted: dict[Tensor, Tensor] = {
+        u.variable: values[u.variable] for u in after if u.variable in values
+    }
     if not wanted:
         return output
     return substitute([output], wanted)[0]

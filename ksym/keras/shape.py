@@ -7,9 +7,7 @@ import builtins
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-
-from ksym import ops
+from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.keras.config import data_format as normalize_format
 from ksym.keras.tensors import as_tensor, int_shape
@@ -68,7 +66,7 @@ def batch_flatten(x: Any) -> Tensor:
     sides = int_shape(x)[1:]
     if None in sides:
         return ops.reshape(x, [ops.shape_of(x)[0], -1])
-    return ops.reshape(x, [-1, int(np.prod(sides))])
+    return ops.reshape(x, [-1, shapes.size(sides)])
 
 
 def expand_dims(x: Any, axis: int = -1) -> Tensor:

@@ -60,9 +60,7 @@ def _as_text(value: Any) -> Any:
         return H5Text(value)
     is_list = isinstance(value, np.ndarray) and value.dtype == object and value.size
     if is_list and all(type(item) is str for item in value.flat):
-        result = np.empty(value.shape, dtype=object)
-        result.flat = [H5Text(item) for item in value.flat]
-        return result
+        return np.vectorize(H5Text, otypes=[object])(value)
     return value
 
 
@@ -107,7 +105,7 @@ def _adapt_keras(h5py: Any) -> None:
 
     adapted = _H5pyForKeras(h5py)
     adapted.File = File  # type: ignore[attr-defined]
-    io_utils.h5py = adapted
+    io_utils.__dict__["h5py"] = adapted
     _keep_byte_lists(io_utils.H5Dict)
 
 

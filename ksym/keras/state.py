@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops
+from ksym import ops, shapes
 from ksym.function import evaluate
 from ksym.graph import Tensor
 from ksym.keras import execution
@@ -147,7 +147,7 @@ def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
 def set_value(x: Variable, value: Any) -> None:
     """Give a variable a value."""
     value = np.asarray(value)
-    x.set_value(np.broadcast_to(value, x.shape) if value.ndim == 0 else value)
+    x.set_value(np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value)
 
 
 def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:

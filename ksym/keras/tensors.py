@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops
+from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.variables import NAMES, Variable
 
@@ -114,7 +114,7 @@ def size(x: Tensor, name: str | None = None) -> Tensor:
 
 def count_params(x: Tensor) -> Any:
     """Return the static number of elements."""
-    return np.prod(int_shape(x))
+    return np.prod(shapes.known(int_shape(x)))
 
 
 _uids: defaultdict[str, int] = defaultdict(int)

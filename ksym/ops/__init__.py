@@ -43,6 +43,7 @@ from ksym.ops.elementwise import (
     floor,
     full_like,
     identity,
+    is_zero,
     isfinite,
     isinf,
     isnan,

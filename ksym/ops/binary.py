@@ -85,6 +85,8 @@ class Binary(Operator):
         result: The dtype of the result where it is not that of the operands.
     """
 
+    elementwise = True
+
     def __init__(
         self,
         name: str,
@@ -164,7 +166,7 @@ class _Add(Binary):
 
     def simplify(self, node: Node) -> Tensor | None:
         for position in (0, 1):
-            if is_filled_with(node.inputs[position], 0):
+            if ops.is_zero(node.inputs[position]):
                 return self._kept(node, 1 - position)
         return None
 
@@ -179,10 +181,12 @@ class _Subtract(Binary):
         return operands, attributes
 
     def simplify(self, node: Node) -> Tensor | None:
-        return self._kept(node, 0) if is_filled_with(node.inputs[1], 0) else None
+        return self._kept(node, 0) if ops.is_zero(node.inputs[1]) else None
 
 
 class _Multiply(Binary):
+    linear_in = (0, 1)
+
     def simplify(self, node: Node) -> Tensor | None:
         for position in (0, 1):
             if is_filled_with(node.inputs[position], 1):
@@ -191,6 +195,8 @@ class _Multiply(Binary):
 
 
 class _Divide(Binary):
+    linear_in = (0,)
+
     def simplify(self, node: Node) -> Tensor | None:
         return self._kept(node, 0) if is_filled_with(node.inputs[1], 1) else None
 
@@ -380,6 +386,8 @@ logical_xor = _logical("logical_xor", np.logical_xor, "_npi_not_equal", "Whether
 
 
 class _LogicalNot(Operator):
+    elementwise = True
+
     def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [cast_to(as_tensor(x), "bool")], {}
 

@@ -24,6 +24,8 @@ from ksym.ops.registry import (
 
 
 class _Where(Operator):
+    elementwise = True
+
     def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
 
@@ -89,6 +91,8 @@ where = _Where(
 
 
 class _Clip(Operator):
+    elementwise = True
+
     def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         low = as_tensor(np.asarray(low)) if not isinstance(low, Tensor) else low

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops
+from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.movement import pad_value
@@ -59,7 +59,7 @@ def _geometry(attributes: Any) -> tuple[Any, Any, Any]:
 class _Native:
     """The native form of a convolution whose shapes are known."""
 
-    def __init__(self, x: Shape, w: Shape, attributes: Any):
+    def __init__(self, x: Shape, w: Shape, attributes: Any, bias: bool = False):
         strides, dilation, padding = _geometry(attributes)
         window = tuple(int(d or 0) for d in w[2:])
         pairs = explicit_padding(x[2:], window, strides, dilation, padding)
@@ -73,7 +73,7 @@ class _Native:
             "dilate": dilation,
             "pad": tuple(b for b, _ in pairs) if self.symmetric else (0,) * len(pairs),
             "num_group": attributes["groups"],
-            "no_bias": True,
+            "no_bias": not bias,
         }
 
     def padded(self, emit: Emitter, x: Any) -> Any:
@@ -170,19 +170,22 @@ def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
 
 
 class _Convolution(Operator):
+    linear_in = (0, 1)
+
     def prepare(
         self,
         x: Any,
         w: Any,
+        bias: Any = None,
         strides: Any = 1,
         padding: Any = "valid",
         dilation: Any = 1,
         groups: int = 1,
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x, w = promoted(x, w)
-        return [x, w], _attributes(x, strides, padding, dilation, groups)
+        operands = promoted(x, w) if bias is None else promoted(x, w, bias)
+        return operands, _attributes(operands[0], strides, padding, dilation, groups)
 
-    def infer(self, x: Tensor, w: Tensor, **attributes: Any) -> Spec:
+    def infer(self, x: Tensor, w: Tensor, *bias: Tensor, **attributes: Any) -> Spec:
         if w.rank != x.rank:
             raise ShapeError(f"the kernel has rank {w.rank}, the input rank {x.rank}")
         groups = attributes["groups"]
@@ -195,26 +198,32 @@ class _Convolution(Operator):
             )
         if w.shape[0] is not None and w.shape[0] % groups:
             raise ShapeError(f"{w.shape[0]} filters cannot be shared among {groups} groups")
+        for vector in bias:
+            if vector.rank != 1 or not shapes.compatible(vector.shape, w.shape[:1]):
+                raise ShapeError(f"the bias has shape {vector.shape} for {w.shape[0]} filters")
         strides, dilation, padding = _geometry(attributes)
         sides = output_sides(x.shape[2:], w.shape[2:], strides, dilation, padding)
         return Spec((x.shape[0], w.shape[0], *sides), x.dtype)
 
-    def numpy(self, x: Any, w: Any, **attributes: Any) -> Any:
-        return _correlate(x, w, attributes)
+    def numpy(self, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
+        y = _correlate(x, w, attributes)
+        return y + bias[0].reshape(-1, *(1,) * (x.ndim - 2)) if bias else y
 
     def check(self, node: Node) -> None:
         check_fits(node, node.inputs[0].shape[2:], node.inputs[1].shape[2:])
 
-    def lower(self, emit: Emitter, node: Node, x: Any, w: Any) -> Any:
-        native = _Native(node.inputs[0].shape, node.inputs[1].shape, node.attributes)
-        return emit("Convolution", native.padded(emit, x), w, **native.attributes)
+    def lower(self, emit: Emitter, node: Node, x: Any, w: Any, *bias: Any) -> Any:
+        source, kernel = node.inputs[:2]
+        native = _Native(source.shape, kernel.shape, node.attributes, bool(bias))
+        return emit("Convolution", native.padded(emit, x), w, *bias, **native.attributes)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return list(convolution_gradient.make([g, *node.inputs], node.attributes))
 
     def sample(self, draw: Draw) -> Sample:
         x, w, attributes = _sample(draw)
-        return Sample(x, w, attributes=attributes)
+        bias = [draw.array(w.shape[:1])] if draw.choose((True, False)) else []
+        return Sample(x, w, *bias, attributes=attributes)
 
 
 convolution = _Convolution(
@@ -224,6 +233,7 @@ convolution = _Convolution(
     Args:
         x: (batch, channels, 1 to 3 spatial axes).
         w: (filters, channels / groups, one size for each spatial axis).
+        bias: What to add to each filter's results, if anything.
         strides: How far the window moves, an int or one for each spatial axis.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
         dilation: The distance between neighbours in the window.
@@ -238,70 +248,85 @@ convolution = _Convolution(
 
 
 class _ConvolutionGradient(Operator):
+    linear_in = (0,)
+
     def prepare(
-        self, g: Tensor, x: Tensor, w: Tensor, **attributes: Any
+        self, g: Tensor, x: Tensor, w: Tensor, *bias: Tensor, **attributes: Any
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands = promoted(g, x, w, *bias)
         given = {"strides": 1, "padding": "valid", "dilation": 1, "groups": 1, **attributes}
-        return promoted(g, x, w), _attributes(promoted(x)[0], **given)
+        return operands, _attributes(operands[1], **given)
 
-    def infer(self, g: Tensor, x: Tensor, w: Tensor, **attributes: Any) -> tuple[Spec, Spec]:
-        return x.spec, w.spec
+    def infer(self, g: Tensor, *operands: Tensor, **attributes: Any) -> tuple[Spec, ...]:
+        return tuple(operand.spec for operand in operands)
 
-    def numpy(self, g: Any, x: Any, w: Any, **attributes: Any) -> Any:
+    def numpy(self, g: Any, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
         dx, by_kernel = _correlate_transposed(g, w, x.shape, attributes)
-        return dx, by_kernel(x)
+        over = tuple(a for a in range(g.ndim) if a != 1)
+        return (dx, by_kernel(x), g.sum(axis=over))[: 2 + len(bias)]
 
-    def lower(self, emit: Emitter, node: Node, g: Any, x: Any, w: Any) -> Any:
-        _, source, kernel = node.inputs
-        native = _Native(source.shape, kernel.shape, node.attributes)
+    def lower(self, emit: Emitter, node: Node, g: Any, x: Any, *others: Any) -> Any:
+        _, source, kernel, *bias = node.inputs
+        native = _Native(source.shape, kernel.shape, node.attributes, bool(bias))
         x = native.padded(emit, x)
         # The same call as in the forward pass, so the emitter gives the node it has already.
-        forward = emit("Convolution", x, w, **native.attributes)
-        dx, dw = emit.backward(
+        forward = emit("Convolution", x, *others, **native.attributes)
+        padded = Spec(native.padded_shape(source.shape), source.dtype)
+        dx, *rest = emit.backward(
             "_backward_Convolution",
             g,
             x,
-            w,
+            *others,
             of=forward,
-            results=[Spec(native.padded_shape(source.shape), source.dtype), kernel.spec],
+            results=[padded, kernel.spec, *(tensor.spec for tensor in bias)],
             **native.attributes,
         )
-        return native.cropped(emit, dx, source.shape), dw
+        return native.cropped(emit, dx, source.shape), *rest
 
-    def gradient(self, node: Node, by_x: Tensor | None, by_w: Tensor | None) -> list[Tensor | None]:
-        g, x, w = node.inputs
+    def gradient(self, node: Node, *by: Tensor | None) -> list[Tensor | None]:
+        g, x, w, *bias = node.inputs
+        by_x, by_w, *by_bias = by
         attributes = node.attributes
-        for_g: Tensor | None = None
+        for_g: list[Tensor] = []
         for_x = for_w = None
         if by_x is not None:
-            for_g = convolution.make([by_x, w], attributes)
+            for_g.append(convolution.make([by_x, w], attributes))
             _, for_w = convolution_gradient.make([g, by_x, w], attributes)
         if by_w is not None:
-            again = convolution.make([x, by_w], attributes)
-            for_g = again if for_g is None else for_g + again
+            for_g.append(convolution.make([x, by_w], attributes))
             for_x, _ = convolution_gradient.make([g, x, by_w], attributes)
-        return [for_g, for_x, for_w]
+        for part in by_bias:
+            if part is not None:
+                stretched = ops.reshape(part, [-1] + [1] * (g.rank - 2))
+                for_g.append(ops.broadcast_to(stretched, ops.shape_of(g)))
+        total = None
+        for part in for_g:
+            total = part if total is None else total + part
+        return [total, for_x, for_w, *(ops.zeros_like(tensor) for tensor in bias)]
 
     def sample(self, draw: Draw) -> Sample:
         x, w, attributes = _sample(draw)
         g = draw.array(_correlate(x, w, attributes).shape)
-        return Sample(g, x, w, attributes=attributes)
+        bias = [draw.array(w.shape[:1])] if draw.choose((True, False)) else []
+        return Sample(g, x, w, *bias, attributes=attributes)
 
 
 convolution_gradient = _ConvolutionGradient(
     "convolution_gradient",
-    doc="""The gradients of a `convolution` by its input and its kernel.
+    doc="""The gradients of a `convolution` by its input, its kernel, and its bias if it has one.
 
     Args:
         g: The gradient of the result.
         x: The input.
         w: The kernel.
+        bias: The bias, if there is one.
         attributes: Those of the convolution.
     """,
 )
 
 
 class _ConvolutionTranspose(Operator):
+    linear_in = (0, 1)
     static_operands = (2,)
 
     def prepare(

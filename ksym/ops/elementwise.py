@@ -13,9 +13,25 @@ import numpy as np
 
 from ksym import dtypes, ops
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, constant
+from ksym.ops.registry import (
+    Draw,
+    Emitter,
+    Operator,
+    Sample,
+    as_tensor,
+    cast_to,
+    constant,
+    is_constant,
+)
 
 UnaryRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def is_zero(x: Tensor) -> bool:
+    """Whether a tensor is zeros by construction: a constant, or one stretched to a shape."""
+    if x.node.operator is ops.broadcast_to:
+        x = x.node.inputs[0]
+    return is_constant(x) and x.value is not None and not x.value.any()
 
 
 def zeros_like(x: Tensor) -> Tensor:
@@ -46,6 +62,8 @@ class Unary(Operator):
         activation: The `act_type` of an equal oneDNN kernel, for float32.
         result: The dtype of the result where it is not that of the operand.
     """
+
+    elementwise = True
 
     def __init__(
         self,
@@ -98,6 +116,8 @@ class Unary(Operator):
 class _Identity(Unary):
     """`identity` and `stop_gradient`: a new tensor with the same value."""
 
+    linear_in = (0,)
+
     def simplify(self, node: Node) -> Tensor | None:
         return node.inputs[0]
 
@@ -111,6 +131,10 @@ class _StopGradient(_Identity):
 
     def sample(self, draw: Draw) -> Sample:
         return Sample(draw.array(draw.shape()), differentiate=())
+
+
+class _Negative(Unary):
+    linear_in = (0,)
 
 
 class _Rounding(Unary):
@@ -129,6 +153,9 @@ class _Softplus(Unary):
 
 
 class _Cast(Operator):
+    elementwise = True
+    linear_in = (0,)
+
     def prepare(self, x: Any, dtype: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [as_tensor(x)], {"dtype": dtypes.canonical(dtype)}
 
@@ -184,7 +211,7 @@ cast = _Cast(
     """,
 )
 
-negative = Unary(
+negative = _Negative(
     "negative", np.negative, "_npi_negative", lambda x, y, g: -g, "-x.", floating=False
 )
 abs_ = Unary(

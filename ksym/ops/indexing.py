@@ -57,6 +57,7 @@ def _native_bounds(bounds: Bounds, shape: shapes.Shape) -> dict[str, Any]:
 
 
 class _Slice(Operator):
+    linear_in = (0,)
     static_operands = (1, 2)
 
     def prepare(self, x: Any, bounds: Sequence[slice]) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -144,6 +145,7 @@ slice_ = _Slice(
 
 
 class _SliceGradient(Operator):
+    linear_in = (0,)
     static_operands = (1, 2, 3)
 
     def prepare(
@@ -188,6 +190,8 @@ slice_gradient = _SliceGradient(
 
 
 class _Take(Operator):
+    linear_in = (0,)
+
     def prepare(
         self, x: Any, indices: Any, axis: int = 0
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -244,6 +248,7 @@ take = _Take(
 
 
 class _TakeGradient(Operator):
+    linear_in = (0,)
     static_operands = (2,)
 
     def prepare(self, g: Any, indices: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:

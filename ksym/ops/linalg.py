@@ -14,6 +14,8 @@ from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
 
 
 class _Matmul(Operator):
+    linear_in = (0, 1)
+
     def prepare(
         self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:

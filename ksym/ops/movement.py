@@ -77,6 +77,11 @@ class _Concatenate(Operator):
             start = stop
         return parts
 
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        return self(operands, order[node.attributes["axis"]]), order
+
     def simplify(self, node: Node) -> Tensor | None:
         return node.inputs[0] if len(node.inputs) == 1 else None
 
@@ -152,6 +157,7 @@ stack = _Stack(
 
 
 class _Tile(Operator):
+    linear_in = (0,)
     static_operands = (1,)
 
     def prepare(self, x: Any, repeats: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -208,6 +214,8 @@ tile = _Tile(
 
 
 class _Repeat(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, repeats: int, axis: int) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if int(repeats) < 0:
@@ -278,6 +286,14 @@ class _Pad(Operator):
         cut = tuple(slice(b, -a if a else None) for b, a in node.attributes["padding"])
         return [g[cut]]
 
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        padding = [(0, 0)] * len(order)
+        for pair, axis in zip(node.attributes["padding"], order, strict=True):
+            padding[axis] = pair
+        return self(operands[0], padding, node.attributes["value"]), order
+
     def simplify(self, node: Node) -> Tensor | None:
         return None if any(map(any, node.attributes["padding"])) else node.inputs[0]
 
@@ -306,6 +322,8 @@ pad = _Pad(
 
 
 class _Flip(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, axes: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         return [x], {"axes": shapes.axes(axes, x.rank)}

@@ -32,6 +32,9 @@ relu = _Relu(
 
 
 class _ReluGradient(Operator):
+    elementwise = True
+    linear_in = (0,)
+
     def infer(self, g: Tensor, y: Tensor) -> Spec:
         return Spec(shapes.merge(g.shape, y.shape), g.dtype)
 
@@ -81,6 +84,11 @@ class _Softmax(Operator):
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [self._gradient(node.outputs[0], g, node.attributes["axis"])]
+
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        return self(operands[0], order[node.attributes["axis"]]), order
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1)

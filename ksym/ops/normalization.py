@@ -149,6 +149,8 @@ batch_norm = _BatchNorm(
 
 
 class _BatchNormGradient(Operator):
+    linear_in = (0,)
+
     def prepare(
         self, g: Any, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:

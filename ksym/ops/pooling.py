@@ -171,6 +171,8 @@ max_pool = _MaxPool(
 
 
 class _MaxPoolGradient(Operator):
+    linear_in = (0,)
+
     def prepare(
         self, g: Any, x: Any, window: Any, strides: Any = None, padding: Any = "valid"
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -242,6 +244,8 @@ max_pool_gradient = _MaxPoolGradient(
 class _MaxPoolSelect(Operator):
     """Composed: MXNet has no kernel for it; second-order gradients only need it."""
 
+    linear_in = (0,)
+
     def infer(self, v: Tensor, x: Tensor, **attributes: Any) -> Spec:
         return Spec(_output_shape(x.shape, attributes), v.dtype)
 
@@ -295,6 +299,8 @@ max_pool_select = _MaxPoolSelect(
 
 
 class _AveragePool(_Pool):
+    linear_in = (0,)
+
     def numpy(self, x: Any, **attributes: Any) -> Any:
         counts = _counts(x.shape, attributes, x.dtype.name)
         return _windows(x, attributes, 0.0).sum(axis=-1) / counts
@@ -325,6 +331,8 @@ average_pool = _AveragePool(
 
 
 class _AveragePoolGradient(Operator):
+    linear_in = (0,)
+
     def prepare(
         self, g: Any, x: Any, window: Any, strides: Any = None, padding: Any = "valid"
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:

@@ -121,6 +121,17 @@ class Reduction(Operator):
         axis = node.attributes["axis"]
         return [self._gradient(x, spread(y, x, axis), spread(g, x, axis), axis)]
 
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        axis, keepdims = node.attributes["axis"], node.attributes["keepdims"]
+        over = sorted(order[a] for a in axis)
+        reduced = self(operands[0], over, keepdims)
+        if keepdims:
+            return reduced, order
+        left = [a for a in range(len(order)) if a not in over]
+        return reduced, tuple(left.index(a) for i, a in enumerate(order) if i not in axis)
+
     def simplify(self, node: Node) -> Tensor | None:
         (x,), out = node.inputs, node.outputs[0]
         if shapes.is_known(x.shape) and all(x.shape[a] == 1 for a in node.attributes["axis"]):
@@ -142,6 +153,8 @@ def _accumulated(dtype: str) -> str:
 
 
 class _Sum(Reduction):
+    linear_in = (0,)
+
     def numpy(self, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
         return np.sum(x, axis=axis, keepdims=keepdims)
 
@@ -329,6 +342,8 @@ argmin = _ArgExtremum("argmin", np.argmin, _ARG_DOC.format("smallest"))
 
 
 class _CumSum(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         return [cast_to(x, _accumulated(x.dtype))], {"axis": shapes.axis(axis, x.rank)}

@@ -150,10 +150,15 @@ class Operator:
         pure: Whether equal applications have equal results, so that they may be merged.
         static_operands: Positions of operands (shapes, bounds) whose values must be known once the
             input shapes are.
+        linear_in: Positions of operands the results are linear in: if one is zero, they are.
+        elementwise: Whether each element of the result depends on the operands' elements at its
+            place only, operands being broadcast.
     """
 
     pure = True
     static_operands: tuple[int, ...] = ()
+    linear_in: tuple[int, ...] = ()
+    elementwise = False
 
     def __init__(self, name: str | None = None, doc: str | None = None):
         self.name = name or _snake_case(type(self).__name__)
@@ -268,6 +273,22 @@ class Operator:
 
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""
+        return None
+
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Return a tensor and an order of its axes that together are the node's output.
+
+        Args:
+            node: A node each of whose operands is the one given here with its axes put in order.
+            operands: The operands before that.
+            order: For each axis of the node's operands which axis of these it is.
+
+        Returns:
+            What to compute from the operands instead, and the order its axes are to be put in; None
+            where the operator depends on the order.  Elementwise operators need not say.
+        """
         return None
 
     def sample(self, draw: Draw) -> Sample:

@@ -61,6 +61,7 @@ shape_of = _ShapeOf("shape_of", doc="The shape of x as an int64 vector.")
 
 
 class _Reshape(Operator):
+    linear_in = (0,)
     static_operands = (1,)
 
     def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -112,6 +113,8 @@ reshape = _Reshape(
 
 
 class _Transpose(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, axes: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         order = range(x.rank)[::-1] if axes is None else [shapes.axis(a, x.rank) for a in axes]
@@ -141,6 +144,9 @@ class _Transpose(Operator):
         axes = node.attributes["axes"]
         if axes == tuple(range(x.rank)):
             return x
+        moved = [a for a in axes if x.shape[a] != 1]
+        if moved == sorted(moved) and shapes.is_known(x.shape):
+            return reshape(x, node.outputs[0].shape)
         if x.node.operator is transpose:
             inner = x.node.attributes["axes"]
             return transpose(x.node.inputs[0], tuple(inner[a] for a in axes))
@@ -172,6 +178,8 @@ transpose = _Transpose(
 
 
 class _ExpandDims(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         return [x], {"axis": shapes.axis(axis, x.rank + 1)}
@@ -198,6 +206,8 @@ expand_dims = _ExpandDims("expand_dims", doc="Insert an axis of size 1 at a posi
 
 
 class _Squeeze(Operator):
+    linear_in = (0,)
+
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if axis is None:
@@ -242,6 +252,7 @@ squeeze = _Squeeze(
 
 
 class _BroadcastTo(Operator):
+    linear_in = (0,)
     static_operands = (1,)
 
     def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -294,6 +305,7 @@ broadcast_to = _BroadcastTo(
 
 
 class _SumTo(Operator):
+    linear_in = (0,)
     static_operands = (1,)
 
     def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:

@@ -1,0 +1,78 @@
+"""Letting convolutions add their bias, and sum its gradient, themselves.
+
+oneDNN keeps a convolution's result in blocks; an addition by another kernel would have it copied
+out of them and back.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ksym import ops
+from ksym.graph import Node, Tensor, rewrite, topological_order
+
+
+def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs in which biases are operands of their convolutions, in both directions."""
+    order = topological_order(outputs)
+    uses = Counter(tensor for node in order for tensor in node.inputs)
+    uses.update(outputs)
+    by_gradient = {
+        node.inputs[0]: node
+        for node in order
+        if node.operator is ops.convolution_gradient and len(node.inputs) == 3
+    }
+    sums = {node for node in order if _sums_channels(node) and node.inputs[0] in by_gradient}
+    # What depends on a sum comes last, so that its convolution has been rewritten before it; a
+    # convolution that depends on one is left as it is.
+    late: set[Node] = set()
+    for node in order:
+        if node in sums or any(tensor.node in late for tensor in node.inputs):
+            late.add(node)
+    biased = {by_gradient[node.inputs[0]] for node in sums} - late
+    summed: dict[Tensor, Tensor] = {}
+
+    def fuse(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
+        if node.operator is ops.add:
+            return _with_bias(node, inputs, uses)
+        if node in biased:
+            g, x, w = inputs
+            bias = ops.zeros(w.shape[:1], w.dtype)  # its gradient does not depend on its value
+            dx, dw, db = ops.convolution_gradient.make([g, x, w, bias], node.attributes)
+            summed[node.inputs[0]] = db
+            return dx, dw
+        if node in sums and node.inputs[0] in summed:
+            return ops.reshape(summed[node.inputs[0]], node.outputs[0].shape)
+        return None
+
+    early = [node for node in order if node not in late]
+    return rewrite(outputs, fuse, order=[*early, *(node for node in order if node in late)])
+
+
+def _sums_channels(node: Node) -> bool:
+    """Whether a node sums over everything but the channels on axis 1."""
+    rank = node.inputs[0].rank if node.inputs else 0
+    every_other = (0, *range(2, rank))
+    return node.operator is ops.sum_ and rank > 2 and node.attributes["axis"] == every_other
+
+
+def _with_bias(node: Node, inputs: Sequence[Tensor], uses: Counter[Tensor]) -> Tensor | None:
+    for position in (0, 1):
+        product, bias = inputs[position], inputs[1 - position]
+        convolution = product.node
+        if (
+            convolution.operator is ops.convolution
+            and len(convolution.inputs) == 2
+            and uses[node.inputs[position]] == 1
+            and _is_per_channel(bias, product)
+        ):
+            vector = ops.reshape(bias, product.shape[1:2])
+            return ops.convolution.make([*convolution.inputs, vector], convolution.attributes)
+    return None
+
+
+def _is_per_channel(bias: Tensor, product: Tensor) -> bool:
+    """Whether a tensor holds one number for each channel, placed to broadcast along the others."""
+    wanted = (product.shape[1], *(1,) * (product.rank - 2))
+    return bias.shape in (wanted, (1, *wanted))
