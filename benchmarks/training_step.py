@@ -173,7 +173,8 @@ def main() -> None:
     parser.add_argument("--only", default="")
     options = parser.parse_args()
     print(
-        f"threads {os.environ.get('OMP_NUM_THREADS')}, engine {os.environ.get('MXNET_ENGINE_TYPE')}, "
+        f"threads {os.environ.get('OMP_NUM_THREADS')}, "
+        f"engine {os.environ.get('MXNET_ENGINE_TYPE')}, "
         f"load {os.getloadavg()[0]:.1f}, {options.rounds} interleaved rounds"
     )
     for name, makers in workloads().items():

@@ -72,8 +72,7 @@ def gradients(
     >>> gradients(ops.sum_(x * x), x).spec
     Spec(shape=(3,), dtype='float32')
     """
-    losses = [loss] if isinstance(loss, Tensor) else list(loss)
-    targets = [wrt] if isinstance(wrt, Tensor) else list(wrt)
+    losses, targets = _as_list(loss), _as_list(wrt)
     if disconnected not in ("raise", "zero", "none"):
         raise GradientError(f'disconnected is {disconnected!r}, not "raise", "zero" or "none"')
     for tensor in [*losses, *targets]:
@@ -103,6 +102,10 @@ def gradients(
     if isinstance(wrt, Tensor):
         return results[0]  # type: ignore[return-value]
     return results
+
+
+def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return list(tensors) if isinstance(tensors, list | tuple) else [tensors]  # type: ignore[list-item]
 
 
 def explain_gradient(loss: Tensor, wrt: Tensor) -> str:
@@ -253,14 +256,26 @@ def _explain(losses: Sequence[Tensor], target: Tensor, stopped: Collection[Tenso
                 if any(seed is not None for seed in seeds)
                 else [None] * len(node.inputs)
             )
-        passed = False
-        for tensor, gradient in zip(node.inputs, flows, strict=True):
-            leads = tensor is target or tensor.node in behind
-            if leads and gradient is not None and tensor not in stopped:
-                reached.add(tensor)
-                passed = True
+        leading = [
+            (tensor, gradient)
+            for tensor, gradient in zip(node.inputs, flows, strict=True)
+            if tensor is target or tensor.node in behind
+        ]
+        passed = [t for t, gradient in leading if gradient is not None and t not in stopped]
+        reached.update(passed)
         if not passed:
-            cuts.append(f"cut at {node.operator.name}, made at {node.origin}")
+            cuts.append(_cut(node, [tensor for tensor, _ in leading]))
         elif node in carriers:
             path.append(f"through {node.operator.name}, made at {node.origin}")
     return path if target in reached else cuts
+
+
+def _cut(node: Node, leading: Sequence[Tensor]) -> str:
+    """Say that no gradient passes a node, and what about its operands is the reason."""
+    whole = [tensor for tensor in leading if not dtypes.is_float(tensor.dtype)]
+    if whole:
+        source = whole[0].node
+        return (
+            f"cut at {source.operator.name}, which gives {whole[0].dtype}, made at {source.origin}"
+        )
+    return f"cut at {node.operator.name}, made at {node.origin}"

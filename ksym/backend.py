@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os as _os
 import sys as _sys
+from difflib import get_close_matches as _get_close_matches
 from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
@@ -187,6 +188,13 @@ def get_variable_shape(x: object) -> object:
     return int_shape(x)
 
 
+def __getattr__(name: str) -> object:
+    """Say of a name that is not here what it may have been meant to be."""
+    near = _get_close_matches(name, [n for n in globals() if not n.startswith("_")])
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise AttributeError(f"Keras's backend ksym.backend has no {name!r}{meant}")
+
+
 def clear_session() -> None:
     """Forget the learning phase and start names again; graphs go when nothing refers to them."""
     _phase.PHASE.clear()
@@ -209,6 +217,7 @@ def _install() -> None:
         # Keras hands on a fixed list of names; users call these too.
         loaded.clear_session = clear_session  # type: ignore[attr-defined]
         loaded.get_variable_shape = get_variable_shape  # type: ignore[attr-defined]
+        loaded.__getattr__ = __getattr__  # type: ignore[method-assign]
 
 
 _install()

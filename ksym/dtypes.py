@@ -7,6 +7,7 @@ types MXNet does not store widen to the next one it does.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from typing import Any
 
@@ -75,6 +76,16 @@ def floating(dtype: str) -> str:
     return dtype if is_float(dtype) else "float64"
 
 
+def _as_array(value: Any) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            # NumPy before 1.24 makes an array of lists from rows of different lengths, and warns.
+            warnings.simplefilter("ignore")
+            return np.asarray(value)
+    except ValueError as error:
+        raise DTypeError(f"no array can be made of it: {error}") from None
+
+
 def storable(value: Any) -> np.ndarray:
     """Return value as an array of a dtype that ksym stores, widened where that loses nothing.
 
@@ -84,17 +95,14 @@ def storable(value: Any) -> np.ndarray:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
             do not fit into int64.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DTypeError(f"no array can be made of it: {error}") from None
+    array = value if isinstance(value, np.ndarray) else _as_array(value)
     name = array.dtype.name
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
             return array.astype(DEFAULT_FLOAT)
         return array
     if name in _WIDENED:
-        if name == "uint64" and array.size and array.max() > np.iinfo(np.int64).max:
+        if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:
             raise DTypeError(f"the value {array.max()} does not fit into int64")
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":

@@ -96,8 +96,13 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
     return result
 
 
-class _Plan:
-    """A function compiled for one combination of input shapes."""
+class Plan:
+    """A function compiled for one combination of input shapes.
+
+    Attributes:
+        tensors: What is computed: the outputs, then the new values of the variables.
+        executable: The native graph; None in the interpreting mode, or if there is nothing to do.
+    """
 
     def __init__(
         self,
@@ -105,13 +110,13 @@ class _Plan:
         slots: Sequence[Tensor],
         given: Mapping[Tensor, Tensor],
         mode: Mode,
-        shared: _Plan | None,
+        shared: Plan | None,
     ):
         specialized = specialize(graph, given)
-        self._tensors = optimize(specialized) if mode == "native" else specialized
+        self.tensors = optimize(specialized) if mode == "native" else specialized
         self._leaves: dict[Node, DeviceArray] = {}
         self._feeds: list[DeviceArray | None] = []
-        used = {node for node in topological_order(self._tensors) if not node.inputs}
+        used = {node for node in topological_order(self.tensors) if not node.inputs}
         for slot in slots:
             node = given[slot].node
             feed = DeviceArray.empty(given[slot].spec) if node in used else None
@@ -123,24 +128,25 @@ class _Plan:
                 self._leaves[node] = storage_of(node.outputs[0])
         self.executable: Executable | None = None
         if mode == "native":
-            native = lower(self._tensors)
+            native = lower(self.tensors)
             if native.heads:
                 before = None if shared is None else shared.executable
                 try:
                     self.executable = Executable(native, self._leaves, before)
                 except NativeError as error:
-                    raise blame(self._tensors, self._leaves, error) from None
+                    raise blame(self.tensors, self._leaves, error) from None
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
+        """Compute the tensors from one value for each slot; return them where they lie."""
         for feed, value in zip(self._feeds, values, strict=True):
             if feed is not None:
                 feed.write(value)
         if self.executable is None:
-            return interpret(self._tensors, self._leaves)
+            return interpret(self.tensors, self._leaves)
         try:
             self.executable.run()
         except NativeError as error:
-            raise blame(self._tensors, self._leaves, error) from None
+            raise blame(self.tensors, self._leaves, error) from None
         return self.executable.outputs
 
 
@@ -172,7 +178,7 @@ class Function:
         graph = _substitute_givens(graph, givens)
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
-        self._plans: OrderedDict[Any, _Plan] = OrderedDict()
+        self._plans: OrderedDict[Any, Plan] = OrderedDict()
         self._limit = max(1, specializations)
         self._hits = self._misses = 0
         self._lock = threading.RLock()
@@ -287,7 +293,7 @@ class Function:
             return whole
         return array  # converted while it is copied to the device
 
-    def _plan(self, values: Sequence[np.ndarray]) -> _Plan:
+    def _plan(self, values: Sequence[np.ndarray]) -> Plan:
         key = tuple(
             value.astype(slot.dtype).tobytes() + str(value.shape).encode()
             if slot.node.attributes["static"]
@@ -310,11 +316,25 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = next(reversed(self._plans.values()), None)
         with collection_paused():
-            plan = _Plan(self._graph, self._slots, given, self._mode, last)
+            plan = Plan(self._graph, self._slots, given, self._mode, last)
         self._plans[key] = plan
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)
         return plan
+
+    def last_plan(self) -> Plan:
+        """Return what ran at the last call.
+
+        Raises:
+            GraphError: The function has not been called yet.
+        """
+        if not self._plans:
+            raise GraphError(f"{self.name} has not been called yet, so nothing is compiled")
+        return next(reversed(self._plans.values()))
+
+    def last_graph(self) -> list[Node]:
+        """Return the nodes that ran at the last call, after specialisation and all passes."""
+        return topological_order(self.last_plan().tensors)
 
     def cache_info(self) -> CacheInfo:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""

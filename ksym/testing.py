@@ -122,3 +122,32 @@ def evaluate_numpy(
         for tensor, result in zip(node.outputs, results, strict=True):
             values[tensor] = np.asarray(result, tensor.dtype)
     return [values[output] for output in outputs]
+
+
+def assert_same_graph(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:
+    """Raise if two graphs do not apply the same operators to the same leaves in the same way.
+
+    Raises:
+        AssertionError: They differ; the message shows both.
+    """
+    if _describe(found) != _describe(expected):
+        texts = ["\n".join(map(str, _describe(outputs))) for outputs in (found, expected)]
+        raise AssertionError(f"found:\n{texts[0]}\nexpected:\n{texts[1]}")
+
+
+def _describe(outputs: Sequence[Tensor]) -> list[Any]:
+    lines: list[Any] = []
+    numbers: dict[Any, int] = {}
+    for node in topological_order(outputs):
+        if node.inputs or node.operator.pure:
+            attributes = tuple(sorted(node.attributes.items()))
+            operands = tuple((numbers[t.node], t.index) for t in node.inputs)
+            line: Any = (node.operator.name, attributes, operands)
+        else:
+            line = (node.operator.name, id(node))
+        if line in lines:  # written twice or shared: the same graph all the same
+            numbers[node] = lines.index(line)
+            continue
+        numbers[node] = len(lines)
+        lines.append(line)
+    return [*lines, tuple((numbers[t.node], t.index) for t in outputs)]

@@ -275,10 +275,12 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
             f"Unexpected bias dimensions {bias.rank}, expect to be 1 or {x.rank} dimensions"
         )
     if data_format == "channels_first" and x.rank > 2:
+        sides = int_shape(bias)
         if bias.rank == 1:
             bias = ops.reshape(bias, [-1] + [1] * (x.rank - 2))
         else:
-            bias = ops.transpose(bias, (bias.rank - 1, *range(bias.rank - 1)))
+            # Read in row-major order, as Keras does with every backend.
+            bias = ops.reshape(bias, (sides[-1], *sides[:-1]))
     return x + bias
 
 

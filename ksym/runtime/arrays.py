@@ -71,7 +71,7 @@ class DeviceArray:
             self._settle()
             np.copyto(self._view, value, casting="unsafe")
         elif 0 not in self.spec.shape:
-            value = np.ascontiguousarray(value, self.spec.dtype)
+            value = np.asarray(value, self.spec.dtype, order="C")
             with loading.numpy_shapes():
                 self.native._sync_copyfrom(value)
 

@@ -46,6 +46,7 @@ INSTALL = (
 
 _lock = threading.RLock()
 _loaded: ModuleType | None = None
+_synchronous = False
 
 
 def available_processors() -> int:
@@ -78,13 +79,16 @@ def load(prefer_gpu: bool = False) -> ModuleType:
     Raises:
         MissingMXNetError: MXNet is not installed, or fails to load; the message has the reason.
     """
-    global _loaded
+    global _loaded, _synchronous
     with _lock:
         if _loaded is None:
-            if "mxnet" not in sys.modules:
+            # Whoever imported MXNet before has settled its engine, and it cannot be asked which.
+            first = "mxnet" not in sys.modules
+            if first:
                 _set_defaults(prefer_gpu)
             _restore_numpy_names()
             _loaded = _import()
+            _synchronous = first and os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
         return _loaded
 
 
@@ -109,7 +113,8 @@ def _import() -> ModuleType:
     if found is None:
         raise MissingMXNetError("MXNet is not installed", remedy=INSTALL)
     if found[0] != "mxnet":
-        open_cuda_libraries()
+        paths = [path for path in cuda_libraries().values() if path is not None]
+        _opened.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
     try:
         with _without_engine_banner(), warnings.catch_warnings():
             # MXNet asks NumPy and distutils for names that are on their way out.
@@ -136,21 +141,17 @@ def _import() -> ModuleType:
 _opened: list[ctypes.CDLL] = []
 
 
-def open_cuda_libraries() -> dict[str, str | None]:
-    """Open the CUDA 11 libraries of NVIDIA's wheels, so that libmxnet.so finds them.
+def cuda_libraries() -> dict[str, str | None]:
+    """Return the files of the CUDA 11 libraries in NVIDIA's wheels, None for one that is missing.
 
-    Returns:
-        For each library the file that was opened, None where no wheel has it.
+    Opened by their full paths before MXNet's own, they are found by it without any search path.
     """
     spec = importlib.util.find_spec("nvidia")
     roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
     result: dict[str, str | None] = {}
     for soname, folder in CUDA_LIBRARIES:
         files = [root / folder / "lib" / soname for root in roots]
-        path = next((str(file) for file in files if file.is_file()), None)
-        if path is not None:
-            _opened.append(ctypes.CDLL(path, ctypes.RTLD_GLOBAL))
-        result[soname] = path
+        result[soname] = next((str(file) for file in files if file.is_file()), None)
     return result
 
 
@@ -175,7 +176,7 @@ def _without_engine_banner() -> Iterator[None]:
 def is_synchronous() -> bool:
     """Whether operators run on the calling thread, so that memory may be touched directly."""
     load()
-    return os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
+    return _synchronous
 
 
 class NativeError(Exception):

@@ -49,15 +49,21 @@ class HypothesisDraw:
         return rng.uniform(low, high, shape).astype(dtype)
 
 
-def build(name: str, sample: Sample) -> tuple[list[Tensor], list[np.ndarray], list[Tensor]]:
-    """Apply an operator to a sample: the inputs, their values, the outputs."""
+def build(
+    name: str, sample: Sample, hide=lambda side: False
+) -> tuple[list[Tensor], list[np.ndarray], list[Tensor]]:
+    """Apply an operator to a sample: the inputs, their values, the outputs.
+
+    Sizes for which hide is true are unknown while the graph is built.
+    """
     operator = OPERATORS[name]
     inputs, values, operands = [], [], []
     for position, array in enumerate(sample.operands):
         if position in operator.static_operands:
             operands.append(array)
             continue
-        tensor = placeholder(array.shape, array.dtype.name)
+        shape = tuple(None if hide(side) else side for side in array.shape)
+        tensor = placeholder(shape, array.dtype.name)
         inputs.append(tensor)
         values.append(array)
         operands.append(tensor)

@@ -1,0 +1,23 @@
+import os
+
+# Settled before anything imports Keras or loads MXNet.
+os.environ["KERAS_BACKEND"] = "ksym.backend"
+os.environ.setdefault("KSYM_DEVICE", "cpu")
+
+import hypothesis
+import numpy as np
+import pytest
+
+hypothesis.settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
+hypothesis.settings.register_profile("deep", max_examples=2000, deadline=None)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.fixture(autouse=True)
+def seeded():
+    np.random.seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)

@@ -1,0 +1,368 @@
+"""What is particular about single functions of the backend."""
+
+import gc
+import os
+import subprocess
+import sys
+import weakref
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+import ksym
+
+keras = pytest.importorskip("keras")
+K = keras.backend
+ROOT = Path(__file__).parents[2]
+
+
+def fresh(code, **environment):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(("KERAS", "KSYM"))}
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, "PYTHONPATH": str(ROOT), **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return result.stdout.strip()
+
+
+# --- tensors ------------------------------------------------------------------------------------
+
+
+def test_the_declared_shape_only_fills_in_what_is_not_known():
+    x = K.placeholder((None, 4))
+    x._keras_shape = (7, 9)
+    assert K.int_shape(x) == (7, 4)
+    assert x._keras_shape == (7, 4)
+
+
+def test_keras_tensors_are_told_from_others():
+    assert K.is_keras_tensor(keras.layers.Input((2,)))
+    assert K.is_keras_tensor(K.placeholder((2,))) is False
+    with pytest.raises(ValueError, match="symbolic tensor"):
+        K.is_keras_tensor(np.zeros(2))
+    assert not K.is_variable(None)
+    assert K.is_variable(K.zeros((2,)))
+    assert K.is_placeholder(K.placeholder((2,)))
+
+
+def test_floatx_is_read_when_it_is_needed():
+    K.set_floatx("float64")
+    try:
+        assert K.dtype(K.zeros((2,))) == "float64"
+        assert K.dtype(K.placeholder((2,))) == "float64"
+        assert K.dtype(K.random_uniform((2,))) == "float64"
+    finally:
+        K.set_floatx("float32")
+    assert K.dtype(K.zeros((2,))) == "float32"
+
+
+def test_variables_have_unique_names_under_their_scope():
+    with K.name_scope("layer"):
+        names = [K.variable(0.0, name="kernel").name for _ in range(2)]
+    assert len(set(names)) == 2
+    assert all(name.startswith("layer") for name in names)
+
+
+def test_a_symbolic_initial_value_is_evaluated():
+    v = K.variable(K.random_uniform((3, 2), 1.0, 2.0))
+    assert ((v.get_value() >= 1) & (v.get_value() < 2)).all()
+
+
+def test_unknown_names_are_answered_with_what_may_have_been_meant():
+    with pytest.raises(AttributeError, match=r"did you mean.*softmax"):
+        K.sofmax  # noqa: B018
+    assert not hasattr(K, "no_such_function_at_all")
+    with pytest.raises(AttributeError, match="has no 'zzz'"):
+        K.zzz  # noqa: B018
+
+
+# --- phase and choice -----------------------------------------------------------------------------
+
+
+def test_the_learning_phase_is_zero_unless_it_is_given_or_set():
+    y = K.in_train_phase(K.constant(1.0), K.constant(2.0))
+    assert y._uses_learning_phase
+    assert K.eval(y) == 2
+    f = K.function([K.learning_phase()], [y])
+    assert f([1]) == [1]
+    assert f([0.0]) == [2]
+    K.set_learning_phase(1)
+    try:
+        assert K.learning_phase() == 1
+        assert K.eval(K.in_train_phase(K.constant(1.0), K.constant(2.0))) == 1
+        with pytest.raises(ValueError, match="0 or 1"):
+            K.set_learning_phase(2)
+    finally:
+        K.clear_session()
+
+
+def test_a_static_phase_returns_the_choice_itself():
+    x, alt = K.constant(1.0), K.constant(2.0)
+    assert K.in_train_phase(x, alt, training=True) is x
+    assert K.in_train_phase(x, lambda: alt, training=0) is alt
+    assert K.in_test_phase(x, alt, training=1) is alt
+
+
+def test_a_training_step_holds_nothing_of_the_inference_branch():
+    x = K.placeholder((None, 3))
+    y = K.in_train_phase(K.exp(x), K.log(x))
+    f = K.function([x, K.learning_phase()], [y])
+    f([np.ones((2, 3)), 1])
+    assert "log" not in {n.operator.name for n in f.compiled.last_graph()}
+
+
+def test_switch_chooses_all_rows_or_elements():
+    x, y = np.ones((2, 3)), np.zeros((2, 3))
+    assert K.eval(K.switch(K.constant(1), K.constant(x), K.constant(y))).all()
+    rows = K.eval(K.switch(K.constant([1, 0], dtype="bool"), K.constant(x), K.constant(y)))
+    assert rows.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert (
+        K.eval(K.switch(K.greater(np.array(2.0), 1), lambda: K.constant(5.0), K.constant(6.0))) == 5
+    )
+    with pytest.raises(ValueError, match="Rank of `condition`"):
+        K.switch(K.constant([[True]], dtype="bool"), K.constant(1.0), K.constant(2.0))
+
+
+# --- updates and metrics --------------------------------------------------------------------------
+
+
+def test_updates_see_old_values_and_are_evaluated_alone():
+    v = K.variable(1.0)
+    assert K.eval(K.update_add(v, 2)) == 3
+    assert K.eval(K.update_sub(v, 0.5)) == 2.5
+    assert K.eval(K.update(v, 7)) == 7
+    assert K.eval(K.moving_average_update(v, 1.0, 0.5)) == 4
+    assert K.get_value(v) == 4
+
+
+def test_a_layer_used_twice_moves_its_average_twice():
+    v = K.variable(0.0)
+    f = K.function([], [], updates=[K.update_add(v, 1.0), K.update_add(v, 10.0)])
+    f([])
+    assert K.get_value(v) == 11
+    first = K.function([], [], updates=[K.update(v, 5.0), K.update(v, 6.0), None, 0])
+    first([])
+    assert K.get_value(v) == 5
+
+
+def test_what_depends_on_updates_sees_them_and_all_else_does_not():
+    total = K.variable(1.0)
+    update = K.update_add(total, 2.0)
+    with K.control_dependencies([update]):
+        after = K.identity(total * 10.0)
+    before = K.identity(total * 10.0)
+    f = K.function([], [after, before], updates=[update])
+    assert f([]) == [30, 10]
+    assert f([]) == [50, 30]
+    assert K.eval(after) == 70  # evaluating it carries the update out
+    assert K.get_value(total) == 7
+
+
+def test_metrics_are_read_after_the_updates_of_their_call():
+    model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+    model.compile("sgd", "mse", metrics=["mae"])
+    x, y = np.ones((4, 2)), np.ones(4)
+    expected = np.abs(model.predict(x)[:, 0] - y).mean()
+    _, found = model.evaluate(x, y, verbose=0)
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    with pytest.raises(TypeError, match="list or tuple"):
+        model.predict_function(x)
+
+
+def test_a_metric_object_called_directly():
+    metric = keras.metrics.Mean()
+    assert K.eval(metric(K.constant([1.0, 3.0]))) == 2
+    assert K.eval(metric(K.constant([5.0]))) == 3
+
+
+def test_gradients_are_lists_with_none_for_what_is_not_connected():
+    v, w = K.variable(2.0), K.variable(3.0)
+    found = K.gradients(v * v, [v, w])
+    assert K.eval(found[0]) == 4
+    assert found[1] is None
+    assert K.eval(K.gradients(v * v, v)[0]) == 4
+    assert K.gradients(v, []) == []
+    assert K.eval(K.stop_gradient([v])[0]) == 2
+
+
+def test_function_refuses_what_it_does_not_know():
+    with pytest.raises(ValueError, match="no_such_option"):
+        K.function([], [K.constant(1.0)], no_such_option=1)
+
+
+# --- numbers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("axes", [None, 1, (1, 2), (2, 1)])
+def test_batch_dot_against_numpy(axes):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(4, 3, 3)), rng.normal(size=(4, 3, 3))
+    a, b = {None: (2, 1), 1: (1, 1)}.get(axes, axes)
+    expected = np.stack([np.tensordot(p, q, (a - 1, b - 1)) for p, q in zip(x, y, strict=True)])
+    found = K.eval(K.batch_dot(K.constant(x), K.constant(y), axes))
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_batch_dot_keeps_two_axes_and_refuses_what_does_not_fit():
+    x = K.placeholder((None, 3))
+    assert K.int_shape(K.batch_dot(x, x)) == (None, 1)
+    for bad in ((K.placeholder((4,)), x), (x, K.placeholder((None, 4)))):
+        with pytest.raises(ValueError, match="batch_dot"):
+            K.batch_dot(*bad)
+    with pytest.raises(ValueError, match="axis 0"):
+        K.batch_dot(x, x, axes=0)
+
+
+def test_mean_of_booleans_and_shapes_in_lists():
+    assert K.eval(K.mean(K.equal(K.constant([1.0, 2.0]), [1.0, 3.0]))) == 0.5
+    x = K.placeholder((None, 3))
+    f = K.function([x], [K.prod([K.shape(x)[0], K.shape(x)[1]])])
+    assert f([np.zeros((4, 3))]) == [12]
+
+
+def test_cross_entropies_against_their_definitions():
+    rng = np.random.default_rng(0)
+    logits = rng.normal(size=(5, 4))
+    p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    labels = rng.integers(0, 4, 5)
+    expected = -np.log(p[np.arange(5), labels])
+    for output, from_logits in ((p, False), (logits, True)):
+        sparse = K.sparse_categorical_crossentropy(
+            K.constant(labels), K.constant(output), from_logits
+        )
+        dense = K.categorical_crossentropy(
+            K.constant(np.eye(4)[labels]), K.constant(output), from_logits
+        )
+        np.testing.assert_allclose(K.eval(sparse), expected, rtol=1e-4)
+        np.testing.assert_allclose(K.eval(dense), expected, rtol=1e-4)
+    q, z = rng.uniform(0.1, 0.9, (3, 2)), rng.integers(0, 2, (3, 2))
+    expected = -(z * np.log(q) + (1 - z) * np.log(1 - q))
+    for output, from_logits in ((q, False), (np.log(q / (1 - q)), True)):
+        found = K.binary_crossentropy(K.constant(z), K.constant(output), from_logits)
+        np.testing.assert_allclose(K.eval(found), expected, rtol=1e-4)
+
+
+def test_cross_entropy_on_another_axis():
+    p = np.random.default_rng(0).dirichlet(np.ones(3), size=(2, 4)).transpose(0, 2, 1)
+    labels = np.array([[0, 1, 2, 0], [2, 2, 1, 0]])
+    found = K.sparse_categorical_crossentropy(K.constant(labels), K.constant(p), axis=1)
+    expected = -np.log(np.take_along_axis(p, labels[:, None], 1))[:, 0]
+    np.testing.assert_allclose(K.eval(found), expected, rtol=1e-4)
+    with pytest.raises(ValueError, match="channels axis"):
+        K.categorical_crossentropy(K.constant(p), K.constant(p), axis=5)
+
+
+def test_in_top_k_counts_the_first_of_equals():
+    scores = K.constant([[0.1, 0.5, 0.5], [0.3, 0.3, 0.4]])
+    targets = K.constant([2, 0], dtype="int32")
+    assert K.eval(K.in_top_k(scores, targets, 1)).tolist() == [False, False]
+    assert K.eval(K.in_top_k(scores, targets, 2)).tolist() == [True, True]
+
+
+def test_bilinear_resizing_of_a_ramp():
+    x = np.arange(4.0).reshape(1, 2, 2, 1)
+    found = K.eval(K.resize_images(K.constant(x), 2, 2, "channels_last", "bilinear"))[0, :, :, 0]
+    assert found.tolist() == [[0, 0.5, 1, 1], [1, 1.5, 2, 2], [2, 2.5, 3, 3], [2, 2.5, 3, 3]]
+    with pytest.raises(ValueError, match="interpolation"):
+        K.resize_images(K.constant(x), 2, 2, "channels_last", "cubic")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x: K.conv2d(x, K.ones((2, 2, 3, 4)), data_format="channels_middle"),
+        lambda x: K.conv2d(x, K.ones((2, 2, 3, 4)), padding="full"),
+        lambda x: K.pool2d(x, (2, 2), pool_mode="median"),
+        lambda x: K.dropout(x, 1.0),
+        lambda x: K.slice(x, [0], [1]),
+        lambda x: K.resize_volumes(x, 2, 2, 2, "channels_middle"),
+        lambda x: K.bias_add(x, K.ones((2, 2))),
+    ],
+)
+def test_bad_arguments_are_value_errors(call):
+    with pytest.raises(ValueError, match=r".+"):
+        call(K.placeholder((None, 4, 4, 3)))
+
+
+def test_a_layer_of_the_wrong_shape_names_the_users_line():
+    inputs = keras.layers.Input((4,))
+    with pytest.raises(ksym.ShapeError) as caught:
+        keras.layers.Lambda(lambda x: x + np.ones((2, 7), "float32"))(inputs)
+    assert caught.value.origin.filename == __file__
+
+
+def test_what_is_not_there_yet_says_so():
+    with pytest.raises(NotImplementedError, match="loop operator"):
+        keras.layers.LSTM(3)(keras.layers.Input((4, 2)))
+
+
+# --- the process --------------------------------------------------------------------------------
+
+TRAIN = """
+import numpy as np
+model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+model.compile('sgd', 'mse')
+model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+print(keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "environment"),
+    [
+        ("import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym; import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym.backend; import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym.backend; import keras", {}),
+    ],
+)
+def test_any_order_of_imports(first, environment, tmp_path):
+    assert fresh(f"{first}\n{TRAIN}", KERAS_HOME=str(tmp_path), **environment) == "ksym.backend"
+
+
+def test_names_that_keras_does_not_hand_on():
+    K.clear_session()
+    assert K.get_variable_shape(K.zeros((2, 3))) == (2, 3)
+    assert K.get_uid("thing") == 1
+    assert K.get_uid("thing") == 2
+    K.reset_uids()
+    assert K.get_uid("thing") == 1
+
+
+def test_a_deleted_model_is_freed():
+    model = keras.Sequential([keras.layers.Dense(4, input_shape=(3,))])
+    model.compile("adam", "mse")
+    model.train_on_batch(np.ones((2, 3)), np.ones((2, 4)))
+    watched = [weakref.ref(model), weakref.ref(model.layers[0].kernel)]
+    del model
+    gc.collect()
+    assert [ref() for ref in watched] == [None, None]
+
+
+def test_text_attributes_are_text_for_everyone_and_decode_for_keras(tmp_path):
+    import pickle
+
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file.attrs["name"] = "plain"
+        file.attrs["names"] = ["a", "b"]
+        value = file.attrs["name"]
+        assert value == "plain"
+        assert isinstance(value, str)
+        assert value.decode("utf-8") == "plain"
+        assert type(pickle.loads(pickle.dumps(value))) is str
+        assert [item.decode() for item in file.attrs["names"]] == ["a", "b"]
+
+
+def test_the_shims_can_be_switched_off():
+    code = (
+        "import collections, ksym.keras.shims as s; s.install();"
+        "print(hasattr(collections, 'Mapping'))"
+    )
+    assert fresh(code) == "True"
+    assert fresh(code, KSYM_KERAS_SHIMS="0") == "False"

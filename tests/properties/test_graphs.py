@@ -1,0 +1,97 @@
+"""Random graphs of mixed operators: compiled, node by node, and by NumPy they give the same."""
+
+import numpy as np
+from drawing import HypothesisDraw
+from hypothesis import given
+from hypothesis import strategies as st
+
+import ksym
+from ksym.testing import evaluate_numpy, verify_gradient
+
+UNARY = [ksym.tanh, ksym.sigmoid, ksym.sin, ksym.square, ksym.relu, lambda x: -x, lambda x: x * 0.5]
+
+
+def grow(data, x, w):
+    """Return tensors of a graph grown from two (n, n) leaves."""
+    binary = [
+        lambda a, b: a + b,
+        lambda a, b: a * b,
+        lambda a, b: a - b,
+        lambda a, b: 0.3 * (a @ b),
+        ksym.maximum,
+        lambda a, b: ksym.where(a > b, a, b * 0.5),
+        lambda a, b: ksym.concatenate([a, b], axis=0)[: x.shape[0]],
+    ]
+    moving = [
+        ksym.transpose,
+        lambda a: ksym.transpose(a) + 1.0,
+        lambda a: a - ksym.mean(a, axis=0),
+        lambda a: a + ksym.sum(a, axis=1, keepdims=True) * 0.1,
+        lambda a: ksym.flip(a, 0),
+        lambda a: ksym.softmax(a, 0),
+        lambda a: ksym.reshape(ksym.reshape(a, (-1,)), a.shape),
+        lambda a: ksym.tile(a[:1], (x.shape[0], 1)),
+    ]
+    grown = [x, w]
+    for _ in range(data.draw(st.integers(1, 12))):
+        kind = data.draw(st.integers(0, 2))
+        first = grown[data.draw(st.integers(0, len(grown) - 1))]
+        if kind == 0:
+            grown.append(data.draw(st.sampled_from(UNARY))(first))
+        elif kind == 1:
+            grown.append(data.draw(st.sampled_from(moving))(first))
+        else:
+            second = grown[data.draw(st.integers(0, len(grown) - 1))]
+            grown.append(data.draw(st.sampled_from(binary))(first, second))
+    return grown
+
+
+@given(data=st.data())
+def test_compiled_stepwise_and_numpy_agree(data):
+    n = data.draw(st.integers(1, 4))
+    x, w = ksym.placeholder((n, n), "float64"), ksym.placeholder((n, n), "float64")
+    outputs = grow(data, x, w)
+    values = [HypothesisDraw(data).array((n, n), apart=1e-3) for _ in range(2)]
+    outputs = outputs + ksym.gradients(ksym.sum(outputs[-1]), [x, w], disconnected="zero")
+    native = ksym.function([x, w], outputs)(*values)
+    stepwise = ksym.function([x, w], outputs, mode="interpret")(*values)
+    meant = evaluate_numpy(outputs, dict(zip([x, w], values, strict=True)))
+    for found, step, expected in zip(native, stepwise, meant, strict=True):
+        np.testing.assert_allclose(found, step, rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-11)
+
+
+@given(data=st.data())
+def test_gradients_of_grown_graphs(data):
+    n = data.draw(st.integers(1, 3))
+    point = [HypothesisDraw(data).array((n, n), apart=0.05) for _ in range(2)]
+    shape = [data.draw(st.integers(0, 2**16))]
+
+    def build(x, w):
+        # The same graph however often it is built, smooth so that differences can be taken.
+        rng = np.random.default_rng(shape[0])
+        smooth = [ksym.tanh, ksym.sin, ksym.sigmoid, lambda a: ksym.softmax(a, 0), ksym.transpose]
+        joined = [lambda a, b: a * b, lambda a, b: a @ b, lambda a, b: a + 2.0 * b]
+        grown = [x, w]
+        for _ in range(6):
+            a, b = (grown[rng.integers(len(grown))] for _ in range(2))
+            grown.append(joined[rng.integers(3)](smooth[rng.integers(5)](a), b))
+        return grown[-1] * 0.1
+
+    verify_gradient(build, point)
+
+
+@given(data=st.data())
+def test_updates_are_the_same_in_both_modes(data):
+    n = data.draw(st.integers(1, 3))
+    start = HypothesisDraw(data).array((n, n))
+    value = HypothesisDraw(data).array((n, n))
+    after = []
+    for mode in ("native", "interpret"):
+        x, w, v = ksym.placeholder((n, n), "float64"), ksym.Variable(start), ksym.Variable(start)
+        loss = ksym.sum(ksym.tanh(x @ w) * v)
+        updates = [w.assign(v - loss), v.assign_sub(ksym.gradients(loss, v))]
+        step = ksym.function([x], loss, updates=updates, mode=mode)
+        after.append([step(value), step(value), w.get_value(), v.get_value()])
+    for a, b in zip(*after, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -1,0 +1,209 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ksym
+from ksym.errors import DeviceError, MissingMXNetError
+from ksym.runtime import device, loading
+from ksym.runtime.device import Device, Gpu
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(code, **environment):
+    """Run code in a fresh process and return it."""
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("KSYM", "MXNET", "OMP", "KERAS"))
+    }
+    inherited["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**inherited, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+TRAIN = """
+import numpy as np, ksym
+x = ksym.placeholder((None, 2))
+w = ksym.Variable([[1.0], [1.0]])
+loss = ksym.sum(ksym.square(x @ w))
+f = ksym.function([x], loss, updates=[w.assign_sub(0.1 * ksym.gradients(loss, w))])
+print([float(f(np.ones((n, 2)))) for n in (1, 2, 1)], w.get_value().ravel().tolist())
+"""
+
+
+@pytest.fixture
+def fresh(monkeypatch):
+    """A process that has not settled on a device, with two GPUs as they might be."""
+    monkeypatch.setattr(device, "_current", None)
+    monkeypatch.setattr(device, "_requested", None)
+    monkeypatch.delenv(device.ENVIRONMENT, raising=False)
+    monkeypatch.setattr(device, "gpus", lambda: [Gpu("H200", (9, 0)), Gpu("A100", (8, 0))])
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cpu", Device("cpu")),
+        ("cpu:0", Device("cpu")),
+        ("GPU", Device("gpu")),
+        ("gpu:1", Device("gpu", 1)),
+    ],
+)
+def test_names_of_devices(name, expected):
+    assert device.parse(name) == expected
+
+
+@pytest.mark.parametrize("name", ["tpu", "cpu:1", "gpu:x", "", "gpu:-1"])
+def test_what_is_no_device(name):
+    with pytest.raises(DeviceError, match="not a device"):
+        device.parse(name)
+
+
+def test_a_cpu_build_runs_on_the_cpu(fresh):
+    fresh.setattr(device, "has_cuda_build", lambda: False)
+    with pytest.raises(DeviceError, match="CPU build"):
+        device.set_device("gpu:0")
+    assert device.get_device() == Device("cpu")
+
+
+def test_a_cuda_build_takes_the_first_gpu_it_has_code_for(fresh):
+    fresh.setattr(device, "has_cuda_build", lambda: True)
+    assert device.get_device() == Device("gpu", 1)
+
+
+def test_a_gpu_without_code_is_refused_with_the_reason(fresh):
+    fresh.setattr(device, "has_cuda_build", lambda: True)
+    with pytest.raises(DeviceError, match=r"capability 9\.0.*5\.0 to 8\.9"):
+        device.set_device("gpu:0")
+    with pytest.raises(DeviceError, match=r"reports 2 GPU\(s\)"):
+        device.set_device("gpu:2")
+    device.set_device("gpu:1")
+    assert device.get_device() == Device("gpu", 1)
+
+
+def test_the_environment_decides_and_a_call_overrules_it(fresh):
+    fresh.setattr(device, "has_cuda_build", lambda: True)
+    fresh.setenv(device.ENVIRONMENT, "cpu")
+    assert device.get_device() == Device("cpu")
+    fresh.setattr(device, "_current", None)
+    device.set_device("gpu:1")
+    assert device.get_device() == Device("gpu", 1)
+
+
+def test_the_device_is_chosen_once():
+    ksym.evaluate(ksym.constant(1.0))
+    ksym.set_device("cpu")  # the one in use may be named again
+    with pytest.raises(DeviceError):
+        ksym.set_device("gpu:0")
+
+
+def test_a_device_that_is_not_there_is_named_at_the_first_value():
+    result = run("import ksym; print(ksym.evaluate(ksym.constant(1.0)))", KSYM_DEVICE="gpu:0")
+    assert result.returncode != 0
+    assert "gpu:0 cannot be used" in result.stderr
+    result = run("import ksym; print(ksym.evaluate(ksym.constant(1.0)))", KSYM_DEVICE="tpu")
+    assert "'tpu' is not a device" in result.stderr
+
+
+def test_both_engines_give_the_same():
+    quick = run(TRAIN)
+    threaded = run(TRAIN, MXNET_ENGINE_TYPE="ThreadedEnginePerDevice")
+    assert quick.returncode == threaded.returncode == 0, quick.stderr + threaded.stderr
+    assert quick.stdout == threaded.stdout
+
+
+def test_an_mxnet_that_was_imported_before_works_too():
+    result = run("import warnings; warnings.simplefilter('ignore'); import mxnet\n" + TRAIN)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == run(TRAIN).stdout
+
+
+def test_threads_and_engine_are_set_where_the_user_has_not():
+    ask = (
+        "import os, ksym; ksym.evaluate(ksym.constant(1.0));"
+        "print(os.environ['OMP_NUM_THREADS'], os.environ['MXNET_ENGINE_TYPE'])"
+    )
+    assert run(ask).stdout.split() == [str(loading.available_processors()), "NaiveEngine"]
+    own = run(ask, OMP_NUM_THREADS="1", MXNET_ENGINE_TYPE="ThreadedEngine")
+    assert own.stdout.split() == ["1", "ThreadedEngine"]
+
+
+def test_nothing_is_printed_and_nothing_is_loaded_before_it_is_needed():
+    result = run(
+        "import sys, ksym; x = ksym.gradients(ksym.exp(ksym.Variable(1.0)), ksym.Variable(2.0),"
+        " disconnected='zero'); print('mxnet' in sys.modules)"
+    )
+    assert result.stdout.strip() == "False"
+    result = run("import ksym; ksym.evaluate(ksym.constant(1.0))")
+    assert result.stdout == result.stderr == ""
+
+
+def test_a_missing_mxnet_is_said_plainly(monkeypatch):
+    monkeypatch.setattr(loading, "_loaded", None)
+    monkeypatch.setattr(loading, "distribution", lambda: None)
+    with pytest.raises(MissingMXNetError, match=r"pip install 'ksym\[cpu\]'"):
+        loading.load()
+    assert not isinstance(MissingMXNetError("x"), ImportError)
+
+
+def test_a_broken_mxnet_gives_its_reason(tmp_path):
+    (tmp_path / "mxnet").mkdir()
+    (tmp_path / "mxnet" / "__init__.py").write_text("raise OSError('libcuda.so.1: cannot open')\n")
+    result = run(
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import ksym; ksym.evaluate(ksym.constant(1.0))"
+    )
+    assert "cannot be loaded: libcuda.so.1: cannot open" in result.stderr
+    assert "NVIDIA's driver" in result.stderr
+
+
+def test_the_report():
+    result = subprocess.run(
+        [sys.executable, "-m", "ksym"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    for expected in (
+        f"ksym {ksym.__version__}",
+        "MXNet: mxnet 1.9.1",
+        "device in use: cpu",
+        "OMP_NUM_THREADS=",
+        "GPU",
+    ):
+        assert expected in result.stdout
+
+
+def test_the_report_without_a_usable_device():
+    result = run("import runpy; runpy.run_module('ksym', run_name='__main__')", KSYM_DEVICE="gpu:0")
+    assert "cannot be used" in result.stdout
+
+
+def test_the_report_says_why_a_gpu_cannot_be_used(fresh):
+    from ksym.__main__ import report
+
+    fresh.setattr(device, "has_cuda_build", lambda: True)
+    fresh.setattr(loading, "load", lambda **_: None)
+    lines = "\n".join(report())
+    assert "GPU 0: H200, compute capability 9.0" in lines
+    assert "cannot be used: H200 has compute capability 9.0" in lines
+    assert "GPU 1: A100" in lines
+    assert "can be used" in lines
+    assert "libcudart.so.11.0: not found" in lines
+
+
+def test_cuda_libraries_are_looked_for_in_nvidias_wheels(tmp_path, monkeypatch):
+    library = tmp_path / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    found = loading.cuda_libraries()
+    assert found["libcudnn.so.8"] == str(library)
+    assert found["libcublas.so.11"] is None

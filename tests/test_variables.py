@@ -1,0 +1,87 @@
+import pickle
+
+import numpy as np
+import pytest
+
+import ksym
+from ksym.errors import DTypeError, GraphError, ShapeError
+
+
+def test_values_are_copies():
+    start = np.zeros(2, "float32")
+    w = ksym.Variable(start)
+    start[:] = 7
+    assert w.get_value().tolist() == [0, 0]
+    w.get_value()[:] = 5
+    assert w.get_value().tolist() == [0, 0]
+    w.set_value([1, 2])
+    assert w.get_value().tolist() == [1, 2]
+    assert w.get_value().dtype == "float32"
+
+
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int8", "int32", "int64", "float16", "float64"])
+@pytest.mark.parametrize("shape", [(), (3,), (2, 0), (2, 3)])
+def test_every_dtype_and_shape_goes_to_the_device_and_back(dtype, shape):
+    value = np.ones(shape, dtype)
+    w = ksym.Variable(np.zeros(shape, dtype))
+    ksym.evaluate(w.assign(value))
+    found = w.get_value()
+    assert found.dtype == dtype
+    np.testing.assert_array_equal(found, value)
+    w.set_value(np.zeros(shape))
+    assert not w.get_value().any()
+
+
+def test_one_variable_in_many_functions_is_one_array():
+    w = ksym.Variable(1.0)
+    double = ksym.function([], [], updates=[w.assign(w * 2.0)])
+    read = ksym.function([], w + 0.0)
+    double()
+    assert read() == 2
+    w.set_value(10)
+    double()
+    assert read() == 20
+
+
+def test_updates_by_name():
+    w = ksym.Variable(np.array([1.0, 2.0]))
+    ksym.evaluate(w.assign_add(1))
+    ksym.evaluate(w.assign_sub([0.5, 0.25]))
+    assert w.get_value().tolist() == [1.5, 2.75]
+    counter = ksym.Variable(0, dtype="int64")
+    ksym.evaluate(counter.assign_add(1))
+    assert counter.get_value() == 1
+    assert counter.get_value().dtype == "int64"
+
+
+def test_a_number_fills_a_variable():
+    w = ksym.Variable([1.0, 2.0])
+    ksym.evaluate(w.assign(0))
+    assert w.get_value().tolist() == [0, 0]
+
+
+def test_names_are_unique():
+    names = [ksym.Variable(0.0, name="twice").name for _ in range(3)]
+    assert len(set(names)) == 3
+
+
+def test_what_cannot_be_a_value_is_refused():
+    w = ksym.Variable([1.0, 2.0])
+    with pytest.raises(ShapeError, match="shape"):
+        w.set_value([1.0])
+    with pytest.raises(DTypeError):
+        w.set_value(np.array([None, 1]))
+    with pytest.raises(ShapeError):
+        w.assign(np.ones(3))
+    with pytest.raises(DTypeError, match="symbolic"):
+        ksym.Variable(w * 2.0)
+    with pytest.raises(GraphError, match="not a variable"):
+        ksym.Update(ksym.placeholder(()), 1.0)
+    assert w.get_value().tolist() == [1, 2]
+
+
+def test_a_variable_is_pickled_with_its_value():
+    w = ksym.Variable([1.0, 2.0], name="w", trainable=False)
+    again = pickle.loads(pickle.dumps(w))
+    assert again.get_value().tolist() == [1, 2]
+    assert again.trainable is False
