@@ -246,7 +246,6 @@ def test_embeddings_and_masks():
         layers.Permute((2, 1)),
         layers.Cropping1D(1),
         layers.LocallyConnected1D(3, 2),
-        layers.Lambda(lambda x: K.mean(x, axis=-1)),
         *(
             layers.Activation(name)
             for name in ("selu", "softplus", "softsign", "hard_sigmoid", "exponential", "linear")
@@ -263,6 +262,14 @@ def test_layers_train(layer):
     losses = [model.train_on_batch(x, x[:, 1:3, 0].sum(1)) for _ in range(40)]
     assert np.isfinite(losses).all()
     assert losses[-1] < losses[0]
+
+
+def test_a_lambda_without_output_shape_has_the_shape_it_computes():
+    inputs = layers.Input((5, 4))
+    averaged = layers.Lambda(lambda x: K.mean(x, axis=-1))(inputs)
+    assert K.int_shape(averaged) == (None, 5)
+    model = keras.Model(inputs, layers.Dense(2)(averaged))
+    assert model.predict(np.ones((3, 5, 4))).shape == (3, 2)
 
 
 def test_constraints_and_regularizers_and_initializers():
