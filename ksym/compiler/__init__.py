@@ -13,6 +13,7 @@ from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
+from ksym.compiler.scale import scale_factors
 from ksym.compiler.simplify import simplify
 from ksym.graph import Tensor
 
@@ -25,6 +26,7 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
     fuse_bias,  # convolutions that add and differentiate their bias themselves
+    scale_factors,  # thin matrices scaled instead of their large product
 )
 
 

@@ -181,7 +181,15 @@ class _Subtract(Binary):
         return operands, attributes
 
     def simplify(self, node: Node) -> Tensor | None:
-        return self._kept(node, 0) if ops.is_zero(node.inputs[1]) else None
+        x, y = node.inputs
+        if ops.is_zero(y):
+            return self._kept(node, 0)
+        if y.node.operator is multiply and y.rank:
+            # x - s * y is x + (-s) * y to the last bit, and MXNet adds twice as fast.
+            for scalar, other in (y.node.inputs, y.node.inputs[::-1]):
+                if scalar.rank == 0 and not is_constant(scalar):
+                    return add(x, multiply(-scalar, other))
+        return None
 
 
 class _Multiply(Binary):

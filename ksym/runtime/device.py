@@ -138,7 +138,10 @@ def gpus() -> list[Gpu]:
     except OSError:
         return []
     count = ctypes.c_int()
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+    try:
+        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+            return []
+    except AttributeError:  # a stand-in for the driver, as build machines have
         return []
     found = []
     for number in range(count.value):

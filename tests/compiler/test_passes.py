@@ -9,6 +9,7 @@ from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
+from ksym.compiler.scale import scale_factors
 from ksym.compiler.simplify import simplify
 from ksym.compiler.specialize import specialize
 from ksym.errors import ShapeError
@@ -247,6 +248,31 @@ def test_the_gradient_sums_its_bias_itself():
     used = [n.operator.name for n in f.last_graph()]
     assert "sum" not in used
     assert used.count("convolution_gradient") == 2
+
+
+# --- scale_factors --------------------------------------------------------------------------------
+
+
+def test_the_smaller_factor_of_a_product_is_scaled(x):
+    y, rate = ksym.placeholder((2, 40)), ksym.placeholder(())
+    product = ksym.matmul(x, y, transpose_a=True)
+    expected = ksym.matmul(rate * x, y, transpose_a=True)
+    assert_same_graph(scale_factors([rate * product]), [expected])
+
+
+def test_a_product_that_is_needed_unscaled_or_is_small_stays(x):
+    y, rate = ksym.placeholder((2, 40)), ksym.placeholder(())
+    product = ksym.matmul(x, y, transpose_a=True)
+    both = [rate * product, product]
+    assert names(scale_factors(both)) == names(both)
+    small = [rate * (x @ ksym.placeholder((3, 1)))]
+    assert names(scale_factors(small)) == names(small)
+
+
+def test_a_scaled_subtrahend_is_added(x):
+    rate = ksym.placeholder(())
+    y = ksym.placeholder((2, 3))
+    assert_same_graph(simplify([x - rate * y]), [x + (-rate) * y])
 
 
 def test_rewritten_nodes_keep_their_origin(x):

@@ -1,0 +1,45 @@
+# `make demo` runs ksym, `make test` tests it; both set up everything in .venv first.
+
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: demo test test-deep check format bench wheel clean
+
+demo: $(READY)
+	$(BIN)/python examples/digits.py
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+# Thousands of drawn cases for each property instead of some tens.
+test-deep: $(READY)
+	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/properties
+
+check: $(READY)
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(READY)
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/training_step.py
+	$(BIN)/python benchmarks/chains.py
+
+# Builds the wheel, installs it into an empty environment, and uses it there.
+wheel: $(READY)
+	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
+
+clean:
+	rm -rf $(VENV) dist demo-output .mypy_cache .ruff_cache .hypothesis
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch $@

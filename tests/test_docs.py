@@ -1,0 +1,78 @@
+"""The examples in docstrings and in the README run, and links lead somewhere."""
+
+import doctest
+import importlib
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+import ksym
+from ksym.graph import OPERATORS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MODULES = [
+    module.name
+    for module in pkgutil.walk_packages(ksym.__path__, "ksym.")
+    if module.name != "ksym.__main__"
+]
+
+
+@pytest.mark.parametrize("name", ["ksym", *MODULES])
+def test_examples_of_modules(name):
+    result = doctest.testmod(importlib.import_module(name))
+    assert result.failed == 0
+
+
+@pytest.mark.parametrize("name", sorted(n for n, o in OPERATORS.items() if ">>>" in o.__doc__))
+def test_examples_of_operators(name):
+    example = doctest.DocTestParser().get_doctest(
+        OPERATORS[name].__doc__, {**vars(ksym.ops), "ksym": ksym}, name, None, 0
+    )
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
+def test_the_readmes_code_runs(capsys):
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(blocks) >= 2
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+    assert "[" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_the_house_has_the_rooms_its_plan_shows():
+    plan = (ROOT / "docs" / "architecture.md").read_text()
+    for room in re.findall(r"^\| (`.*?) \|", plan, re.MULTILINE):
+        for name in re.findall(r"`(.*?)`", room):
+            assert (ROOT / "ksym" / name).exists(), name
+
+
+def test_rooms_import_only_from_rooms_above_them():
+    rank = {
+        "errors": 0, "dtypes": 0, "shapes": 0, "graph": 1, "ops": 2, "autodiff": 3,
+        "variables": 4, "compiler": 5, "runtime": 6, "function": 7, "testing": 8,
+        "keras": 9, "backend": 9,
+    }  # fmt: skip
+    pattern = re.compile(r"^(?:from|import) ksym\.(\w+)|^from ksym import (.+)$", re.MULTILINE)
+    for path in (ROOT / "ksym").rglob("*.py"):
+        room = path.relative_to(ROOT / "ksym").parts[0].removesuffix(".py")
+        if room not in rank:
+            continue
+        for dotted, names in pattern.findall(path.read_text()):
+            for used in [dotted] if dotted else re.findall(r"\w+", names.split(" as ")[0]):
+                assert rank.get(used, 0) <= rank[room], f"{path.name} imports {used}"
+
+
+def test_only_the_runtime_imports_mxnet():
+    for path in (ROOT / "ksym").rglob("*.py"):
+        if path.parent.name != "runtime":
+            assert not re.search(r"^\s*(import|from) mxnet", path.read_text(), re.MULTILINE), path
