@@ -23,7 +23,6 @@ DEFAULT_FLOAT = "float32"
 """What a Python float or a list of them becomes when nothing else decides."""
 
 _WIDENED = {"int16": "int32", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
-_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 
 
 def canonical(dtype: Any) -> str:
@@ -45,6 +44,16 @@ def canonical(dtype: Any) -> str:
     return name
 
 
+@cache
+def _name(dtype: np.dtype) -> str:
+    return dtype.name  # which NumPy puts together anew each time
+
+
+def name_of(array: np.ndarray) -> str:
+    """Return the name of an array's dtype."""
+    return _name(array.dtype)
+
+
 def is_float(dtype: str) -> bool:
     """Whether gradients can flow through values of this dtype."""
     return dtype in FLOATS
@@ -52,7 +61,7 @@ def is_float(dtype: str) -> bool:
 
 def kind(dtype: str) -> int:
     """0 for bool, 1 for integers, 2 for floats: the order in which constants give way."""
-    return _KINDS[np.dtype(dtype).kind]
+    return 2 if dtype in FLOATS else 1 if dtype in INTEGERS else 0
 
 
 @cache
@@ -96,7 +105,7 @@ def storable(value: Any) -> np.ndarray:
             do not fit into int64.
     """
     array = value if isinstance(value, np.ndarray) else _as_array(value)
-    name = array.dtype.name
+    name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
             return array.astype(DEFAULT_FLOAT)

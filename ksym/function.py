@@ -280,9 +280,12 @@ class Function:
         return self._cast(position, array, slot)
 
     def _cast(self, position: int, array: np.ndarray, slot: Tensor) -> np.ndarray:
-        if array.dtype.name == slot.dtype or slot.dtype == "bool":
-            return array if array.dtype.name == slot.dtype else array.astype(bool)
-        if dtypes.kind(array.dtype.name) > dtypes.kind(slot.dtype):
+        given = dtypes.name_of(array)
+        if given == slot.dtype:
+            return array
+        if slot.dtype == "bool":
+            return array.astype(bool)
+        if dtypes.kind(given) > dtypes.kind(slot.dtype):
             whole = array.astype(slot.dtype)
             if not np.array_equal(whole, array):
                 raise DTypeError(

@@ -82,7 +82,7 @@ class FrozenArray:
 
     def __hash__(self) -> int:
         if self._hash is None:
-            self._hash = hash((self.array.dtype.name, self.array.shape, self.array.tobytes()))
+            self._hash = hash((self.array.dtype, self.array.shape, self.array.tobytes()))
         return self._hash
 
     def __repr__(self) -> str:

@@ -93,7 +93,7 @@ class Variable(Tensor):
         # On the host until a runtime takes it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
-        spec = Spec(array.shape, array.dtype.name)
+        spec = Spec(array.shape, dtypes.name_of(array))
         attributes = {"name": self._name, "shape": spec.shape, "dtype": spec.dtype}
         node = Node(variable_leaf, (), attributes, [spec], current_origin())
         super().__init__(node, 0, spec)

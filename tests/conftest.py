@@ -1,4 +1,6 @@
+import inspect
 import os
+import sys
 
 # Settled before anything imports Keras or loads MXNet.
 os.environ["KERAS_BACKEND"] = "ksym.backend"
@@ -16,6 +18,15 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 @pytest.fixture(autouse=True)
 def seeded():
     np.random.seed(0)
+
+
+@pytest.fixture
+def shallow_stack():
+    """Little room for recursion, so that a recursive walk over a deep graph fails."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 200)
+    yield
+    sys.setrecursionlimit(limit)
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_the_branch_not_taken_costs_nothing():
     )
 
 
-def test_a_deep_chain_is_differentiated_without_recursion():
+def test_a_deep_chain_is_differentiated_without_recursion(shallow_stack):
     x = ksym.placeholder((2,))
     y = x
     for _ in range(5_000):

@@ -308,7 +308,7 @@ def test_calls_from_many_threads_take_turns():
     assert w.get_value() == 200
 
 
-def test_a_deep_chain_compiles_without_recursion():
+def test_a_deep_chain_compiles_without_recursion(shallow_stack):
     x = ksym.placeholder((2,))
     y = x
     for i in range(5_000):

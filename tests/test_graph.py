@@ -199,7 +199,7 @@ def test_a_graph_is_freed_when_nothing_refers_to_it():
     assert [ref() for ref in watched] == [None, None, None]
 
 
-def test_a_deep_graph_is_walked_rewritten_and_freed_without_recursion():
+def test_a_deep_graph_is_walked_rewritten_and_freed_without_recursion(shallow_stack):
     x = ksym.placeholder((2,))
     y = x
     for _ in range(20_000):
@@ -208,3 +208,8 @@ def test_a_deep_graph_is_walked_rewritten_and_freed_without_recursion():
     (z,) = ksym.substitute([y], {x: ksym.placeholder((2,))})
     assert z is not y
     assert ksym.to_networkx(y).number_of_nodes() == 20_001
+    assert "identity" in repr(y)
+    watched = weakref.ref(y.node)
+    del y, z
+    gc.collect()
+    assert watched() is None

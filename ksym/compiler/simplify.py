@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops, shapes
-from ksym.graph import Node, Tensor, rewrite, same
+from ksym.graph import Node, Spec, Tensor, rewrite, same
 
 ROUNDS = 32
 """An end to identities that would undo each other."""
@@ -20,6 +20,18 @@ ROUNDS = 32
 def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs with each node replaced by what its operator says is simpler and equal."""
     finished: set[Node] = set()
+    zeros: dict[Spec, Tensor] = {}
+
+    def zero(spec: Spec) -> Tensor:
+        if spec not in zeros:
+            zeros[spec] = ops.zeros(shapes.known(spec.shape), spec.dtype)
+        return zeros[spec]
+
+    def vanished(node: Node) -> Sequence[Tensor] | None:
+        """Zeros for a node that carries a gradient of zero."""
+        if node.origin.gradient and any(map(ops.is_zero, _linear(node))):
+            return [zero(tensor.spec) for tensor in node.outputs]
+        return None
 
     def simpler(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
         tensors: Sequence[Tensor] = node.outputs
@@ -30,7 +42,7 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
             current = tensors[0].node
             if current in finished:
                 break
-            found = _vanished(current) or current.operator.simplify(current)
+            found = vanished(current) or current.operator.simplify(current)
             if found is None:
                 finished.add(current)
                 break
@@ -40,8 +52,6 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
     return rewrite(outputs, simpler)
 
 
-def _vanished(node: Node) -> Sequence[Tensor] | None:
-    """Zeros for a node that carries a gradient of zero."""
-    if node.origin.gradient and any(ops.is_zero(node.inputs[i]) for i in node.operator.linear_in):
-        return [ops.zeros(shapes.known(t.shape), t.dtype) for t in node.outputs]
-    return None
+def _linear(node: Node) -> list[Tensor]:
+    """The operands that a node is linear in."""
+    return [node.inputs[i] for i in node.operator.linear_in]

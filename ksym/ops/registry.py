@@ -309,7 +309,7 @@ class Constant(Operator):
         return [], {"value": FrozenArray(array)}
 
     def infer(self, value: FrozenArray) -> Spec:
-        return Spec(value.array.shape, value.array.dtype.name)
+        return Spec(value.array.shape, dtypes.name_of(value.array))
 
     def _track_values(self, node: Node) -> None:
         node.outputs[0].value = node.attributes["value"].array
@@ -376,14 +376,14 @@ def promoted(*values: Any) -> list[Tensor]:
     arrays = [None if isinstance(v, Tensor) else dtypes.storable(v) for v in values]
     constants = [a for a in arrays if a is not None]
     if not tensors:
-        target = dtypes.promote(*(a.dtype.name for a in constants))
+        target = dtypes.promote(*(dtypes.name_of(a) for a in constants))
     else:
         target = dtypes.promote(*(t.dtype for t in tensors))
         higher = [
             # A Python float counts as float64 here: int32 + 0.5 is float64, as in NumPy.
-            "float64" if a.dtype.kind == "f" else a.dtype.name
+            "float64" if a.dtype.kind == "f" else dtypes.name_of(a)
             for a in constants
-            if dtypes.kind(a.dtype.name) > dtypes.kind(target)
+            if dtypes.kind(dtypes.name_of(a)) > dtypes.kind(target)
         ]
         if higher:
             target = dtypes.promote(target, *higher)

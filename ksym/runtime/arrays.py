@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym import shapes
+from ksym import dtypes, shapes
 from ksym.graph import Spec
 from ksym.runtime import device, loading
 from ksym.variables import Variable
@@ -40,7 +40,7 @@ class DeviceArray:
     @classmethod
     def of(cls, value: np.ndarray) -> DeviceArray:
         """Return an array with the contents of a NumPy array."""
-        array = cls.empty(Spec(value.shape, value.dtype.name))
+        array = cls.empty(Spec(value.shape, dtypes.name_of(value)))
         array.write(value)
         return array
 

@@ -116,7 +116,7 @@ def _import() -> ModuleType:
         paths = [path for path in cuda_libraries().values() if path is not None]
         _opened.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
     try:
-        with _without_engine_banner(), warnings.catch_warnings():
+        with quietly(), warnings.catch_warnings():
             # MXNet asks NumPy and distutils for names that are on their way out.
             warnings.simplefilter("ignore")
             import mxnet
@@ -155,9 +155,17 @@ def cuda_libraries() -> dict[str, str | None]:
     return result
 
 
+NOISE = (
+    "MXNet start using engine",
+    # oneDNN's average pooling keeps nothing for its gradient, and needs nothing.
+    "training with prop_kind is forward_scoring",
+)
+"""Lines that MXNet prints where there is nothing to report."""
+
+
 @contextlib.contextmanager
-def _without_engine_banner() -> Iterator[None]:
-    """Drop the line that MXNet prints when an engine is chosen; pass on all else it prints."""
+def quietly() -> Iterator[None]:
+    """Drop `NOISE` from what is printed to the standard error inside; pass on all else."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as printed:
         kept = os.dup(2)
@@ -169,7 +177,7 @@ def _without_engine_banner() -> Iterator[None]:
             os.close(kept)
             printed.seek(0)
             for line in printed.read().decode(errors="replace").splitlines(keepends=True):
-                if "MXNet start using engine" not in line:
+                if not any(noise in line for noise in NOISE):
                     sys.stderr.write(line)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -66,14 +67,20 @@ class Executable:
         self._arrays = arrays
         self._forward = loading.library().MXExecutorForward
         self._handle = self._executor.handle
+        # The first run of an average pooling prints what is no news.
+        self._silent = not any(
+            node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
+        )
 
     def run(self) -> None:
         """Compute the outputs from what the arrays of the leaves hold."""
         for node, array in self._draws:
             array.write(draw(node))
-        # Always in training mode: gradient kernels need what the forward ones keep for them, and
-        # outside of it oneDNN stores weights in blocks of its own.
-        loading.check(self._forward(self._handle, ctypes.c_int(1)))
+        with contextlib.nullcontext() if self._silent else loading.quietly():
+            # Always in training mode: gradient kernels need what the forward ones keep for them,
+            # and outside of it oneDNN stores weights in blocks of its own.
+            loading.check(self._forward(self._handle, ctypes.c_int(1)))
+        self._silent = True
 
 
 def draw(node: Node) -> np.ndarray:
