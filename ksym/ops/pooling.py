@@ -109,6 +109,24 @@ class _Native:
     def padded(self, emit: Emitter, x: Any, fill: float) -> Any:
         return pad_value(emit, x, self.pairs, fill) if self.separate else x
 
+    def backward(self, emit: Emitter, operands: Sequence[Any], y: Any, source: Tensor) -> Any:
+        """Emit the gradient kernel, and cut off what was padded."""
+        sides = shapes.known(source.shape)
+        pairs = self.pairs if self.separate else [(0, 0)] * len(sides)
+        padded = tuple(d + b + a for d, (b, a) in zip(sides, pairs, strict=True))
+        result = emit.backward(
+            "_backward_Pooling",
+            *operands,
+            of=y,
+            results=[Spec(padded, source.dtype)],
+            **self.attributes,
+        )
+        if not self.separate:
+            return result
+        begin = tuple(b for b, _ in pairs)
+        end = tuple(b + d for d, (b, _) in zip(sides, pairs, strict=True))
+        return emit("slice", result, begin=begin, end=end)
+
 
 class _Pool(Operator):
     mode: str
@@ -170,7 +188,9 @@ max_pool = _MaxPool(
 )
 
 
-class _MaxPoolGradient(Operator):
+class _Carrier(Operator):
+    """An operator linear in its first operand, with the windows of a pooling of its second."""
+
     linear_in = (0,)
 
     def prepare(
@@ -182,6 +202,12 @@ class _MaxPoolGradient(Operator):
     def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
         return x.spec
 
+    def sample(self, draw: Draw) -> Sample:
+        x, attributes = _sample(draw)
+        return Sample(draw.array(_output_shape(x.shape, attributes)), x, attributes=attributes)
+
+
+class _MaxPoolGradient(_Carrier):
     def numpy(self, g: Any, x: Any, **attributes: Any) -> Any:
         chosen = _windows(x, attributes, -np.inf).argmax(axis=-1)
         pairs = _pairs(x.shape, attributes)
@@ -202,38 +228,12 @@ class _MaxPoolGradient(Operator):
         source = node.inputs[1]
         native = _Native("max", source.shape, node.attributes)
         x, (y, workspace) = _emit_max(emit, native, x, source.dtype)
-        padded = [
-            int(d or 0) + (b + a if native.separate else 0)
-            for d, (b, a) in zip(source.shape, native.pairs, strict=True)
-        ]
-        result = emit.backward(
-            "_backward_Pooling",
-            g,
-            workspace,  # stands for the gradient of the workspace, which is not read
-            x,
-            y,
-            workspace,
-            of=y,
-            results=[Spec(tuple(padded), source.dtype)],
-            **native.attributes,
-        )
-        return _crop(emit, result, native, source.shape)
+        # The first workspace stands for its own gradient, which is not read.
+        return native.backward(emit, [g, workspace, x, y, workspace], y, source)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
         x = node.inputs[1]
         return [max_pool_select.make([h, x], node.attributes), ops.zeros_like(x)]
-
-    def sample(self, draw: Draw) -> Sample:
-        x, attributes = _sample(draw)
-        return Sample(draw.array(_output_shape(x.shape, attributes)), x, attributes=attributes)
-
-
-def _crop(emit: Emitter, value: Any, native: _Native, shape: Shape) -> Any:
-    if not native.separate:
-        return value
-    begin = tuple(b for b, _ in native.pairs)
-    end = tuple(b + int(d or 0) for (b, _), d in zip(native.pairs, shape, strict=True))
-    return emit("slice", value, begin=begin, end=end)
 
 
 max_pool_gradient = _MaxPoolGradient(
@@ -241,19 +241,11 @@ max_pool_gradient = _MaxPoolGradient(
 )
 
 
-class _MaxPoolSelect(Operator):
+class _MaxPoolSelect(_Carrier):
     """Composed: MXNet has no kernel for it; second-order gradients only need it."""
 
-    linear_in = (0,)
-
-    def infer(self, v: Tensor, x: Tensor, **attributes: Any) -> Spec:
-        return Spec(_output_shape(x.shape, attributes), v.dtype)
-
-    def prepare(
-        self, v: Any, x: Any, window: Any, strides: Any = None, padding: Any = "valid"
-    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        return [as_tensor(v), x], _attributes(x, window, strides, padding)
+    def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
+        return Spec(_output_shape(x.shape, attributes), g.dtype)
 
     def numpy(self, v: Any, x: Any, **attributes: Any) -> Any:
         chosen = _windows(x, attributes, -np.inf).argmax(axis=-1)[..., None]
@@ -330,18 +322,7 @@ average_pool = _AveragePool(
 )
 
 
-class _AveragePoolGradient(Operator):
-    linear_in = (0,)
-
-    def prepare(
-        self, g: Any, x: Any, window: Any, strides: Any = None, padding: Any = "valid"
-    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        return [as_tensor(g), x], _attributes(x, window, strides, padding)
-
-    def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
-        return x.spec
-
+class _AveragePoolGradient(_Carrier):
     def numpy(self, g: Any, x: Any, **attributes: Any) -> Any:
         pairs = _pairs(x.shape, attributes)
         padded = [d + b + a for d, (b, a) in zip(x.shape[2:], pairs, strict=True)]
@@ -363,27 +344,10 @@ class _AveragePoolGradient(Operator):
         y = emit("Pooling", x, **native.attributes)
         if native.scale is not None:
             g = emit("_npi_multiply", g, emit.constant(native.scale.astype(source.dtype)))
-        padded = [
-            int(d or 0) + (b + a if native.separate else 0)
-            for d, (b, a) in zip(source.shape, native.pairs, strict=True)
-        ]
-        result = emit.backward(
-            "_backward_Pooling",
-            g,
-            x,
-            y,
-            of=y,
-            results=[Spec(tuple(padded), source.dtype)],
-            **native.attributes,
-        )
-        return _crop(emit, result, native, source.shape)
+        return native.backward(emit, [g, x, y], y, source)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
         return [average_pool.make([h], node.attributes), ops.zeros_like(node.inputs[1])]
-
-    def sample(self, draw: Draw) -> Sample:
-        x, attributes = _sample(draw)
-        return Sample(draw.array(_output_shape(x.shape, attributes)), x, attributes=attributes)
 
 
 average_pool_gradient = _AveragePoolGradient(
