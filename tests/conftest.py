@@ -1,10 +1,13 @@
 import inspect
 import os
 import sys
+import tempfile
 
 # Settled before anything imports Keras or loads MXNet.
 os.environ["KERAS_BACKEND"] = "ksym.backend"
 os.environ.setdefault("KSYM_DEVICE", "cpu")
+# Keras keeps its settings in a folder; not the user's.
+os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
 
 import hypothesis
 import numpy as np
