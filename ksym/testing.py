@@ -107,7 +107,7 @@ def evaluate_numpy(
 ) -> list[np.ndarray]:
     """Compute outputs by what their operators declare to mean in NumPy.
 
-    Independent of MXNet; for tests.
+    Floats are computed in float64 and rounded to their dtype.  Independent of MXNet; for tests.
     """
     values: dict[Tensor, Any] = dict(feeds or {})
     for node in topological_order(outputs, until=values):
@@ -115,13 +115,17 @@ def evaluate_numpy(
         if isinstance(leaf, Variable):
             values[leaf] = leaf.get_value()
             continue
-        operands = [values[tensor] for tensor in node.inputs]
+        operands = [_widened(values[tensor]) for tensor in node.inputs]
         with np.errstate(all="ignore"):
             found = node.operator.numpy(*operands, **node.attributes)
         results = (found,) if len(node.outputs) == 1 else found
         for tensor, result in zip(node.outputs, results, strict=True):
             values[tensor] = np.asarray(result, tensor.dtype)
     return [values[output] for output in outputs]
+
+
+def _widened(value: Any) -> Any:
+    return value.astype("float64") if value.dtype.kind == "f" else value
 
 
 def assert_same_graph(found: Sequence[Tensor], expected: Sequence[Tensor]) -> None:

@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
-from ksym.ops.registry import Operator, constant, is_constant
+from ksym.ops.registry import Operator, cast_to, constant, is_constant
 from ksym.shapes import UNKNOWN
 
 
 def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[Tensor]:
     """Return outputs with placeholders replaced by ones of known shape, or by constants.
 
-    On the way, what was computed from shapes becomes constant, and operators that are compositions
-    of others are expanded.
+    On the way, what was computed from shapes becomes constant, operators that are compositions of
+    others are expanded, and those without float16 kernels compute in float32.
 
     Args:
         outputs: The tensors to compute.
@@ -25,7 +25,7 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
         ShapeError: Shapes turn out not to fit, or one depends on data.
     """
     result = rewrite(outputs, _known, given)
-    while any(_is_composition(node.operator) for node in topological_order(result)):
+    while any(map(_needs_expansion, topological_order(result))):
         result = rewrite(result, _expanded)
         result = rewrite(result, _known)
     for node in topological_order(result):
@@ -39,11 +39,9 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
 
 
 def _known(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
+    outputs: Sequence[Tensor] = node.outputs
     if not same(inputs, node.inputs):
-        made = node.operator.make(inputs, node.attributes)
-        outputs: Sequence[Tensor] = (made,) if isinstance(made, Tensor) else made
-    else:
-        outputs = node.outputs
+        outputs = _tensors(node.operator.make(inputs, node.attributes))
     first = outputs[0]
     try:
         first.node.operator.check(first.node)
@@ -59,9 +57,26 @@ def _is_composition(operator: Operator) -> bool:
     return type(operator).expand is not Operator.expand
 
 
+def _lacks_half(node: Node) -> bool:
+    """Whether MXNet has no kernel for a node because of its float16 operands."""
+    return not node.operator.half and any(tensor.dtype == "float16" for tensor in node.inputs)
+
+
+def _needs_expansion(node: Node) -> bool:
+    return _is_composition(node.operator) or _lacks_half(node)
+
+
 def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
-    if not _is_composition(node.operator):
+    if not _needs_expansion(node):
         return None
-    made = node.operator.make(inputs, node.attributes)
-    tensors = (made,) if isinstance(made, Tensor) else made
+    if _lacks_half(node):
+        wide = [cast_to(t, "float32") if t.dtype == "float16" else t for t in inputs]
+        results = _tensors(node.operator.make(wide, node.attributes))
+        return [cast_to(r, t.dtype) for r, t in zip(results, node.outputs, strict=True)]
+    tensors = _tensors(node.operator.make(inputs, node.attributes))
     return tensors[0].node.operator.expand(tensors[0].node)
+
+
+def _tensors(made: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
+    """The results of a node as a sequence, also where there is one only."""
+    return (made,) if isinstance(made, Tensor) else made

@@ -170,6 +170,7 @@ def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
 
 
 class _Convolution(Operator):
+    half = False
     linear_in = (0, 1)
 
     def prepare(
@@ -248,6 +249,7 @@ convolution = _Convolution(
 
 
 class _ConvolutionGradient(Operator):
+    half = False
     linear_in = (0,)
 
     def prepare(
@@ -326,6 +328,7 @@ convolution_gradient = _ConvolutionGradient(
 
 
 class _ConvolutionTranspose(Operator):
+    half = False
     linear_in = (0, 1)
     static_operands = (2,)
 

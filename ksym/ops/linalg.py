@@ -14,6 +14,7 @@ from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
 
 
 class _Matmul(Operator):
+    half = False
     linear_in = (0, 1)
 
     def prepare(

@@ -31,6 +31,7 @@ def _check(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
 
 
 class _BatchNorm(Operator):
+    half = False
     def prepare(
         self, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -149,6 +150,7 @@ batch_norm = _BatchNorm(
 
 
 class _BatchNormGradient(Operator):
+    half = False
     linear_in = (0,)
 
     def prepare(
@@ -219,6 +221,7 @@ batch_norm_gradient = _BatchNormGradient(
 
 
 class _Normalize(Operator):
+    half = False
     def prepare(
         self,
         x: Any,

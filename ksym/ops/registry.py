@@ -13,6 +13,9 @@ A subclass of `Operator` states, side by side:
 
 Creating an instance registers it and gives a function that users call.  Arrays are positional
 operands, everything else is a hashable attribute, so equal nodes are found by dictionary look-up.
+
+A function of other operators that needs no node of its own is declared with `composite`: it is
+registered, documented and tested like the others.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -86,7 +89,7 @@ class Draw(Protocol):
     """The source of chance that `sample` draws test operands from."""
 
     def shape(self, min_rank: int = 0, max_rank: int = 3, min_side: int = 1) -> tuple[int, ...]:
-        """Return a shape."""
+        """Return a shape; with a min_side of 0 now and then one without elements."""
 
     def integer(self, low: int, high: int) -> int:
         """Return an integer from low to high, both included."""
@@ -94,22 +97,28 @@ class Draw(Protocol):
     def choose(self, options: Sequence[Any]) -> Any:
         """Return one of the options."""
 
+    def dtype(self, *kinds: str) -> str:
+        """Return a dtype of one of the kinds ``"bool"``, ``"integer"`` and ``"float"``.
+
+        For one sample all floats are of one dtype, float64 where gradients are checked.
+        """
+
     def array(
         self,
         shape: Sequence[int],
         low: float = -2.0,
         high: float = 2.0,
         *,
-        dtype: str = "float64",
+        dtype: str | None = None,
         apart: float = 0.0,
     ) -> np.ndarray:
         """Return an array with elements from low to high.
 
         Args:
             shape: Its shape.
-            low: The smallest element.
+            low: The smallest element; zero at least where the dtype has no negative numbers.
             high: The largest element.
-            dtype: Its dtype.
+            dtype: Its dtype; by default the float dtype of this sample.
             apart: Keep elements at least this far from each other and from zero, for operators
                 with a kink or a tie.
         """
@@ -138,6 +147,18 @@ class Sample:
         self.differentiate = tuple(differentiate)
 
 
+class Conditioning(NamedTuple):
+    """How much less exact an operator is than the arithmetic it is made of.
+
+    Attributes:
+        factor: How many times the usual bound on relative errors is allowed.
+        reason: What in the function itself makes it so.
+    """
+
+    factor: float
+    reason: str
+
+
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
@@ -153,12 +174,19 @@ class Operator:
         linear_in: Positions of operands the results are linear in: if one is zero, they are.
         elementwise: Whether each element of the result depends on the operands' elements at its
             place only, operands being broadcast.
+        half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
+        conditioning: What tests may allow beyond the usual bounds, and why.
+        unproven: For each check of the tests that leaves the operator out, the reason: of
+            ``"values"``, ``"gradients"``, ``"second order"`` and ``"mistakes"``.
     """
 
     pure = True
     static_operands: tuple[int, ...] = ()
     linear_in: tuple[int, ...] = ()
     elementwise = False
+    half = True
+    conditioning = Conditioning(1.0, "")
+    unproven: Mapping[str, str] = {}
 
     def __init__(self, name: str | None = None, doc: str | None = None):
         self.name = name or _snake_case(type(self).__name__)
@@ -294,6 +322,57 @@ class Operator:
     def sample(self, draw: Draw) -> Sample:
         """Draw operands for a test."""
         raise NotImplementedError(self.name)
+
+
+class Composite(Operator):
+    """An operator that leaves others in the graph in its place: see `composite`."""
+
+    def __init__(
+        self,
+        build: Callable[..., Any],
+        numpy: Callable[..., Any],
+        sample: Callable[[Draw], Sample],
+        **traits: Any,
+    ):
+        self._build = build
+        self._numpy = numpy
+        self._sample = sample
+        for name, value in traits.items():
+            setattr(self, name, value)
+        super().__init__(build.__name__.rstrip("_"), build.__doc__)
+        self.__signature__ = inspect.signature(build)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return self._build(*args, **kwargs)
+        except KsymError as error:
+            # Named after what the user called; the operator inside it that objects stays visible.
+            if error.operator not in (None, self.name):
+                error.details = (*error.details, f"in its part: {error.operator}")
+                error.operator = None
+            raise error.located(self.name, origin=graph.current_origin()) from None
+
+    def numpy(self, *arrays: Any, **attributes: Any) -> Any:
+        return self._numpy(*arrays, **attributes)
+
+    def sample(self, draw: Draw) -> Sample:
+        return self._sample(draw)
+
+
+def composite(
+    numpy: Callable[..., Any], sample: Callable[[Draw], Sample], **traits: Any
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Declare a function that builds its result from other operators.
+
+    Args:
+        numpy: What it means, called with arrays and the attributes of a sample.
+        sample: How tests draw operands for it.
+        traits: Attributes of `Operator`, such as conditioning.
+
+    Returns:
+        A decorator.  The operator's name is that of the function.
+    """
+    return lambda build: Composite(build, numpy, sample, **traits)
 
 
 # --- constants and conversion --------------------------------------------------------------------

@@ -1,26 +1,43 @@
-"""How the samples that operators declare are drawn by hypothesis."""
+"""How the samples that operators declare are drawn by hypothesis, and spoilt."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
 
+from ksym import dtypes
 from ksym.graph import OPERATORS, Tensor
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import Sample
+from ksym.ops.registry import Composite, Operator, Sample
+
+KINDS = {
+    "bool": ("bool",),
+    "integer": ("int32", "int64", "int8", "uint8"),
+    "float": ("float64", "float32", "float16"),
+}
 
 
 class HypothesisDraw:
-    """Implements `ksym.ops.registry.Draw`."""
+    """Implements `ksym.ops.registry.Draw`.
 
-    def __init__(self, data):
+    Args:
+        data: Hypothesis's source.
+        smooth: Draw what gradients can be checked with: float64, and at least one element.
+    """
+
+    def __init__(self, data, smooth=False):
         self._data = data
+        self._smooth = smooth
+        self._float = "float64" if smooth else self.choose(KINDS["float"])
 
     def _draw(self, strategy):
         return self._data.draw(strategy)
 
     def shape(self, min_rank=0, max_rank=3, min_side=1):
-        sides = st.integers(min_side, 3)
+        lowest = max(min_side, 1)
+        if min_side == 0 and not self._smooth and self.choose((False, False, False, True)):
+            lowest = 0
+        sides = st.integers(lowest, 3)
         return tuple(self._draw(st.lists(sides, min_size=min_rank, max_size=max_rank)))
 
     def integer(self, low, high):
@@ -29,15 +46,24 @@ class HypothesisDraw:
     def choose(self, options):
         return self._draw(st.sampled_from(list(options)))
 
-    def array(self, shape, low=-2.0, high=2.0, *, dtype="float64", apart=0.0):
+    def dtype(self, *kinds):
+        if self._smooth and "float" in kinds:
+            return self._float
+        names = [n for kind in kinds for n in KINDS[kind] if kind != "float"]
+        return self.choose([self._float] * ("float" in kinds) + names)
+
+    def array(self, shape, low=-2.0, high=2.0, *, dtype=None, apart=0.0):
+        dtype = dtype or self._float
+        if dtype == "uint8":
+            low, high = max(low, 0), max(high, 0)
         # Hypothesis draws the seed: elements of their own would make it slow and shrink nothing
         # that matters.
         rng = np.random.default_rng(self._draw(st.integers(0, 2**32 - 1)))
         size = int(np.prod(shape))
         if dtype == "bool":
             return rng.integers(0, 2, shape).astype(bool)
-        if not dtype.startswith("float"):
-            return rng.integers(int(low), int(high) + 1, shape).astype(dtype)
+        if not dtypes.is_float(dtype):
+            return rng.integers(int(np.ceil(low)), int(np.floor(high)) + 1, shape).astype(dtype)
         if apart:
             # Distinct multiples of a spacing, none of them near zero.
             spacing = (high - low) / (size + 2)
@@ -69,3 +95,64 @@ def build(
         operands.append(tensor)
     result = operator.apply(*operands, **sample.attributes)
     return inputs, values, [result] if isinstance(result, Tensor) else list(result)
+
+
+def meaning(operator: Operator, sample: Sample) -> list[np.ndarray] | None:
+    """Compute a composite by its declared meaning, in float64; None for other operators."""
+    if not isinstance(operator, Composite):
+        return None
+    operands = [a.astype("float64") if a.dtype.kind == "f" else a for a in sample.operands]
+    with np.errstate(all="ignore"):
+        result = operator.numpy(*operands, **sample.attributes)
+    return list(result) if isinstance(result, tuple) else [result]
+
+
+def _resized(array: np.ndarray, shape) -> np.ndarray:
+    """An array of another shape with elements of this one; zeros where it has none."""
+    if array.size:
+        return np.resize(array, shape)
+    return np.zeros(shape, array.dtype)
+
+
+def spoil(draw: HypothesisDraw, sample: Sample) -> tuple[Sample, str]:
+    """Return a sample with one thing changed that may be wrong now, and what that is."""
+    operands, attributes = list(sample.operands), dict(sample.attributes)
+    numbers = [k for k, v in attributes.items() if type(v) is int]
+    tuples = [
+        k
+        for k, v in attributes.items()
+        if isinstance(v, list | tuple) and v and all(type(item) is int for item in v)
+    ]
+    kinds = (["side", "rank", "dtype"] if operands else []) + ["number"] * bool(numbers)
+    kinds += ["entry", "length"] * bool(tuples)
+    if not kinds:
+        return sample, "nothing"
+    kind = draw.choose(kinds)
+    if kind in ("side", "rank", "dtype"):
+        position = draw.integer(0, len(operands) - 1)
+        array = operands[position]
+        shape = list(array.shape)
+        if kind == "side" and shape:
+            shape[draw.integer(0, len(shape) - 1)] = draw.integer(0, 4)
+            operands[position] = _resized(array, shape)
+        elif kind == "dtype":
+            operands[position] = array.astype(draw.choose(("bool", "int32", "uint8", "float32")))
+        elif shape and draw.choose((True, False)):
+            operands[position] = _resized(array, shape[1:])
+        else:
+            operands[position] = _resized(array, [draw.integer(1, 2), *shape])
+        changed = f"{kind} of operand {position}"
+    elif kind == "number":
+        name = draw.choose(numbers)
+        attributes[name] = draw.choose((-7, -1, 0, 7))
+        changed = name
+    else:
+        name = draw.choose(tuples)
+        entries = list(attributes[name])
+        if kind == "entry":
+            entries[draw.integer(0, len(entries) - 1)] = draw.choose((-7, -1, 0, 7))
+        else:
+            entries = draw.choose((entries[:-1], entries + entries[-1:]))
+        attributes[name] = tuple(entries)
+        changed = name
+    return Sample(*operands, attributes=attributes, differentiate=()), changed
