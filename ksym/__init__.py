@@ -13,6 +13,7 @@ compile both with updates of variables into one native function:
 """
 
 from ksym.autodiff import explain_gradient, gradients
+from ksym.control import cond, foldl, foldr, map_fn, scan, while_loop
 from ksym.errors import (
     DeviceError,
     DTypeError,

@@ -5,25 +5,20 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.compiler import optimize
-from ksym.compiler.lower import lower
-from ksym.compiler.specialize import specialize
+from ksym.compiler.specialize import Rest, specialize, split
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, constant
+from ksym.ops.registry import as_tensor, constant, is_constant
 from ksym.runtime.arrays import DeviceArray, storage_of
-from ksym.runtime.interpreter import blame, interpret
-from ksym.runtime.loading import NativeError
-from ksym.runtime.native import Executable
+from ksym.runtime.program import Mode, Program
 from ksym.variables import Update, Updates, Variable, collect
-
-Mode = Literal["native", "interpret"]
 
 SPECIALIZATIONS = 16
 """How many combinations of input shapes a function keeps compiled."""
@@ -97,57 +92,76 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
 
 
 class Plan:
-    """A function compiled for one combination of input shapes.
+    """A graph compiled for known shapes of what it is given.
+
+    Where the shape of a result is known only when it has been computed (a dynamic operator), the
+    plan ends; what comes after is a plan of its own, compiled for the shapes that turn up.
 
     Attributes:
-        tensors: What is computed: the outputs, then the new values of the variables.
-        executable: The native graph; None in the interpreting mode, or if there is nothing to do.
+        tensors: What is computed: the outputs, then the new values of the variables; of a graph
+            with dynamic operators what they depend on, and what can be computed without them.
+        program: What computes it.
     """
 
     def __init__(
         self,
         graph: Sequence[Tensor],
-        slots: Sequence[Tensor],
         given: Mapping[Tensor, Tensor],
         mode: Mode,
-        shared: Plan | None,
+        limit: int,
+        shared: Plan | None = None,
     ):
         specialized = specialize(graph, given)
-        self.tensors = optimize(specialized) if mode == "native" else specialized
-        self._leaves: dict[Node, DeviceArray] = {}
-        self._feeds: list[DeviceArray | None] = []
+        self.tensors, self._rest = split(specialized)
+        if mode == "native":
+            self.tensors = optimize(self.tensors)
+        self._mode: Mode = mode
+        self._limit = limit
+        self._later: OrderedDict[Any, Plan] = OrderedDict()
+        arrays: dict[Tensor, DeviceArray] = {}
         used = {node for node in topological_order(self.tensors) if not node.inputs}
-        for slot in slots:
-            node = given[slot].node
-            feed = DeviceArray.empty(given[slot].spec) if node in used else None
-            if feed is not None:
-                self._leaves[node] = feed
+        self._feeds: list[DeviceArray | None] = []
+        for stand_in in given.values():
+            feed = DeviceArray.empty(stand_in.spec) if stand_in.node in used else None
+            if is_constant(stand_in):
+                feed = None
+            elif feed is not None:
+                arrays[stand_in] = feed
             self._feeds.append(feed)
         for node in used:
-            if isinstance(node.outputs[0], Variable):
-                self._leaves[node] = storage_of(node.outputs[0])
-        self.executable: Executable | None = None
-        if mode == "native":
-            native = lower(self.tensors)
-            if native.heads:
-                before = None if shared is None else shared.executable
-                try:
-                    self.executable = Executable(native, self._leaves, before)
-                except NativeError as error:
-                    raise blame(self.tensors, self._leaves, error) from None
+            leaf = node.outputs[0]
+            if isinstance(leaf, Variable):
+                arrays[leaf] = storage_of(leaf)
+        memory = None if shared is None else shared.program
+        self.program = Program(self.tensors, arrays, mode, memory)
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the tensors from one value for each slot; return them where they lie."""
         for feed, value in zip(self._feeds, values, strict=True):
             if feed is not None:
                 feed.write(value)
-        if self.executable is None:
-            return interpret(self.tensors, self._leaves)
-        try:
-            self.executable.run()
-        except NativeError as error:
-            raise blame(self.tensors, self._leaves, error) from None
-        return self.executable.outputs
+        self.program.run()
+        computed = self.program.outputs
+        if self._rest is None:
+            return computed
+        found = [array.read() for array in computed]
+        return self._plan_for(self._rest, found).run(found)
+
+    def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
+        key = tuple(value.shape for value in found)
+        plan = self._later.get(key)
+        if plan is None:
+            given = {
+                slot: placeholder(value.shape, slot.dtype, name=slot.name)
+                for slot, value in zip(rest.slots, found, strict=True)
+            }
+            with collection_paused():
+                plan = Plan(rest.outputs, given, self._mode, self._limit)
+            self._later[key] = plan
+            if len(self._later) > self._limit:
+                self._later.popitem(last=False)
+        self._later.move_to_end(key)
+        return plan
 
 
 class Function:
@@ -202,7 +216,7 @@ class Function:
                 slots.append(cuts[tensor])
         if cuts:
             graph = substitute(graph, cuts)
-        self._defaults: dict[Tensor, Tensor] = {}
+        defaults: dict[Tensor, Tensor] = {}
         for node in topological_order(graph):
             leaf = node.outputs[0]
             if node.operator is not placeholder or leaf in slots:
@@ -213,8 +227,8 @@ class Function:
                     f"{self.name} depends on the placeholder {leaf.name}, which is not an input",
                     remedy="add it to the inputs, or replace it by givens",
                 ).located(origin=node.origin)
-            self._defaults[leaf] = constant(default.array)
-        return slots, graph
+            defaults[leaf] = constant(default.array)
+        return slots, substitute(graph, defaults) if defaults else graph
 
     def __repr__(self) -> str:
         takes = ", ".join(str(slot.spec) for slot in self._slots)
@@ -309,7 +323,7 @@ class Function:
             self._plans.move_to_end(key)
             return plan
         self._misses += 1
-        given = dict(self._defaults)
+        given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
                 given[slot] = constant(value.astype(slot.dtype))
@@ -319,7 +333,7 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = next(reversed(self._plans.values()), None)
         with collection_paused():
-            plan = Plan(self._graph, self._slots, given, self._mode, last)
+            plan = Plan(self._graph, given, self._mode, self._limit, last)
         self._plans[key] = plan
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)

@@ -32,7 +32,7 @@ class NativeGraph:
         nodes: The nodes in NNVM's JSON form, in topological order.
         heads: The results, without repetition; none of them is an input.
         positions: For each output of the lowered graph, which head it is.
-        leaves: The name of the input for each placeholder and variable.
+        leaves: The name of the input for each placeholder, variable, and tensor that is given.
         constants: The value of each constant input, by name.
         draws: The random node each random input is drawn for, by name.
         scratch: Shape and dtype of memory that operators write to, by name.
@@ -41,7 +41,7 @@ class NativeGraph:
     nodes: list[dict[str, Any]] = field(default_factory=list)
     heads: list[Entry] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    leaves: dict[Node, str] = field(default_factory=dict)
+    leaves: dict[Tensor, str] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     draws: dict[str, Node] = field(default_factory=dict)
     scratch: dict[str, Spec] = field(default_factory=dict)
@@ -127,7 +127,11 @@ class GraphEmitter(Emitter):
         return entry
 
     def leaf(self, node: Node) -> Entry:
-        self.graph.leaves[node], entry = self.input(node.operator.name)
+        return self.given(node.outputs[0])
+
+    def given(self, tensor: Tensor) -> Entry:
+        """Return the value of a tensor that is computed elsewhere."""
+        self.graph.leaves[tensor], entry = self.input(tensor.node.operator.name)
         return entry
 
     def draw(self, node: Node) -> Entry:
@@ -173,11 +177,11 @@ def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any
     return result if len(node.outputs) > 1 else (result,)
 
 
-def lower(outputs: Sequence[Tensor]) -> NativeGraph:
-    """Return the native graph that computes outputs."""
+def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGraph:
+    """Return the native graph that computes outputs from tensors that are given."""
     emit = GraphEmitter()
-    entries: dict[Tensor, Entry] = {}
-    for node in topological_order(outputs):
+    entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
+    for node in topological_order(outputs, until=entries):
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
         entries.update(zip(node.outputs, results, strict=True))
     return emit.finish([entries[tensor] for tensor in outputs])

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
+from ksym.ops.leaves import placeholder, variable_leaf
 from ksym.ops.registry import Operator, cast_to, constant, is_constant
 from ksym.shapes import UNKNOWN
 
@@ -22,20 +24,69 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
         given: For each placeholder what to put in its place.
 
     Raises:
-        ShapeError: Shapes turn out not to fit, or one depends on data.
+        ShapeError: Shapes turn out not to fit.
     """
     result = rewrite(outputs, _known, given)
     while any(map(_needs_expansion, topological_order(result))):
         result = rewrite(result, _expanded)
         result = rewrite(result, _known)
-    for node in topological_order(result):
-        for tensor in node.outputs:
-            if not shapes.is_known(tensor.shape):
-                raise ShapeError(
-                    f"the shape {tensor.shape} depends on data",
-                    remedy="compute shapes from shapes and constants only",
-                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
     return result
+
+
+class Rest(NamedTuple):
+    """What can be compiled only when dynamic results are there.
+
+    Attributes:
+        slots: A placeholder for each tensor that was computed before.
+        outputs: The graph in terms of these.
+    """
+
+    slots: list[Tensor]
+    outputs: list[Tensor]
+
+
+def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
+    """Separate what has known shapes from what depends on the shapes of dynamic results.
+
+    Returns:
+        Tensors to compute first: the outputs themselves if no shape is open; else dynamic results
+        and whatever else the rest reads, and that rest.
+
+    Raises:
+        ShapeError: A shape depends on data in a way that no operator makes known.
+    """
+    order = topological_order(outputs)
+    used = {tensor for node in order for tensor in node.inputs} | set(outputs)
+    waiting: set[Node] = set()
+    first: dict[Tensor, None] = {}
+    for node in order:
+        if any(t.node in waiting or t in first for t in node.inputs):
+            waiting.add(node)
+            continue
+        unknown = [t for t in node.outputs if t in used and not shapes.is_known(t.shape)]
+        if unknown and node.operator.runs == "native":
+            raise ShapeError(
+                f"the shape {unknown[0].shape} depends on data",
+                remedy="compute shapes from shapes and constants only",
+            ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+        first.update(dict.fromkeys(unknown))
+    if not first:
+        return list(outputs), None
+    for node in waiting:
+        for tensor in node.inputs:
+            if tensor.node not in waiting and _is_computed(tensor):
+                first[tensor] = None
+    for tensor in outputs:
+        if tensor.node not in waiting:
+            first[tensor] = None
+    slots = {t: placeholder(t.shape, t.dtype, name=t.name) for t in first}
+    rest = rewrite(outputs, lambda node, inputs: None, given=slots)
+    return list(first), Rest(list(slots.values()), rest)
+
+
+def _is_computed(tensor: Tensor) -> bool:
+    """Whether a tensor's value is computed, rather than there from the beginning."""
+    return not is_constant(tensor) and tensor.node.operator is not variable_leaf
 
 
 def _known(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
@@ -63,11 +114,13 @@ def _lacks_half(node: Node) -> bool:
 
 
 def _needs_expansion(node: Node) -> bool:
+    if not all(shapes.is_known(t.shape) for t in (*node.inputs, *node.outputs)):
+        return False  # it waits for a dynamic result
     return _is_composition(node.operator) or _lacks_half(node)
 
 
 def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
-    if not _needs_expansion(node):
+    if not _needs_expansion(node) or not all(shapes.is_known(t.shape) for t in inputs):
         return None
     if _lacks_half(node):
         wide = [cast_to(t, "float32") if t.dtype == "float16" else t for t in inputs]

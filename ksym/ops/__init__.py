@@ -27,6 +27,7 @@ from ksym.ops.binary import (
     true_divide,
 )
 from ksym.ops.choice import clip, where
+from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.convolution import (
     convolution,
     convolution_gradient,

@@ -174,6 +174,9 @@ class Operator:
         linear_in: Positions of operands the results are linear in: if one is zero, they are.
         elementwise: Whether each element of the result depends on the operands' elements at its
             place only, operands being broadcast.
+        runs: ``"native"`` for what is lowered into native graphs; ``"host"`` for what MXNet does
+            not have and cannot be composed of what it has, computed by `numpy` between them; the
+            kind of loop or branch for control flow.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: What tests may allow beyond the usual bounds, and why.
         unproven: For each check of the tests that leaves the operator out, the reason: of
@@ -184,6 +187,7 @@ class Operator:
     static_operands: tuple[int, ...] = ()
     linear_in: tuple[int, ...] = ()
     elementwise = False
+    runs = "native"
     half = True
     conditioning = Conditioning(1.0, "")
     unproven: Mapping[str, str] = {}

@@ -83,6 +83,28 @@ class DeviceArray:
         elif 0 not in self.spec.shape:
             other.native.copyto(self.native)
 
+    def load(self, stack: DeviceArray, position: int) -> None:
+        """Replace the contents by one slice of another array along its first axis."""
+        if self._view is not None and stack._view is not None:
+            stack._settle()
+            np.copyto(self._view, stack._view[position])
+        elif 0 not in self.spec.shape:
+            with loading.numpy_shapes():
+                stack.native[position].copyto(self.native)
+
+    def store(self, position: int, value: DeviceArray) -> None:
+        """Replace one slice along the first axis."""
+        if self._view is not None and value._view is not None:
+            value._settle()
+            self._view[position] = value._view
+        elif 0 not in self.spec.shape:
+            with loading.numpy_shapes():
+                value.native.copyto(self.native[position])
+
+    def fill(self, value: float) -> None:
+        """Make all elements equal."""
+        self.write(np.broadcast_to(np.asarray(value, self.spec.dtype), shapes.known(self.spec.shape)))
+
     def wait(self) -> None:
         """Wait until the contents are there, and raise what went wrong while they were computed."""
         if self._view is None:

@@ -114,20 +114,25 @@ class EagerEmitter(Emitter):
         return DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype)).native
 
 
-def interpret(outputs: Sequence[Tensor], leaves: Mapping[Node, DeviceArray]) -> list[DeviceArray]:
+def interpret(
+    outputs: Sequence[Tensor],
+    arrays: Mapping[Tensor, DeviceArray],
+    given: Sequence[Tensor] = (),
+) -> list[DeviceArray]:
     """Compute outputs one node at a time.
 
     Args:
         outputs: Tensors of a graph of known shapes.
-        leaves: The array of each placeholder and variable.
+        arrays: The array of each placeholder, variable and given tensor.
+        given: Tensors that are computed elsewhere.
 
     Raises:
         ExecutionError: An operator fails; the message names it and where it was made.
         AssertionError: A result has another shape or dtype than inferred: a defect of ksym.
     """
-    emit = EagerEmitter(lambda node: leaves[node].native)
-    values: dict[Tensor, Any] = {}
-    order = topological_order(outputs)
+    emit = EagerEmitter(lambda node: arrays[node.outputs[0]].native)
+    values: dict[Tensor, Any] = {tensor: arrays[tensor].native for tensor in given}
+    order = topological_order(outputs, until=values)
     last_use = {tensor: node for node in order for tensor in node.inputs}
     kept = set(outputs)
     autograd = loading.load().autograd
@@ -164,11 +169,11 @@ def first_line(error: Exception) -> str:
 
 
 def blame(
-    outputs: Sequence[Tensor], leaves: Mapping[Node, DeviceArray], error: Exception
+    outputs: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray], error: Exception
 ) -> KsymError:
     """Return an error that names the operator behind a failure of a native graph."""
     try:
-        interpret(outputs, leaves)
+        interpret(outputs, arrays, [t for t in arrays if t.node.inputs])
     except KsymError as found:
         return found
     return ExecutionError(

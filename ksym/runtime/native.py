@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ksym import shapes
 from ksym.compiler.lower import NativeGraph
-from ksym.graph import Node, Spec
+from ksym.graph import Node, Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray
 
@@ -24,7 +24,7 @@ class Executable:
 
     Args:
         graph: What to run.
-        leaves: The array of each placeholder and variable.
+        leaves: The array of each placeholder, variable and given tensor.
         shared: Another executable that never runs at the same time, to share working memory with.
 
     Raises:
@@ -34,10 +34,10 @@ class Executable:
     def __init__(
         self,
         graph: NativeGraph,
-        leaves: Mapping[Node, DeviceArray],
+        leaves: Mapping[Tensor, DeviceArray],
         shared: Executable | None = None,
     ):
-        arrays: dict[str, DeviceArray] = {name: leaves[node] for node, name in graph.leaves.items()}
+        arrays = {name: leaves[tensor] for tensor, name in graph.leaves.items()}
         for name, value in graph.constants.items():
             arrays[name] = DeviceArray.of(value)
         for name, spec in graph.scratch.items():
@@ -90,9 +90,3 @@ def draw(node: Node) -> np.ndarray:
     value: np.ndarray = stream.draw(node.operator.kind, spec.shape, spec.dtype)  # type: ignore[attr-defined]
     return value
 
-
-def execute(graph: NativeGraph, leaves: Mapping[Node, DeviceArray]) -> Sequence[DeviceArray]:
-    """Run a graph once and return its outputs."""
-    executable = Executable(graph, leaves)
-    executable.run()
-    return executable.outputs

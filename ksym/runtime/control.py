@@ -1,0 +1,242 @@
+"""Running loops, branches, and what is computed on the host."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+import numpy as np
+
+from ksym import shapes
+from ksym.compiler import optimize
+from ksym.compiler.plan import Part
+from ksym.compiler.specialize import specialize
+from ksym.errors import ExecutionError, KsymError
+from ksym.graph import Node, Tensor, collection_paused, topological_order
+from ksym.ops.control import Body
+from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.program import Mode, Program, Runnable
+from ksym.variables import Variable
+
+Arrays = Mapping[Tensor, DeviceArray]
+
+
+def runner(part: Part, arrays: Arrays, mode: Mode) -> Runnable:
+    """Return what runs the node of a part over its arrays."""
+    assert part.node is not None
+    return _RUNNERS[part.node.operator.runs](part.node, part.outputs, arrays, mode)
+
+
+def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
+    return [
+        storage_of(tensor) if isinstance(tensor, Variable) else arrays[tensor]
+        for tensor in node.inputs
+    ]
+
+
+class _Host:
+    """A node computed by what it means in NumPy, its operands brought to the host."""
+
+    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
+        self._node = node
+        self._operands = _operands(node, arrays)
+        self._wanted = wanted
+        self.outputs: list[DeviceArray] = [
+            # Of a dynamic result not even the size is known before it is there.
+            DeviceArray.empty(t.spec) if shapes.is_known(t.shape) else DeviceArray.of(np.empty(0))
+            for t in wanted
+        ]
+
+    def run(self) -> None:
+        node = self._node
+        values = [array.read() for array in self._operands]
+        try:
+            with np.errstate(all="ignore"):
+                found = node.operator.numpy(*values, **node.attributes)
+        except KsymError as error:
+            raise error.located(
+                node.operator.name, [t.spec for t in node.inputs], node.origin
+            ) from None
+        results = (found,) if len(node.outputs) == 1 else found
+        for position, tensor in enumerate(self._wanted):
+            value = np.asarray(results[tensor.index], tensor.dtype)
+            if shapes.is_known(tensor.shape):
+                self.outputs[position].write(value)
+            else:
+                self.outputs[position] = DeviceArray.of(value)
+
+
+def _compile(
+    body: Body, wanted: Sequence[Tensor], arrays: dict[Tensor, DeviceArray], mode: Mode
+) -> Program:
+    """Return a program for some of a body's outputs; arrays gives those of its inputs."""
+    with collection_paused():
+        tensors = specialize(wanted, {})
+        if mode == "native":
+            tensors = optimize(tensors)
+        for node in topological_order(tensors):
+            leaf = node.outputs[0]
+            if isinstance(leaf, Variable):
+                arrays[leaf] = storage_of(leaf)
+        return Program(tensors, arrays, mode)
+
+
+def _live_states(body: Body, first: int, count: int, roots: Sequence[Tensor]) -> list[int]:
+    """Return the states that roots depend on, at this step or through an earlier one.
+
+    Args:
+        body: The body of a loop.
+        first: Where its states begin among its parameters.
+        count: How many there are.
+        roots: Outputs of the body that are wanted.
+    """
+    live: set[int] = set()
+    while True:
+        reached = set(topological_order([*roots, *(body.outputs[i] for i in live)]))
+        more = {i for i in range(count) if body.inputs[first + i].node in reached}
+        if more <= live:
+            return sorted(live)
+        live |= more
+
+
+class _Scan:
+    """A loop over a number of steps that is known before it starts.
+
+    Only what is wanted is computed: a state whose value nobody asks for, and an output nobody reads,
+    are left out of the loop.
+    """
+
+    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
+        body: Body = node.attributes["body"]
+        first, carried = node.attributes["sequences"], node.attributes["states"]
+        outputs = len(body.outputs) - carried
+        self._steps = int(node.inputs[0].value)  # type: ignore[arg-type]
+        self._reverse: bool = node.attributes["reverse"]
+        finals = [t.index for t in wanted if t.index < carried]
+        stacked = [t for t in wanted if carried <= t.index < carried + outputs]
+        histories = [t for t in wanted if t.index >= carried + outputs]
+        roots = [body.outputs[t.index] for t in stacked]
+        asked = [*finals, *(t.index - carried - outputs for t in histories)]
+        live = _live_states(body, first, carried, [*roots, *(body.outputs[i] for i in asked)])
+        live = sorted({*live, *asked})
+        inner = dict(zip(body.inputs, _operands(node, arrays)[1:], strict=True))
+        operands = list(inner.values())
+        for parameter in body.inputs[: first + carried]:
+            inner[parameter] = DeviceArray.empty(parameter.spec)
+        self._body = _compile(body, [*(body.outputs[i] for i in live), *roots], inner, mode)
+        states = {i: inner[body.inputs[first + i]] for i in live}
+        self._states = list(states.values())
+        self._initial = [operands[first + i] for i in live]
+        read = {n.outputs[0] for n in topological_order([*(body.outputs[i] for i in live), *roots])}
+        self._elements = [
+            (inner[parameter], operands[i])
+            for i, parameter in enumerate(body.inputs[:first])
+            if parameter in read
+        ]
+        made = {t: DeviceArray.empty(t.spec) for t in [*stacked, *histories]}
+        self._stacked = [made[t] for t in stacked]
+        self._histories = [(states[t.index - carried - outputs], made[t]) for t in histories]
+        self.outputs = [states[t.index] if t.index < carried else made[t] for t in wanted]
+
+    def run(self) -> None:
+        for state, initial in zip(self._states, self._initial, strict=True):
+            state.copy_from(initial)
+        order = range(self._steps)
+        computed = self._body.outputs
+        new, outputs = computed[: len(self._states)], computed[len(self._states) :]
+        for step in reversed(order) if self._reverse else order:
+            for element, sequence in self._elements:
+                element.load(sequence, step)
+            for state, history in self._histories:
+                history.store(step, state)
+            self._body.run()
+            for stack, value in zip(self._stacked, outputs, strict=True):
+                stack.store(step, value)
+            for state, value in zip(self._states, new, strict=True):
+                state.copy_from(value)
+
+
+class _Cond:
+    """Two programs, each compiled when its branch is first taken."""
+
+    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
+        self._node = node
+        self._wanted = [t.index for t in wanted]
+        self._predicate, *self._closed = _operands(node, arrays)
+        self._mode: Mode = mode
+        self._programs: dict[bool, Program] = {}
+        self.outputs = [DeviceArray.empty(t.spec) for t in wanted]
+
+    def run(self) -> None:
+        taken = bool(self._predicate.read())
+        program = self._programs.get(taken)
+        if program is None:
+            body: Body = self._node.attributes["then" if taken else "otherwise"]
+            arrays = dict(zip(body.inputs, self._closed, strict=True))
+            wanted = [body.outputs[i] for i in self._wanted]
+            program = self._programs[taken] = _compile(body, wanted, arrays, self._mode)
+        program.run()
+        for output, value in zip(self.outputs, program.outputs, strict=True):
+            output.copy_from(value)
+
+
+class _While:
+    """A loop that goes on as long as its condition holds."""
+
+    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
+        body, test = node.attributes["body"], node.attributes["test"]
+        count = node.attributes["states"]
+        self._node = node
+        self._count = count
+        self._wanted = wanted
+        operands = _operands(node, arrays)
+        self._initial = operands[:count]
+        self._states = [DeviceArray.empty(t.spec) for t in body.inputs[:count]]
+        inside = [*self._states, *operands[count:]]
+        self._test = _compile(test, test.outputs, dict(zip(test.inputs, inside, strict=True)), mode)
+        self._body = _compile(body, body.outputs, dict(zip(body.inputs, inside, strict=True)), mode)
+        nothing = DeviceArray.of(np.zeros((), "int64"))
+        self.outputs: list[DeviceArray] = [
+            self._states[t.index] if t.index < count else nothing for t in wanted
+        ]
+        self._steps = nothing
+
+    def run(self) -> None:
+        for state, initial in zip(self._states, self._initial, strict=True):
+            state.copy_from(initial)
+        limit = self._node.attributes["limit"]
+        kept = {t.index - self._count - 1 for t in self._wanted if t.index > self._count}
+        before: dict[int, list[np.ndarray]] = {i: [] for i in kept}
+        steps = 0
+        while True:
+            self._test.run()
+            if not self._test.outputs[0].read():
+                break
+            if limit is not None and steps >= limit:
+                raise ExecutionError(
+                    f"the loop has not ended after {limit} steps",
+                    remedy="raise max_steps, or check the condition",
+                ).located(
+                    self._node.operator.name,
+                    [t.spec for t in self._node.inputs],
+                    self._node.origin,
+                )
+            for i in kept:
+                before[i].append(self._states[i].read())
+            self._body.run()
+            steps += 1
+            for state, value in zip(self._states, self._body.outputs, strict=True):
+                state.copy_from(value)
+        self._steps.write(np.asarray(steps))
+        for position, tensor in enumerate(self._wanted):
+            if tensor.index > self._count:
+                history = before[tensor.index - self._count - 1]
+                shape = (steps, *shapes.known(tensor.shape[1:]))
+                value = np.array(history, tensor.dtype).reshape(shape)
+                self.outputs[position] = DeviceArray.of(value)
+
+
+_RUNNERS: dict[str, Callable[[Node, Sequence[Tensor], Arrays, Mode], Runnable]] = {
+    "host": _Host,
+    "scan": _Scan,
+    "cond": _Cond,
+    "while": _While,
+}
