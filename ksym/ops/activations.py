@@ -131,7 +131,12 @@ def _activation(
     numpy: Callable[..., Any], low: float = -2.0, high: float = 2.0, **attributes: Any
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Declare an activation composed of other operators, tested on an interval."""
-    return composite(numpy, _sample(low, high, **attributes))
+    return composite(_in_float64(numpy), _sample(low, high, **attributes))
+
+
+def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
+    """The meaning for all dtypes: NumPy alone would compute small integers in float16."""
+    return lambda x, **attributes: numpy(np.asarray(x, "float64"), **attributes)
 
 
 @_activation(lambda x: np.clip(x, 0.0, 6.0), -3.07, 8.11)
@@ -231,7 +236,7 @@ def _gelu_sample(draw: Draw) -> Sample:
     return _sample(-2.0, 2.0, **attributes)(draw)
 
 
-@composite(_gelu, _gelu_sample)
+@composite(_in_float64(_gelu), _gelu_sample)
 def gelu(x: Any, approximate: bool = False) -> Tensor:
     """X times the probability that a normal variable is below x (arXiv:1606.08415).
 

@@ -76,7 +76,7 @@ log_softmax = _Softmax(
 
 
 def _halves(x: Any, axis: int) -> Any:
-    first, second = np.split(x, 2, axis)
+    first, second = np.split(np.asarray(x, "float64"), 2, axis)
     return first / (1.0 + np.exp(-second))
 
 

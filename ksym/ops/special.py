@@ -82,10 +82,10 @@ gammaln = Unary(
 )
 gamma = Unary(
     "gamma",
-    _each(math.gamma, math.nan),
+    _each(lambda x: math.gamma(x) if x else math.inf, math.nan),
     "_npx_gamma",
     lambda x, y, g: g * (y * digamma(x)),
-    "The gamma function: (x - 1)! at whole numbers; NaN at -1, -2, ...",
+    "The gamma function: (x - 1)! at whole numbers; infinite at 0, NaN at -1, -2, ...",
     domain=(0.5, 4.0, 0.0),
 )
 
