@@ -9,10 +9,10 @@ import numpy as np
 
 from ksym import dtypes, ops
 from ksym.errors import DTypeError
-from ksym.graph import Tensor
+from ksym.graph import Node, Tensor
 from ksym.ops.binary import Binary
 from ksym.ops.elementwise import Unary
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite
+from ksym.ops.registry import Draw, Emitter, Sample, as_tensor, cast_to, composite
 
 ANYTHING = ("bool", "integer", "float")
 
@@ -78,6 +78,12 @@ class _Bitwise(Binary):
         operands, attributes = super().prepare(x, y)
         _refuse_floats(operands[0])
         return operands, attributes
+
+    def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        # MXNet's bitwise operators do not broadcast booleans.
+        logic = {"and": "_npi_multiply", "or": "_npi_add", "xor": "_npi_not_equal"}
+        boolean = node.outputs[0].dtype == "bool"
+        return emit(logic[self.name.removeprefix("bitwise_")] if boolean else self._native, x, y)
 
 
 class _BitwiseNot(Unary):

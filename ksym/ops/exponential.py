@@ -16,7 +16,7 @@ from ksym.ops.registry import Draw, Emitter, Sample, composite
 _LOG_2 = math.log(2.0)
 
 
-exp = Unary("exp", np.exp, "_npi_exp", lambda x, y, g: g * y, "e to the power x.")
+exp: Unary = Unary("exp", np.exp, "_npi_exp", lambda x, y, g: g * y, "e to the power x.")
 expm1 = Unary(
     "expm1", np.expm1, "_npi_expm1", lambda x, y, g: g * (y + 1.0), "exp(x) - 1, exact near zero."
 )
@@ -77,12 +77,14 @@ def _log_sum(x: Tensor, y: Tensor, of_power: Any, scale: float) -> Tensor:
 
 class _LogAddExp(Binary):
     def expand(self, node: Node) -> Tensor:
-        return _log_sum(*node.inputs, ops.exp, 1.0)
+        x, y = node.inputs
+        return _log_sum(x, y, ops.exp, 1.0)
 
 
 class _LogAddExp2(Binary):
     def expand(self, node: Node) -> Tensor:
-        return _log_sum(*node.inputs, exp2, 1.0 / _LOG_2)
+        x, y = node.inputs
+        return _log_sum(x, y, exp2, 1.0 / _LOG_2)
 
 
 logaddexp = _LogAddExp(

@@ -76,7 +76,7 @@ gammaln = Unary(
     "gammaln",
     _each(math.lgamma, math.inf),
     "_npx_gammaln",
-    lambda x, y, g: g * digamma(x),
+    lambda x, y, g: g * polygamma(0, x),
     "The logarithm of the absolute value of `gamma`; infinite at 0, -1, -2, ...",
     domain=(0.3, 4.0, 0.0),
 )
@@ -84,7 +84,7 @@ gamma = Unary(
     "gamma",
     _each(lambda x: math.gamma(x) if x else math.inf, math.nan),
     "_npx_gamma",
-    lambda x, y, g: g * (y * digamma(x)),
+    lambda x, y, g: g * (y * polygamma(0, x)),
     "The gamma function: (x - 1)! at whole numbers; infinite at 0, NaN at -1, -2, ...",
     domain=(0.5, 4.0, 0.0),
 )
