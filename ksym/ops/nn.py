@@ -10,7 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, composite
+from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to
 
 
 class _Softmax(Operator):
@@ -75,21 +75,44 @@ log_softmax = _Softmax(
 )
 
 
-def _halves(x: Any, axis: int) -> Any:
-    first, second = np.split(np.asarray(x, "float64"), 2, axis)
-    return first / (1.0 + np.exp(-second))
+class _Glu(Operator):
+    def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [cast_to(x, dtypes.floating(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
+
+    def infer(self, x: Tensor, axis: int) -> Spec:
+        size = x.shape[axis]
+        if size is not None and size % 2:
+            raise ShapeError(f"axis {axis} has the odd size {size}, which has no halves")
+        half = None if size is None else size // 2
+        return Spec((*x.shape[:axis], half, *x.shape[axis + 1 :]), x.dtype)
+
+    def numpy(self, x: Any, axis: int) -> Any:
+        first, second = np.split(x, 2, axis)
+        return first / (1.0 + np.exp(-second))
+
+    def expand(self, node: Node) -> Tensor:
+        (x,), axis = node.inputs, node.attributes["axis"]
+        half: Any = ops.shape_of(x)[axis] // 2 if x.shape[axis] is None else x.shape[axis] // 2
+        before = (slice(None),) * axis
+        first, second = x[(*before, slice(None, half))], x[(*before, slice(half, None))]
+        return first * ops.sigmoid(second)
+
+    def differentiable_form(self, node: Node) -> Sequence[Tensor]:
+        return [self.expand(node)]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = list(draw.shape(min_rank=1, min_side=0))
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        shape[axis] *= 2
+        return Sample(draw.array(shape), attributes={"axis": axis})
 
 
-def _glu_sample(draw: Draw) -> Sample:
-    shape = list(draw.shape(min_rank=1, min_side=0))
-    axis = draw.integer(-len(shape), len(shape) - 1)
-    shape[axis] *= 2
-    return Sample(draw.array(shape), attributes={"axis": axis})
+glu = _Glu(
+    "glu",
+    doc="""The first half along an axis, gated by `sigmoid` of the second (arXiv:1612.08083).
 
-
-@composite(_halves, _glu_sample)
-def glu(x: Any, axis: int = -1) -> Tensor:
-    """The first half along an axis, gated by `sigmoid` of the second (arXiv:1612.08083).
+    Composed: MXNet has none.
 
     Args:
         x: A tensor.
@@ -97,14 +120,5 @@ def glu(x: Any, axis: int = -1) -> Tensor:
 
     Raises:
         ShapeError: The size is odd, or there is no such axis.
-    """
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
-    axis = shapes.axis(axis, x.rank)
-    size = x.shape[axis]
-    if size is not None and size % 2:
-        raise ShapeError(f"axis {axis} has the odd size {size}, which has no halves")
-    half: Any = ops.shape_of(x)[axis] // 2 if size is None else size // 2
-    before = (slice(None),) * axis
-    first, second = x[(*before, slice(None, half))], x[(*before, slice(half, None))]
-    return first * ops.sigmoid(second)
+    """,
+)
