@@ -499,15 +499,18 @@ def shape_operand(shape: Any) -> Tensor:
         if shape.rank == 0:
             shape = (shape,)
         else:
-            if shape.rank != 1 or dtypes.is_float(shape.dtype):
+            if shape.rank != 1 or dtypes.kind(shape.dtype) != 1:
                 raise DTypeError(f"a shape is a vector of integers, not {shape.spec}")
             return cast_to(shape, "int64")
     if isinstance(shape, int | np.integer):
         shape = (shape,)
-    if any(isinstance(item, Tensor) for item in shape):
+    if not isinstance(shape, np.ndarray) and any(isinstance(item, Tensor) for item in shape):
         items = [cast_to(as_tensor(item), "int64") for item in shape]
         return graph.OPERATORS["stack"](items)
-    return as_tensor(np.asarray([int(item) for item in shape], dtype="int64"))
+    sizes = shape if isinstance(shape, np.ndarray) else dtypes.storable(list(shape))
+    if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
+        raise DTypeError(f"a shape is a vector of integers, not {shape!r}")
+    return as_tensor(sizes.astype("int64"))
 
 
 def known_dimensions(shape: Tensor) -> list[int | None]:
