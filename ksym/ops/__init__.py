@@ -95,24 +95,9 @@ from ksym.ops.random import (
     random_uniform,
     seed,
 )
-from ksym.ops.reduction import (
-    all_,
-    any_,
-    argmax,
-    argmin,
-    count,
-    cumprod,
-    cumsum,
-    logsumexp,
-    max_,
-    mean,
-    min_,
-    prod,
-    std,
-    sum_,
-    var,
-)
+from ksym.ops.reduction import all_, any_, argmax, argmin, max_, min_, prod, sum_
 from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
+from ksym.ops.scans import cumprod, cumsum, exclusive_cumprod, linear_recurrence
 from ksym.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -122,5 +107,6 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.statistics import count, count_nonzero, logsumexp, mean, norm, ptp, std, var
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -344,7 +344,9 @@ class Composite(Operator):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self._build(*args, **kwargs)
+            # The scope names it in what goes wrong later, with the shapes of a call.
+            with graph.name_scope(self.name):
+                return self._build(*args, **kwargs)
         except KsymError as error:
             # Named after what the user called; the operator inside it that objects stays visible.
             if error.operator not in (None, self.name):
@@ -467,7 +469,10 @@ def promoted(*values: Any) -> list[Tensor]:
         if higher:
             target = dtypes.promote(target, *higher)
     return [
-        cast_to(value, target) if isinstance(value, Tensor) else constant(_fit(array, target))
+        cast_to(value, target)
+        if isinstance(value, Tensor)
+        # A Python float is not rounded to the default float on its way to float64.
+        else constant(_fit(np.asarray(value) if dtypes.is_float(target) else array, target))
         for value, array in zip(values, arrays, strict=True)
     ]
 
