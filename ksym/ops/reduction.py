@@ -16,7 +16,6 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, constant
 
-
 SMALLEST_MATRIX = 64
 """Sums over a middle axis are products of many matrices, which pay from this many elements on."""
 

@@ -119,33 +119,35 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return ops.sum_(ops.not_equal(x, ops.zeros_like(x)), axis, keepdims)
 
 
-def _norm_numpy(x: Any, ord: Any, axis: Any, keepdims: bool) -> Any:
+def _norm_numpy(x: Any, axis: Any, keepdims: bool, **given: Any) -> Any:
     x = x.astype("float64")
-    if axis is None and ord is None:
+    if axis is None and given["ord"] is None:
         # NumPy forgets the axes it kept where it flattens.
         return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
-    return np.linalg.norm(x, ord, axis, keepdims)
+    return np.linalg.norm(x, given["ord"], axis, keepdims)
 
 
 def _sample_norm(draw: Draw) -> Sample:
     shape = draw.shape(min_rank=2)
     first = draw.integer(-len(shape), len(shape) - 1)
     second = (first + draw.integer(1, len(shape) - 1)) % len(shape)
-    ord, axis = draw.choose(
+    order, axis = draw.choose(
         (
-            *((ord, first) for ord in (None, 1, 2, 3, -1, float("inf"), -float("inf"))),
-            *((ord, (first % len(shape), second)) for ord in (None, "fro", 1, float("inf"))),
+            *((order, first) for order in (None, 1, 2, 3, -1, float("inf"), -float("inf"))),
+            *((order, (first % len(shape), second)) for order in (None, "fro", 1, float("inf"))),
             (None, None),
         )
     )
     x = draw.array(shape, dtype=draw.dtype("float", "integer"), apart=0.05)
     if x.dtype.kind != "f":
         x = np.maximum(x, 1)
-    return Sample(x, attributes={"ord": ord, "axis": axis, "keepdims": draw.choose((True, False))})
+    return Sample(
+        x, attributes={"ord": order, "axis": axis, "keepdims": draw.choose((True, False))}
+    )
 
 
 @composite(numpy=_norm_numpy, sample=_sample_norm)
-def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Tensor:  # noqa: A002 - NumPy's name
     """Return the norm of vectors or matrices, as numpy.linalg.norm.
 
     Args:
@@ -184,14 +186,14 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     )
 
 
-def _vector_norm(x: Tensor, ord: float, axes: tuple[int, ...], keepdims: bool) -> Tensor:
-    if ord == 2:
+def _vector_norm(x: Tensor, power: float, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    if power == 2:
         return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims))
     size = ops.abs_(x)
-    if abs(ord) == np.inf:
-        return (ops.max_ if ord > 0 else ops.min_)(size, axes, keepdims)
-    if ord == 0:
+    if abs(power) == np.inf:
+        return (ops.max_ if power > 0 else ops.min_)(size, axes, keepdims)
+    if power == 0:
         return cast_to(count_nonzero(x, axes, keepdims), x.dtype)
-    if ord == 1:
+    if power == 1:
         return ops.sum_(size, axes, keepdims)
-    return ops.power(ops.sum_(ops.power(size, float(ord)), axes, keepdims), 1.0 / ord)
+    return ops.power(ops.sum_(ops.power(size, float(power)), axes, keepdims), 1.0 / power)
