@@ -9,7 +9,7 @@ import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
-from ksym.graph import Tensor
+from ksym.graph import OPERATORS, Tensor
 from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite, shape_operand
 
 
@@ -212,7 +212,7 @@ def _sample_index(draw: Draw) -> Sample:
 @composite(
     numpy=_index_add_numpy,
     sample=_sample_index,
-    apply=lambda x, value, key: index_add(x, key, value),
+    apply=lambda x, value, key: OPERATORS["index_add"](x, key, value),
 )
 def index_add(x: Any, key: Any, value: Any) -> Tensor:
     """Return x with value added to ``x[key]``; where the key repeats a place, values add up.
@@ -231,7 +231,7 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
 @composite(
     numpy=_index_update_numpy,
     sample=_sample_index,
-    apply=lambda x, value, key: index_update(x, key, value),
+    apply=lambda x, value, key: OPERATORS["index_update"](x, key, value),
 )
 def index_update(x: Any, key: Any, value: Any) -> Tensor:
     """Return x with ``x[key]`` replaced by value; where the key repeats a place, the last wins.

@@ -140,7 +140,7 @@ def top_k(x: Any, k: int = 1) -> tuple[Tensor, Tensor]:
     return ops.take_along_axis(x, order, -1), order
 
 
-def _searchsorted_numpy(a: Any, v: Any, side: str) -> Any:
+def _searchsorted_numpy(a: Any, v: Any, side: Any) -> Any:
     return np.searchsorted(a, v, side)
 
 
