@@ -73,6 +73,7 @@ from ksym.ops import (
     less,
     less_equal,
     linear_recurrence,
+    linspace,
     log,
     log1p,
     log_softmax,

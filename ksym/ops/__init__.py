@@ -45,7 +45,7 @@ from ksym.ops.convolution import (
     convolution_transpose,
     depthwise_kernel,
 )
-from ksym.ops.creation import arange, eye, full, ones, zeros
+from ksym.ops.creation import arange, eye, full, linspace, ones, zeros
 from ksym.ops.elementwise import (
     abs_,
     cast,

@@ -63,7 +63,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
 @composite(numpy=np.ravel, sample=lambda draw: Sample(_draw_array(draw)))
 def ravel(x: Any) -> Tensor:
     """Return the elements of x in a row."""
-    return ops.reshape(x, (-1,)) if 0 not in as_tensor(x).shape else ops.reshape(x, (0,))
+    return ops.reshape(x, (-1,))
 
 
 def _sample_roll(draw: Draw) -> Sample:

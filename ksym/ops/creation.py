@@ -20,6 +20,7 @@ from ksym.ops.registry import (
     cast_to,
     composite,
     constant,
+    promoted,
     static,
 )
 
@@ -135,3 +136,29 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FL
     if n < 0 or (m is not None and m < 0):
         raise ShapeError(f"a matrix has no {n} by {m} elements")
     return ops.cast(ops.equal(columns - k, ops.expand_dims(rows, -1)), dtype)
+
+
+def _sample_linspace(draw: Draw) -> Sample:
+    shape = draw.shape(max_rank=2)
+    dtype = draw.dtype("float", "integer")
+    ends = [draw.array(shape, dtype=dtype) for _ in range(2)]
+    return Sample(*ends, attributes={"num": draw.integer(0, 5)})
+
+
+@composite(numpy=np.linspace, sample=_sample_linspace)
+def linspace(start: Any, stop: Any, num: int = 50) -> Tensor:
+    """Return numbers in equal steps from start to stop, both included, on a new first axis.
+
+    Args:
+        start: The first number, or a tensor of them; integers are taken as float64.
+        stop: The last number, or a tensor of them.
+        num: How many.
+    """
+    start, stop = promoted(start, stop)
+    if num < 0:
+        raise ShapeError(f"there are no {num} numbers")
+    rank = max(start.rank, stop.rank)
+    part = np.linspace(0.0, 1.0, num).reshape(num, *[1] * rank)
+    dtype = dtypes.floating(start.dtype)
+    part = constant(part, dtype)
+    return cast_to(start, dtype) * (1.0 - part) + cast_to(stop, dtype) * part
