@@ -5,6 +5,18 @@ package `ksym` offers them by their plain names.  The families use each other in
 run long after import, so they reach each other through this module: ``ops.reshape(...)``.
 """
 
+from ksym.ops.arrangement import (
+    diff,
+    moveaxis,
+    pad_from_inside,
+    ravel,
+    roll,
+    split,
+    swapaxes,
+    tril,
+    triu,
+    unstack,
+)
 from ksym.ops.binary import (
     add,
     equal,
@@ -34,6 +46,7 @@ from ksym.ops.convolution import (
     convolution_transpose,
     depthwise_kernel,
 )
+from ksym.ops.creation import arange, eye, full, linspace, ones, zeros
 from ksym.ops.elementwise import (
     abs_,
     cast,
@@ -64,20 +77,17 @@ from ksym.ops.elementwise import (
     tanh,
     zeros_like,
 )
-from ksym.ops.indexing import index, one_hot, slice_, slice_gradient, take, take_gradient
+from ksym.ops.gathering import one_hot, take, take_gradient
+from ksym.ops.indexing import index, slice_, slice_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
 from ksym.ops.linalg import dot, matmul, tensordot
 from ksym.ops.movement import (
-    arange,
     concatenate,
     flip,
-    full,
-    ones,
     pad,
     repeat,
     stack,
     tile,
-    zeros,
 )
 from ksym.ops.nn import log_softmax, relu, relu_gradient, softmax
 from ksym.ops.normalization import batch_norm, batch_norm_gradient, normalize
@@ -96,24 +106,16 @@ from ksym.ops.random import (
     random_uniform,
     seed,
 )
-from ksym.ops.reduction import (
-    all_,
-    any_,
-    argmax,
-    argmin,
-    count,
-    cumprod,
-    cumsum,
-    logsumexp,
-    max_,
-    mean,
-    min_,
-    prod,
-    std,
-    sum_,
-    var,
-)
+from ksym.ops.reduction import all_, any_, argmax, argmin, max_, min_, prod, sum_
 from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
+from ksym.ops.scans import cumprod, cumsum, exclusive_cumprod, linear_recurrence
+from ksym.ops.scattering import (
+    gather_nd,
+    index_add,
+    index_update,
+    scatter_nd,
+    take_along_axis,
+)
 from ksym.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -123,5 +125,7 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.sorting import argsort, bincount, searchsorted, sort, top_k
+from ksym.ops.statistics import count, count_nonzero, logsumexp, mean, norm, ptp, std, var
 
 __all__ = [name for name in dir() if not name.startswith("_")]

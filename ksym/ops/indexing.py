@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor, current_origin
+from ksym.ops.gathering import check_indices
 from ksym.ops.registry import (
     UNKNOWN,
     Draw,
@@ -17,10 +18,12 @@ from ksym.ops.registry import (
     Operator,
     Sample,
     as_tensor,
+    cast_to,
     known_dimensions,
     shape_operand,
     static,
 )
+from ksym.ops.shape import target_shape
 
 Bounds = tuple[slice, ...]
 
@@ -56,12 +59,40 @@ def _native_bounds(bounds: Bounds, shape: shapes.Shape) -> dict[str, Any]:
     return {"begin": tuple(begin), "end": tuple(end), "step": tuple(step)}
 
 
+def slice_sides(
+    shape: shapes.Shape, starts: Tensor, stops: Tensor, attributes: Any
+) -> shapes.Shape:
+    """The shape that slices take from a tensor of a shape.
+
+    Raises:
+        ShapeError: There are not as many bounds as axes, or a step is zero.
+    """
+    steps = attributes["steps"]
+    bounds = (known_dimensions(starts), known_dimensions(stops), steps, attributes["open"])
+    if any(len(part) != len(shape) for part in bounds):
+        raise ShapeError(f"there is not one slice for each of the {len(shape)} axes")
+    if 0 in steps:
+        raise ShapeError("the step of a slice is zero")
+    sides: list[int | None] = []
+    for side, start, stop, step, (open_start, open_stop) in zip(shape, *bounds, strict=True):
+        if open_start and open_stop and abs(step) == 1:
+            sides.append(side)
+        elif side is None or (start is None and not open_start) or (stop is None and not open_stop):
+            sides.append(None)
+        else:
+            bound = slice(None if open_start else start, None if open_stop else stop, step)
+            sides.append(len(range(*bound.indices(side))))
+    return tuple(sides)
+
+
 class _Slice(Operator):
     linear_in = (0,)
     static_operands = (1, 2)
 
     def prepare(self, x: Any, bounds: Sequence[slice]) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
+        if len(bounds) > x.rank:
+            raise ShapeError(f"{len(bounds)} slices for a tensor of rank {x.rank}")
         bounds = [*bounds, *[slice(None)] * (x.rank - len(bounds))]
         starts, stops, steps, unbounded = [], [], [], []
         for bound in bounds:
@@ -78,34 +109,14 @@ class _Slice(Operator):
         }
 
     def infer(self, x: Tensor, starts: Tensor, stops: Tensor, **attributes: Any) -> Spec:
-        sides: list[int | None] = []
-        entries = zip(
-            x.shape,
-            known_dimensions(starts),
-            known_dimensions(stops),
-            attributes["steps"],
-            attributes["open"],
-            strict=True,
-        )
-        for side, start, stop, step, (open_start, open_stop) in entries:
-            if open_start and open_stop and abs(step) == 1:
-                sides.append(side)
-            elif (
-                side is None
-                or (start is None and not open_start)
-                or (stop is None and not open_stop)
-            ):
-                sides.append(None)
-            else:
-                bound = slice(None if open_start else start, None if open_stop else stop, step)
-                sides.append(len(range(*bound.indices(side))))
-        return Spec(tuple(sides), x.dtype)
+        return Spec(slice_sides(x.shape, starts, stops, attributes), x.dtype)
 
     def numpy(self, x: Any, starts: Any, stops: Any, **attributes: Any) -> Any:
         return x[_as_slices(starts, stops, attributes)]
 
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
-        return emit("slice", x, **_native_bounds(_slices(node, 1), node.inputs[0].shape))
+        bounds = _native_bounds(_slices(node, 1), node.inputs[0].shape)
+        return emit("slice", x, **bounds)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, starts, stops = node.inputs
@@ -125,12 +136,20 @@ class _Slice(Operator):
         return node.inputs[0] if whole and shapes.is_known(node.inputs[0].shape) else None
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        bounds = []
-        for side in shape:
-            start = draw.choose((None, draw.integer(-side, side - 1)))
-            bounds.append(slice(start, None, draw.choose((None, 1, 2, -1, -2))))
-        return Sample(draw.array(shape), attributes={"bounds": tuple(bounds)})
+        shape = draw.shape(min_rank=1, min_side=0)
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"bounds": _draw_bounds(draw, shape)})
+
+
+def _draw_bounds(draw: Draw, shape: Sequence[int]) -> Bounds:
+    return tuple(
+        slice(
+            draw.choose((None, draw.integer(-side - 1, side))),
+            draw.choose((None, None, draw.integer(-side - 1, side))),
+            draw.choose((None, 1, 2, -1, -2)),
+        )
+        for side in shape
+    )
 
 
 slice_ = _Slice(
@@ -153,8 +172,14 @@ class _SliceGradient(Operator):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [as_tensor(g), *map(shape_operand, (shape, starts, stops))], attributes
 
-    def infer(self, g: Tensor, shape: Tensor, *_: Tensor, **attributes: Any) -> Spec:
-        return Spec(tuple(known_dimensions(shape)), g.dtype)
+    def infer(
+        self, g: Tensor, shape: Tensor, starts: Tensor, stops: Tensor, **attributes: Any
+    ) -> Spec:
+        target = target_shape(shape)
+        part = slice_sides(target, starts, stops, attributes)
+        if not shapes.compatible(part, g.shape):
+            raise ShapeError(f"the part has shape {part}, not {g.shape}")
+        return Spec(target, g.dtype)
 
     def numpy(self, g: Any, shape: Any, starts: Any, stops: Any, **attributes: Any) -> Any:
         result = np.zeros(tuple(shape), g.dtype)
@@ -166,7 +191,8 @@ class _SliceGradient(Operator):
         nothing = emit("_zeros", shape=out.shape, dtype=out.dtype)
         if 0 in node.inputs[0].shape:
             return nothing
-        return emit("_slice_assign", nothing, g, **_native_bounds(_slices(node, 2), out.shape))
+        bounds = _native_bounds(_slices(node, 2), out.shape)
+        return emit("_slice_assign", nothing, g, **bounds)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         _, _, starts, stops = node.inputs
@@ -189,146 +215,12 @@ slice_gradient = _SliceGradient(
 )
 
 
-class _Take(Operator):
-    linear_in = (0,)
-
-    def prepare(
-        self, x: Any, indices: Any, axis: int = 0
-    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x, indices = as_tensor(x), as_tensor(indices)
-        return [x, indices], {"axis": shapes.axis(axis, x.rank)}
-
-    def infer(self, x: Tensor, indices: Tensor, axis: int) -> Spec:
-        if dtypes.kind(indices.dtype) != 1:
-            raise DTypeError(
-                f"indices are integers, not {indices.dtype}",
-                remedy="cast them to int32 or int64; use boolean_mask for a mask",
-            )
-        return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
-
-    def numpy(self, x: Any, indices: Any, axis: int) -> Any:
-        return np.take(x, indices, axis=axis)
-
-    def lower(self, emit: Emitter, node: Node, x: Any, indices: Any) -> Any:
-        return emit("take", x, indices, axis=node.attributes["axis"], mode="wrap")
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        x, indices = node.inputs
-        axis = node.attributes["axis"]
-        # Bring the gathered axes to the front, where take_gradient adds rows up.
-        moved = [*range(axis, axis + indices.rank), *range(axis)]
-        moved += range(axis + indices.rank, g.rank)
-        rows = ops.transpose(g, moved) if axis else g
-        to_front = [axis, *(a for a in range(x.rank) if a != axis)]
-        shape = ops.shape_of(x)
-        if axis:
-            shape = ops.concatenate([shape[a : a + 1] for a in to_front], axis=0)
-        result = take_gradient(rows, indices, shape)
-        return [ops.transpose(result, np.argsort(to_front).tolist()) if axis else result, None]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        axis = draw.integer(-len(shape), len(shape) - 1)
-        side = shape[axis]
-        indices = draw.array(draw.shape(max_rank=2), -side, side - 1, dtype="int64")
-        return Sample(draw.array(shape), indices, attributes={"axis": axis})
-
-
-take = _Take(
-    "take",
-    doc="""Gather slices of x along an axis by integer indices.
-
-    Args:
-        x: A tensor.
-        indices: Integers of any shape; negative ones count from the end.  Ones outside of the axis
-            wrap around, as there is no check inside of a native graph.
-        axis: The axis the indices count along; their axes replace it in the result.
-    """,
-)
-
-
-class _TakeGradient(Operator):
-    linear_in = (0,)
-    static_operands = (2,)
-
-    def prepare(self, g: Any, indices: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [as_tensor(g), as_tensor(indices), shape_operand(shape)], {}
-
-    def infer(self, g: Tensor, indices: Tensor, shape: Tensor) -> Spec:
-        return Spec(tuple(known_dimensions(shape)), g.dtype)
-
-    def numpy(self, g: Any, indices: Any, shape: Any) -> Any:
-        result = np.zeros(tuple(shape), g.dtype)
-        np.add.at(result, indices, g)
-        return result
-
-    def lower(self, emit: Emitter, node: Node, g: Any, indices: Any, shape: Any) -> Any:
-        out = node.outputs[0]
-        if 0 in node.inputs[0].shape:
-            return emit("_zeros", shape=out.shape, dtype=out.dtype)
-        rows = shapes.size(node.inputs[1].shape)
-        flat = emit("_np_reshape", indices, newshape=(1, rows))
-        flat = emit("_npi_mod_scalar", flat, scalar=out.shape[0])
-        g = emit("_np_reshape", g, newshape=(rows, *out.shape[1:]))
-        return emit("_backward_gather_nd", g, flat, shape=out.shape)
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [take(g, node.inputs[1], axis=0), None, None]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1, max_rank=2)
-        indices = draw.array(draw.shape(max_rank=2), 0, shape[0] - 1, dtype="int64")
-        return Sample(
-            draw.array((*indices.shape, *shape[1:])), indices, np.array(shape, dtype="int64")
-        )
-
-
-take_gradient = _TakeGradient(
-    "take_gradient", doc="Zeros of a shape, to whose rows those of g are added by their indices."
-)
-
-
-class _OneHot(Operator):
-    def prepare(
-        self, indices: Any, depth: int, dtype: Any = dtypes.DEFAULT_FLOAT
-    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [as_tensor(indices)], {"depth": int(depth), "dtype": dtypes.canonical(dtype)}
-
-    def infer(self, indices: Tensor, depth: int, dtype: str) -> Spec:
-        if dtypes.kind(indices.dtype) != 1:
-            raise DTypeError(
-                f"indices are integers, not {indices.dtype}", remedy="cast them to int32 or int64"
-            )
-        return Spec((*indices.shape, depth), dtype)
-
-    def numpy(self, indices: Any, depth: int, dtype: str) -> Any:
-        return (np.asarray(indices)[..., None] == np.arange(depth)).astype(dtype)
-
-    def lower(self, emit: Emitter, node: Node, indices: Any) -> Any:
-        return emit("one_hot", indices, **node.attributes)
-
-    def sample(self, draw: Draw) -> Sample:
-        depth = draw.integer(1, 4)
-        indices = draw.array(draw.shape(), -1, depth, dtype="int64")
-        return Sample(indices, attributes={"depth": depth})
-
-
-one_hot = _OneHot(
-    "one_hot",
-    doc="""Mark each index by a one among zeros on a new last axis.
-
-    Args:
-        indices: Integers; one outside of the range from 0 to depth - 1 gives zeros only.
-        depth: The size of the new axis.
-        dtype: The dtype of the result.
-    """,
-)
-
-
 def index(x: Tensor, key: Any) -> Tensor:
     """Return ``x[key]``, by NumPy's rules for integers, slices, None, ``...`` and integer tensors.
 
-    One axis at a time may be indexed by a tensor.
+    Several integer tensors are broadcast against each other and pick elements together; their axes
+    stand in the result where the first of them stood, or in front if a slice or None stands between
+    them.  Indices that are not known while the graph is built wrap around.
 
     Raises:
         ShapeError: There are more indices than axes, or a static index is out of range.
@@ -341,48 +233,68 @@ def index(x: Tensor, key: Any) -> Tensor:
 
 
 def _index(x: Tensor, items: list[Any]) -> Tensor:
-    bounds: list[slice] = []
-    gathered: tuple[int, Tensor] | None = None
-    dropped: list[int] = []
-    added: list[int] = []
-    position = 0  # the axis of the result that comes next
-    for item in _without_ellipsis(x, items):
-        axis = len(bounds)
+    items = _without_ellipsis(x, items)
+    for axis, item in enumerate(items):
         if item is None:
-            added.append(position)
-            position += 1
-            continue
-        if isinstance(item, slice):
-            bounds.append(item)
-            position += 1
-            continue
-        number = as_tensor(item)
-        if dtypes.kind(number.dtype) != 1:
-            raise DTypeError(
-                f"an index is an integer, a slice, None or an ellipsis, not {number.spec}",
-                remedy="cast it to an integer dtype",
-            )
-        if number.rank == 0 and number.value is not None and number.value.item() is not UNKNOWN:
-            bounds.append(_single(x, axis, int(number.value)))
+            x = ops.expand_dims(x, axis)
+    items = [slice(None) if item is None else item for item in items]
+    positions = {a: _position(item) for a, item in enumerate(items) if not isinstance(item, slice)}
+    plain = not any(position.rank for position in positions.values())
+    dropped = []
+    for axis, position in positions.items():
+        check_indices(position, x.shape[axis])
+        items[axis] = slice(None)
+        if plain and _is_known(position):
+            number = int(position.value)  # type: ignore[arg-type]
+            items[axis] = slice(number, number + 1 if number != -1 else None)
             dropped.append(axis)
-        elif gathered is None:
-            gathered = (axis, number)
-            bounds.append(slice(None))
-            position += number.rank
-        else:
-            raise ShapeError(
-                "only one axis can be indexed by a tensor at a time", remedy="index step by step"
-            )
-    result: Tensor = x if all(b == slice(None) for b in bounds) else slice_(x, bounds)
-    if gathered:
-        axis, number = gathered
-        result = take(result, number, axis=axis)
-        dropped = [a + number.rank - 1 if a > axis else a for a in dropped]
+    gathered = {a: position for a, position in positions.items() if a not in dropped}
+    if any(item != slice(None) for item in items):
+        x = slice_(x, items)
+    if len(gathered) == 1:
+        ((axis, position),) = gathered.items()
+        x = ops.take(x, position, axis)
+        dropped = [a + position.rank - 1 if a > axis else a for a in dropped]
+    elif gathered:
+        return _gather(x, gathered, dropped)
+    return ops.squeeze(x, dropped) if dropped else x
+
+
+def _position(item: Any) -> Tensor:
+    position = as_tensor(item)
+    if dtypes.kind(position.dtype) != 1:
+        raise DTypeError(
+            f"an index is an integer, a slice, None or an ellipsis, not {position.spec}",
+            remedy="cast it to an integer dtype",
+        )
+    return cast_to(position, "int64")
+
+
+def _is_known(position: Tensor) -> bool:
+    return position.value is not None and position.value.item() is not UNKNOWN
+
+
+def _gather(x: Tensor, gathered: dict[int, Tensor], dropped: list[int]) -> Tensor:
+    """Pick elements of several axes together: flatten the axes into one, and take from that."""
+    axes = list(gathered)
+    rest = [a for a in range(x.rank) if a not in gathered]
+    sides = ops.shape_of(x)
+    flat: Any = 0
+    for axis, position in gathered.items():
+        side = sides[axis] if x.shape[axis] is None else x.shape[axis]
+        flat = flat * side + ops.mod(position, side)
+    rows = ops.transpose(x, [*axes, *rest])
+    kept = [sides[a] if x.shape[a] is None else x.shape[a] for a in rest]
+    result = ops.take(ops.reshape(rows, [-1, *kept]), flat, axis=0)
     if dropped:
-        result = ops.squeeze(result, dropped)
-    for axis in added:
-        result = ops.expand_dims(result, axis)
-    return result
+        result = ops.squeeze(result, [flat.rank + rest.index(a) for a in dropped])
+        rest = [a for a in rest if a not in dropped]
+    if axes != list(range(axes[0], axes[-1] + 1)):
+        return result
+    # Neighbours leave their axes where they were.
+    before = sum(a < axes[0] for a in rest)
+    order = [*range(flat.rank, flat.rank + before), *range(flat.rank)]
+    return ops.transpose(result, [*order, *range(flat.rank + before, result.rank)])
 
 
 def _without_ellipsis(x: Tensor, items: list[Any]) -> list[Any]:
@@ -395,10 +307,3 @@ def _without_ellipsis(x: Tensor, items: list[Any]) -> list[Any]:
         raise ShapeError("an index can hold one ellipsis only")
     place = ellipses[0] if ellipses else len(items)
     return [*items[:place], *rest, *items[place + 1 :]]
-
-
-def _single(x: Tensor, axis: int, position: int) -> slice:
-    side = x.shape[axis]
-    if side is not None and not -side <= position < side:
-        raise ShapeError(f"index {position} is out of range for axis {axis} of size {side}")
-    return slice(position, position + 1 if position != -1 else None)

@@ -1,4 +1,4 @@
-"""Joining, repeating, padding and reversing tensors, and making filled ones."""
+"""Joining, repeating, padding and reversing tensors."""
 
 from __future__ import annotations
 
@@ -7,23 +7,21 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError, ShapeError
+from ksym import ops, shapes
+from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import (
-    UNKNOWN,
     Draw,
     Emitter,
     Operator,
     Sample,
     as_tensor,
-    cast_to,
-    constant,
     known_dimensions,
     promoted,
     shape_operand,
     static,
 )
+from ksym.ops.shape import without_bool
 
 
 def _common_shape(tensors: Sequence[Tensor], axis: int) -> list[int | None]:
@@ -89,13 +87,13 @@ class _Concatenate(Operator):
         return self(operands, **attributes)
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
+        shape = draw.shape(min_rank=1, min_side=0)
         axis = draw.integer(-len(shape), len(shape) - 1)
         arrays = []
         for _ in range(draw.integer(1, 3)):
             own = list(shape)
             own[axis] = draw.integer(1, 3)
-            arrays.append(draw.array(own))
+            arrays.append(draw.array(own, dtype=draw.dtype("float", "integer", "bool")))
         return Sample(*arrays, attributes={"axis": axis})
 
 
@@ -140,8 +138,8 @@ class _Stack(Operator):
         return self(operands, **attributes)
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
-        arrays = [draw.array(shape) for _ in range(draw.integer(1, 3))]
+        shape, dtype = draw.shape(min_side=0), draw.dtype("float", "integer", "bool")
+        arrays = [draw.array(shape, dtype=dtype) for _ in range(draw.integer(1, 3))]
         return Sample(*arrays, attributes={"axis": draw.integer(-len(shape) - 1, len(shape))})
 
 
@@ -170,6 +168,8 @@ class _Tile(Operator):
 
     def infer(self, x: Tensor, repeats: Tensor) -> Spec:
         times = known_dimensions(repeats)
+        if any(t is not None and t < 0 for t in times):
+            raise ShapeError(f"the repeats {tuple(times)} are negative")
         sides = (1,) * (len(times) - x.rank) + x.shape
         return Spec(
             tuple(
@@ -197,9 +197,10 @@ class _Tile(Operator):
         return [ops.reshape(summed, ops.shape_of(x)), None]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(max_rank=2)
-        times = [draw.integer(1, 3) for _ in range(draw.integer(len(shape), 2))]
-        return Sample(draw.array(shape), np.array(times, dtype="int64"))
+        shape = draw.shape(max_rank=2, min_side=0)
+        times = [draw.integer(0, 3) for _ in range(draw.integer(len(shape), 2))]
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, np.array(times, dtype="int64"))
 
 
 tile = _Tile(
@@ -216,22 +217,37 @@ tile = _Tile(
 class _Repeat(Operator):
     linear_in = (0,)
 
-    def prepare(self, x: Any, repeats: int, axis: int) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(
+        self, x: Any, repeats: Any, axis: Any = None
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        if int(repeats) < 0:
-            raise ShapeError(f"repeats is {repeats}, it cannot be negative")
-        return [x], {"repeats": int(repeats), "axis": shapes.axis(axis, x.rank)}
+        if axis is None:
+            x, axis = ops.reshape(x, (-1,)), 0
+        axis = shapes.axis(axis, x.rank)
+        if isinstance(repeats, int | np.integer):
+            times: int | shapes.Shape = shapes.normalize(repeats)[0] or 0
+        else:
+            times = shapes.known(shapes.normalize(repeats))
+        return [x], {"repeats": times, "axis": axis}
 
-    def infer(self, x: Tensor, repeats: int, axis: int) -> Spec:
+    def infer(self, x: Tensor, repeats: Any, axis: int) -> Spec:
         shape = list(x.shape)
-        shape[axis] = shapes.elementwise(lambda side: side * repeats, shape[axis])
+        if isinstance(repeats, int):
+            shape[axis] = shapes.elementwise(lambda side: side * repeats, shape[axis])
+        elif shape[axis] not in (None, len(repeats)):
+            raise ShapeError(f"{len(repeats)} repeats for an axis of size {shape[axis]}")
+        else:
+            shape[axis] = sum(repeats)
         return Spec(tuple(shape), x.dtype)
 
-    def numpy(self, x: Any, repeats: int, axis: int) -> Any:
+    def numpy(self, x: Any, repeats: Any, axis: int) -> Any:
         return np.repeat(x, repeats, axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_np_repeat", x, **node.attributes)
+        repeats, axis = node.attributes["repeats"], node.attributes["axis"]
+        if isinstance(repeats, int):
+            return emit("_np_repeat", x, repeats=repeats, axis=axis)
+        return emit("take", x, emit.constant(_repeated(repeats)), axis=axis, mode="wrap")
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         (x,) = node.inputs
@@ -240,26 +256,65 @@ class _Repeat(Operator):
         split = concatenate([shape[: axis + 1], [repeats], shape[axis + 1 :]], axis=0)
         return [ops.sum_(ops.reshape(g, split), axis=axis + 1)]
 
+    def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
+        repeats = node.attributes["repeats"]
+        if isinstance(repeats, int):
+            return None
+        return [ops.take(node.inputs[0], _repeated(repeats), node.attributes["axis"])]
+
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        axis = draw.integer(-len(shape), len(shape) - 1)
-        return Sample(draw.array(shape), attributes={"repeats": draw.integer(1, 3), "axis": axis})
+        shape = draw.shape(min_rank=1, min_side=0)
+        axis = draw.choose((None, *range(-len(shape), len(shape))))
+        side = int(np.prod(shape)) if axis is None else shape[axis]
+        each = tuple(draw.integer(0, 2) for _ in range(side))
+        return Sample(
+            draw.array(shape, dtype=draw.dtype("float", "integer", "bool")),
+            attributes={"repeats": draw.choose((draw.integer(0, 3), each)), "axis": axis},
+        )
 
 
-repeat = _Repeat("repeat", doc="Repeat each slice of x along an axis a number of times.")
+def _repeated(repeats: Sequence[int]) -> np.ndarray:
+    """The place each slice of a repetition comes from."""
+    return np.repeat(np.arange(len(repeats)), repeats)
+
+
+repeat = _Repeat(
+    "repeat",
+    doc="""Repeat each slice of x along an axis.
+
+    Args:
+        x: A tensor.
+        repeats: How often: one number for all slices, or one for each of them.
+        axis: The axis; by default the elements are taken in a row.
+    """,
+)
+
+
+def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
+    """Return one pair (before, after) for each axis.
+
+    Raises:
+        ShapeError: There are more or fewer, or an amount is negative.
+    """
+    pairs = tuple((int(before), int(after)) for before, after in padding)
+    if len(pairs) != rank:
+        raise ShapeError(f"{len(pairs)} pairs of padding for a tensor of rank {rank}")
+    if any(amount < 0 for pair in pairs for amount in pair):
+        raise ShapeError(f"the padding {pairs} is negative", remedy="slice to make smaller")
+    return pairs
 
 
 class _Pad(Operator):
+    def __call__(self, x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
+        if mode != "constant":
+            return ops.pad_from_inside(x, padding, mode)
+        return super().__call__(x, padding, value)
+
     def prepare(
         self, x: Any, padding: Any, value: float = 0.0
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        pairs = tuple((int(before), int(after)) for before, after in padding)
-        if len(pairs) != x.rank:
-            raise ShapeError(f"{len(pairs)} pairs of padding for a tensor of rank {x.rank}")
-        if any(amount < 0 for pair in pairs for amount in pair):
-            raise ShapeError(f"the padding {pairs} is negative", remedy="slice to make smaller")
-        return [x], {"padding": pairs, "value": float(value)}
+        return [x], {"padding": padding_pairs(padding, x.rank), "value": float(value)}
 
     def infer(self, x: Tensor, padding: tuple[tuple[int, int], ...], value: float) -> Spec:
         return Spec(
@@ -298,7 +353,7 @@ class _Pad(Operator):
         return None if any(map(any, node.attributes["padding"])) else node.inputs[0]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
+        shape = draw.shape(min_rank=1, min_side=0)
         padding = tuple((draw.integer(0, 2), draw.integer(0, 2)) for _ in shape)
         value = draw.choose((0.0, 1.5))
         return Sample(draw.array(shape), attributes={"padding": padding, "value": value})
@@ -311,12 +366,13 @@ def pad_value(emit: Emitter, x: Any, padding: Any, value: float = 0.0) -> Any:
 
 pad = _Pad(
     "pad",
-    doc="""Put a constant around x.
+    doc="""Put a constant around x, or elements of x itself.
 
     Args:
         x: A tensor.
         padding: For each axis how many to put (before, after).
         value: What to put there.
+        mode: ``"constant"``, or one of those of `pad_from_inside`: ``"reflect"``, ...
     """,
 )
 
@@ -335,7 +391,8 @@ class _Flip(Operator):
         return np.flip(x, axes)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_npi_flip", x, axis=node.attributes["axes"])
+        axis = node.attributes["axes"]
+        return without_bool(emit, node.inputs[0], x, lambda v: emit("_npi_flip", v, axis=axis))
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [flip(g, node.attributes["axes"])]
@@ -344,84 +401,10 @@ class _Flip(Operator):
         return None if node.attributes["axes"] else node.inputs[0]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
+        shape = draw.shape(min_rank=1, min_side=0)
         axes = [a for a in range(len(shape)) if draw.choose((True, False))] or [0]
-        return Sample(draw.array(shape), attributes={"axes": axes})
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axes": axes})
 
 
 flip = _Flip("flip", doc="Reverse the order of the elements of x along axes.")
-
-
-class _Arange(Operator):
-    static_operands = (0, 1, 2)
-
-    def prepare(
-        self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int64"
-    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        if stop is None:
-            start, stop = 0, start
-        dtype = dtypes.canonical(dtype)
-        for bound in (start, stop, step):
-            if isinstance(bound, Tensor) and bound.rank:
-                raise ShapeError(f"a bound is a number, not {bound.spec}")
-        return [as_tensor(bound) for bound in (start, stop, step)], {"dtype": dtype}
-
-    def infer(self, start: Tensor, stop: Tensor, step: Tensor, dtype: str) -> Spec:
-        bounds = [t.value for t in (start, stop, step)]
-        if any(b is None or b.item() is UNKNOWN for b in bounds):
-            return Spec((None,), dtype)
-        first, last, by = (b.item() for b in bounds if b is not None)
-        if by == 0:
-            raise ShapeError("the step is zero")
-        return Spec((max(0, int(np.ceil((last - first) / by))),), dtype)
-
-    def numpy(self, start: Any, stop: Any, step: Any, dtype: str) -> Any:
-        return np.arange(start, stop, step).astype(dtype)
-
-    def lower(self, emit: Emitter, node: Node, *bounds: Any) -> Any:
-        first, last, by = (static(node, i).item() for i in range(3))
-        return emit.constant(self.numpy(first, last, by, node.attributes["dtype"]))
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [None, None, None]
-
-    def sample(self, draw: Draw) -> Sample:
-        start, step = draw.integer(-3, 3), draw.choose((-2, -1, 1, 2, 3))
-        stop = start + step * draw.integer(1, 4)
-        return Sample(np.array(start), np.array(stop), np.array(step))
-
-
-arange = _Arange(
-    "arange",
-    doc="""Numbers from start to below stop in equal steps.
-
-    Args:
-        start: The first number; the end if stop is not given, and the start is then 0.
-        stop: The end, not included.
-        step: The difference between neighbours.
-        dtype: The dtype of the result.
-
-    The bounds may be scalar tensors computed from shapes.
-    """,
-)
-
-
-def zeros(shape: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
-    """Return a tensor of zeros; the shape may be computed from other shapes."""
-    return full(shape, 0, dtype)
-
-
-def ones(shape: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
-    """Return a tensor of ones; the shape may be computed from other shapes."""
-    return full(shape, 1, dtype)
-
-
-def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
-    """Return a tensor filled with one value, a number or a scalar tensor."""
-    if not isinstance(value, Tensor):
-        value = constant(value, dtype)
-    elif dtype is not None:
-        value = cast_to(value, dtypes.canonical(dtype))
-    if value.rank:
-        raise DTypeError(f"the filling value is a number, not {value.spec}")
-    return ops.broadcast_to(value, shape)

@@ -1,4 +1,4 @@
-"""Reductions over axes, and running totals along one.
+"""Reductions over axes.
 
 MXNet's own reduction kernels are slow on CPU; sums of floats are lowered to products with a vector
 of ones, which its BLAS computes some ten times faster (measured in docs/mxnet.md).
@@ -15,6 +15,9 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, constant
+
+SMALLEST_MATRIX = 64
+"""Sums over a middle axis are products of many matrices, which pay from this many elements on."""
 
 
 def _kept_shape(x: Tensor, axes: Sequence[int]) -> Tensor:
@@ -48,6 +51,7 @@ class Reduction(Operator):
         empty: The result over no elements; None where that is an error.
         result: The dtype of the result, given that of the operand.
         apart: How far apart from each other tests draw elements.
+        kinds: The kinds of dtypes that tests draw.
     """
 
     def __init__(
@@ -61,6 +65,7 @@ class Reduction(Operator):
         empty: float | None = None,
         result: Callable[[str], str] = lambda dtype: dtype,
         apart: float = 0.0,
+        kinds: Sequence[str] = ("float", "integer", "bool"),
     ):
         self._numpy = numpy
         self._native = native
@@ -68,6 +73,7 @@ class Reduction(Operator):
         self._empty = empty
         self._result = result
         self._apart = apart
+        self._kinds = kinds
         doc += """
 
         Args:
@@ -139,10 +145,10 @@ class Reduction(Operator):
         return None
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=1 if self._empty is None else 0)
         axis = draw.choose((None, *((a,) for a in range(len(shape))), tuple(range(len(shape)))))
         return Sample(
-            draw.array(shape, apart=self._apart),
+            draw.array(shape, dtype=draw.dtype(*self._kinds), apart=self._apart),
             attributes={"axis": axis, "keepdims": draw.choose((True, False))},
         )
 
@@ -194,15 +200,20 @@ def _sum_by_products(emit: Emitter, x: Any, source: Tensor, axis: tuple[int, ...
         before = int(np.prod(sides[: run[0]]))
         along = int(np.prod([sides[a] for a in run]))
         after = int(np.prod(sides[run[-1] + 1 :]))
-        ones = emit.constant(np.ones((along, 1), source.dtype))
         if after == 1:
+            ones = emit.constant(np.ones((along, 1), source.dtype))
             x = emit("dot", emit("_np_reshape", x, newshape=(before, along)), ones)
         elif before == 1:
+            ones = emit.constant(np.ones((along, 1), source.dtype))
             x = emit("_np_reshape", x, newshape=(along, after))
             x = emit("dot", ones, x, transpose_a=True)
         else:
             x = emit("_np_reshape", x, newshape=(before, along, after))
-            x = emit("_np_sum", x, axis=1)
+            if along * after < SMALLEST_MATRIX:
+                x = emit("_np_sum", x, axis=1)
+            else:
+                ones = emit("_full", shape=(before, 1, along), value=1.0, dtype=source.dtype)
+                x = emit("batch_dot", ones, x)
         for a in run:
             sides[a] = 1
     return x
@@ -219,18 +230,25 @@ sum_ = _Sum(
 )
 
 
+class _Prod(Reduction):
+    def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
+        (x,), axis = node.inputs, node.attributes["axis"]
+        if len(axis) < 2:
+            return None
+        for a in axis:
+            x = prod(x, a, keepdims=True)
+        return [x if node.attributes["keepdims"] else ops.squeeze(x, axis)]
+
+
 def _prod_gradient(x: Tensor, y: Tensor, g: Tensor, axes: tuple[int, ...]) -> Tensor:
-    # The product of all others: y / x where nothing is zero; with one zero only that element has a
-    # gradient, the product of the rest; with more, none has.
-    zero = ops.cast(ops.equal(x, 0.0), x.dtype)
-    zeros_along = spread(sum_(zero, axis=axes), x, axes)
-    filled = x + zero
-    rest = spread(prod(filled, axis=axes), x, axes) / filled
-    alone = ops.equal(zeros_along, zero)
-    return g * ops.where(alone, rest, ops.zeros_like(x))
+    # The product of those before times that of those behind: exact whatever is zero.
+    for a in axes:
+        behind = ops.flip(ops.exclusive_cumprod(ops.flip(x, a), a), a)
+        g = g * (ops.exclusive_cumprod(x, a) * behind)
+    return g
 
 
-prod = Reduction(
+prod = _Prod(
     "prod",
     np.prod,
     "_np_prod",
@@ -238,7 +256,6 @@ prod = Reduction(
     "The product of elements; of booleans and small integers as int64, as in NumPy.",
     empty=1.0,
     result=_accumulated,
-    apart=0.05,
 )
 
 
@@ -267,14 +284,10 @@ min_ = Reduction(
 
 
 class _Boolean(Reduction):
-    def sample(self, draw: Draw) -> Sample:
-        case = super().sample(draw)
-        return Sample(case.operands[0] > 0.0, attributes=case.attributes)
-
     def _lower_filled(
         self, emit: Emitter, source: Tensor, out: Tensor, axis: tuple[int, ...], x: Any
     ) -> Any:
-        # Through uint8: `_np_any` of bool is not implemented on all of MXNet's paths.
+        # Through int32: `_np_any` of bool is not implemented on all of MXNet's paths.
         keepdims = len(out.shape) == len(source.shape)
         reduced = emit(self._native, emit("Cast", x, dtype="int32"), axis=axis, keepdims=keepdims)
         return emit("Cast", reduced, dtype="bool")
@@ -305,165 +318,50 @@ class _ArgExtremum(Operator):
         self._numpy = numpy
         super().__init__(name, doc)
 
-    def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(
+        self, x: Any, axis: Any = None, keepdims: bool = False
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        return [x], {"axis": shapes.axis(axis, x.rank)}
+        axis = None if axis is None else shapes.axis(axis, x.rank)
+        return [x], {"axis": axis, "keepdims": bool(keepdims)}
 
-    def infer(self, x: Tensor, axis: int) -> Spec:
-        if x.shape[axis] == 0:
-            raise ShapeError(f"there is nothing to choose from along axis {axis} of {x.shape}")
-        return Spec(shapes.reduce(x.shape, (axis,), keepdims=False), "int64")
+    def infer(self, x: Tensor, axis: int | None, keepdims: bool) -> Spec:
+        over = range(x.rank) if axis is None else (axis,)
+        if any(x.shape[a] == 0 for a in over):
+            raise ShapeError(
+                f"there is nothing to choose from along axis {axis} of shape {x.shape}",
+                remedy="give at least one element",
+            )
+        return Spec(shapes.reduce(x.shape, over, keepdims), "int64")
 
-    def numpy(self, x: Any, axis: int) -> Any:
-        return self._numpy(x, axis=axis)
+    def numpy(self, x: Any, axis: int | None, keepdims: bool) -> Any:
+        return self._numpy(x, axis=axis, keepdims=keepdims)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        if node.inputs[0].dtype in ("bool", "uint8", "int8"):
+        (source,), axis = node.inputs, node.attributes["axis"]
+        if source.dtype in ("bool", "uint8", "int8"):
             x = emit("Cast", x, dtype="int32")
+        if axis is None:
+            x, axis = emit("_np_reshape", x, newshape=(-1,)), 0
         # MXNet gives the index in the operand's dtype or in int64, by operator and version.
-        return emit(
-            "Cast", emit(f"_npi_{self.name}", x, axis=node.attributes["axis"]), dtype="int64"
-        )
+        index = emit("Cast", emit(f"_npi_{self.name}", x, axis=axis), dtype="int64")
+        return emit("_np_reshape", index, newshape=node.outputs[0].shape)
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        axis = draw.integer(-len(shape), len(shape) - 1)
-        return Sample(draw.array(shape, apart=0.05), attributes={"axis": axis})
+        shape = draw.shape()
+        axis = draw.choose((None, *range(-len(shape), len(shape))))
+        return Sample(
+            draw.array(shape, dtype=draw.dtype("float", "integer", "bool"), apart=0.05),
+            attributes={"axis": axis, "keepdims": draw.choose((True, False))},
+        )
 
 
 _ARG_DOC = """The index of the {} element along an axis, as int64; of equals the first.
 
     Args:
         x: A tensor.
-        axis: The axis to look along; it is gone from the result.
+        axis: The axis to look along; by default the index is that into all elements in a row.
+        keepdims: Whether the reduced axes stay, with size 1.
     """
 argmax = _ArgExtremum("argmax", np.argmax, _ARG_DOC.format("largest"))
 argmin = _ArgExtremum("argmin", np.argmin, _ARG_DOC.format("smallest"))
-
-
-class _CumSum(Operator):
-    linear_in = (0,)
-
-    def prepare(self, x: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        return [cast_to(x, _accumulated(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
-
-    def infer(self, x: Tensor, axis: int) -> Spec:
-        return x.spec
-
-    def numpy(self, x: Any, axis: int) -> Any:
-        return np.cumsum(x, axis=axis)
-
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_np_cumsum", x, axis=node.attributes["axis"])
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        axis = node.attributes["axis"]
-        return [ops.flip(cumsum(ops.flip(g, axis), axis), axis)]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        return Sample(
-            draw.array(shape), attributes={"axis": draw.integer(-len(shape), len(shape) - 1)}
-        )
-
-
-cumsum = _CumSum("cumsum", doc="The running sum along an axis.")
-
-
-class _CumProd(Operator):
-    def prepare(self, x: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        return [cast_to(x, _accumulated(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
-
-    def infer(self, x: Tensor, axis: int) -> Spec:
-        return x.spec
-
-    def numpy(self, x: Any, axis: int) -> Any:
-        return np.cumprod(x, axis=axis)
-
-    def expand(self, node: Node) -> Tensor:
-        # Hillis and Steele's scan: after k steps each element holds the product of the last 2**k.
-        (x,) = node.inputs
-        axis = node.attributes["axis"]
-        side = x.shape[axis] or 0
-        step = 1
-        while step < side:
-            before = [(0, 0)] * x.rank
-            before[axis] = (step, 0)
-            cut = (slice(None),) * axis + (slice(None, side - step),)
-            x = ops.multiply(x, ops.pad(x[cut], before, 1.0))
-            step *= 2
-        return x
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        (x,), y = node.inputs, node.outputs[0]
-        axis = node.attributes["axis"]
-        return [
-            ops.true_divide(ops.flip(cumsum(ops.flip(ops.multiply(g, y), axis), axis), axis), x)
-        ]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
-        axis = draw.integer(-len(shape), len(shape) - 1)
-        return Sample(draw.array(shape, 0.5, 2.0), attributes={"axis": axis})
-
-
-cumprod = _CumProd(
-    "cumprod",
-    doc="The running product along an axis; its gradient divides by x, as in TensorFlow.",
-)
-
-
-# --- compositions --------------------------------------------------------------------------------
-
-
-def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
-    """Return how many elements a reduction of x over axes combines."""
-    static = shapes.size(tuple(x.shape[a] for a in axes))
-    if static is not None:
-        return float(static)
-    sides = ops.shape_of(x)
-    total: Tensor = cast_to(sides[axes[0]], dtype)
-    for a in axes[1:]:
-        total = ops.multiply(total, cast_to(sides[a], dtype))
-    return total
-
-
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the mean of elements; of integers and booleans as float64.
-
-    Args:
-        x: A tensor.
-        axis: An axis or several; None for all, () for none.
-        keepdims: Whether reduced axes stay, with size 1.
-    """
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
-    axes = shapes.axes(axis, x.rank)
-    return ops.true_divide(sum_(x, axes, keepdims), count(x, axes, x.dtype))
-
-
-def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the variance of elements: the mean of the squared distances from the mean."""
-    x = as_tensor(x)
-    return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims)
-
-
-def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the standard deviation: the square root of the variance."""
-    return ops.sqrt(var(x, axis, keepdims))
-
-
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the logarithm of the sum of exponentials, computed without overflow."""
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
-    axes = shapes.axes(axis, x.rank)
-    highest = max_(x, axes, keepdims=True)
-    # An infinite maximum would give inf - inf.
-    shift = ops.stop_gradient(ops.where(ops.isfinite(highest), highest, ops.zeros_like(highest)))
-    total = ops.log(sum_(ops.exp(x - shift), axes, keepdims=True)) + shift
-    if keepdims:
-        return total
-    return ops.squeeze(total, axes)

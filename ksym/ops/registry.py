@@ -348,7 +348,9 @@ class Composite(Operator):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
-            return self._build(*args, **kwargs)
+            # The scope names it in what goes wrong later, with the shapes of a call.
+            with graph.name_scope(self.name):
+                return self._build(*args, **kwargs)
         except KsymError as error:
             # Named after what the user called; the operator inside it that objects stays visible.
             if error.operator not in (None, self.name):
@@ -476,7 +478,10 @@ def promoted(*values: Any) -> list[Tensor]:
         if higher:
             target = dtypes.promote(target, *higher)
     return [
-        cast_to(value, target) if isinstance(value, Tensor) else constant(_fit(array, target))
+        cast_to(value, target)
+        if isinstance(value, Tensor)
+        # A Python float is not rounded to the default float on its way to float64.
+        else constant(_fit(np.asarray(value) if dtypes.is_float(target) else array, target))
         for value, array in zip(values, arrays, strict=True)
     ]
 
@@ -508,15 +513,18 @@ def shape_operand(shape: Any) -> Tensor:
         if shape.rank == 0:
             shape = (shape,)
         else:
-            if shape.rank != 1 or dtypes.is_float(shape.dtype):
+            if shape.rank != 1 or dtypes.kind(shape.dtype) != 1:
                 raise DTypeError(f"a shape is a vector of integers, not {shape.spec}")
             return cast_to(shape, "int64")
     if isinstance(shape, int | np.integer):
         shape = (shape,)
-    if any(isinstance(item, Tensor) for item in shape):
+    if not isinstance(shape, np.ndarray) and any(isinstance(item, Tensor) for item in shape):
         items = [cast_to(as_tensor(item), "int64") for item in shape]
         return graph.OPERATORS["stack"](items)
-    return as_tensor(np.asarray([int(item) for item in shape], dtype="int64"))
+    sizes = shape if isinstance(shape, np.ndarray) else dtypes.storable(list(shape))
+    if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
+        raise DTypeError(f"a shape is a vector of integers, not {shape!r}")
+    return as_tensor(sizes.astype("int64"))
 
 
 def known_dimensions(shape: Tensor) -> list[int | None]:

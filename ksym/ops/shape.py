@@ -6,13 +6,13 @@ other tensors' shapes; once the input shapes of a call are known, every such ten
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.errors import ShapeError
+from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import (
     UNKNOWN,
@@ -49,7 +49,14 @@ class _ShapeOf(Operator):
         return emit.constant(static_shape(node.inputs[0]))
 
     def sample(self, draw: Draw) -> Sample:
-        return Sample(draw.array(draw.shape()), differentiate=())
+        return Sample(draw.array(draw.shape(min_side=0)), differentiate=())
+
+
+def without_bool(emit: Emitter, x: Tensor, value: Any, kernel: Callable[[Any], Any]) -> Any:
+    """Emit a kernel that MXNet does not have for booleans, on them as uint8."""
+    if x.dtype != "bool":
+        return kernel(value)
+    return emit("Cast", kernel(emit("Cast", value, dtype="uint8")), dtype="bool")
 
 
 def static_shape(x: Tensor) -> np.ndarray:
@@ -68,7 +75,13 @@ class _Reshape(Operator):
         return [as_tensor(x), shape_operand(shape)], {}
 
     def infer(self, x: Tensor, shape: Tensor) -> Spec:
-        return Spec(shapes.reshape(x.shape, known_dimensions(shape)), x.dtype)
+        target = known_dimensions(shape)
+        if any(d is not None and d < -1 for d in target):
+            raise ShapeError(
+                f"the target shape {tuple(target)} has a negative size",
+                remedy="only -1 has a meaning: the size is inferred",
+            )
+        return Spec(shapes.reshape(x.shape, target), x.dtype)
 
     def known(self, x: Tensor, shape: Tensor) -> np.ndarray | None:
         assert x.value is not None
@@ -93,9 +106,13 @@ class _Reshape(Operator):
         return None
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         target = [int(np.prod(shape[:1])), -1] if shape else [1, 1]
-        return Sample(draw.array(shape), np.array(target))
+        if 0 in shape:
+            target = [0, *shape[::-1]]
+        return Sample(
+            draw.array(shape, dtype=draw.dtype("float", "integer", "bool")), np.array(target)
+        )
 
 
 reshape = _Reshape(
@@ -134,7 +151,12 @@ class _Transpose(Operator):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         if node.inputs[0].rank < 2:
             return emit("_copy", x)
-        return emit("transpose", x, axes=node.attributes["axes"])
+        return without_bool(
+            emit,
+            node.inputs[0],
+            x,
+            lambda value: emit("transpose", value, axes=node.attributes["axes"]),
+        )
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [transpose(g, inverse(node.attributes["axes"]))]
@@ -153,12 +175,13 @@ class _Transpose(Operator):
         return None
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         axes = list(range(len(shape)))
         for i in range(len(axes)):
             j = draw.integer(i, len(axes) - 1)
             axes[i], axes[j] = axes[j], axes[i]
-        return Sample(draw.array(shape), attributes={"axes": tuple(axes)})
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axes": tuple(axes)})
 
 
 def inverse(axes: Sequence[int]) -> tuple[int, ...]:
@@ -197,9 +220,10 @@ class _ExpandDims(Operator):
         return [squeeze(g, node.attributes["axis"])]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         axis = draw.integer(-len(shape) - 1, len(shape))
-        return Sample(draw.array(shape), attributes={"axis": axis})
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axis": axis})
 
 
 expand_dims = _ExpandDims("expand_dims", doc="Insert an axis of size 1 at a position.")
@@ -232,9 +256,12 @@ class _Squeeze(Operator):
         return [g]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         axis = draw.integer(0, len(shape))
-        return Sample(draw.array((*shape[:axis], 1, *shape[axis:])), attributes={"axis": axis})
+        x = draw.array(
+            (*shape[:axis], 1, *shape[axis:]), dtype=draw.dtype("float", "integer", "bool")
+        )
+        return Sample(x, attributes={"axis": axis})
 
 
 squeeze = _Squeeze(
@@ -251,6 +278,11 @@ squeeze = _Squeeze(
 )
 
 
+def target_shape(shape: Tensor) -> shapes.Shape:
+    """What is known of a shape operand, none of whose entries may be negative."""
+    return shapes.normalize(known_dimensions(shape))
+
+
 class _BroadcastTo(Operator):
     linear_in = (0,)
     static_operands = (1,)
@@ -259,7 +291,7 @@ class _BroadcastTo(Operator):
         return [as_tensor(x), shape_operand(shape)], {}
 
     def infer(self, x: Tensor, shape: Tensor) -> Spec:
-        target = tuple(known_dimensions(shape))
+        target = target_shape(shape)
         met = shapes.broadcast(x.shape, target)
         if len(met) != len(target) or not shapes.compatible(met, target):
             raise ShapeError(f"the shape {x.shape} cannot be stretched to {target}")
@@ -289,9 +321,10 @@ class _BroadcastTo(Operator):
         return x if x.shape == out.shape and shapes.is_known(x.shape) else None
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         own = [draw.choose((side, 1)) for side in shape][draw.integer(0, len(shape)) :]
-        return Sample(draw.array(own), np.array(shape, dtype="int64"))
+        x = draw.array(own, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, np.array(shape, dtype="int64"))
 
 
 broadcast_to = _BroadcastTo(
@@ -312,11 +345,12 @@ class _SumTo(Operator):
         return [as_tensor(x), shape_operand(shape)], {}
 
     def infer(self, x: Tensor, shape: Tensor) -> Spec:
-        target = tuple(known_dimensions(shape))
-        if shapes.is_known(target) and shapes.is_known(x.shape):
-            broadcast = shapes.broadcast(x.shape, target)
-            if broadcast != x.shape:
-                raise ShapeError(f"the shape {target} does not broadcast to {x.shape}")
+        target = target_shape(shape)
+        stretched = shapes.broadcast(x.shape, target)
+        if len(target) > x.rank or not shapes.compatible(stretched, x.shape):
+            raise ShapeError(f"the shape {target} does not broadcast to {x.shape}")
+        if x.dtype == "bool":
+            raise DTypeError("booleans cannot be summed up", remedy="cast them to int32 or int64")
         return Spec(target, x.dtype)
 
     def numpy(self, x: Any, shape: Any) -> Any:
@@ -340,9 +374,10 @@ class _SumTo(Operator):
         return [broadcast_to(g, shape_of(node.inputs[0])), None]
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
+        shape = draw.shape(min_side=0)
         own = [draw.choose((side, 1)) for side in shape][draw.integer(0, len(shape)) :]
-        return Sample(draw.array(shape), np.array(own, dtype="int64"))
+        x = draw.array(shape, dtype=draw.dtype("float", "integer"))
+        return Sample(x, np.array(own, dtype="int64"))
 
 
 sum_to = _SumTo(
