@@ -158,22 +158,11 @@ def _depthwise(
 ) -> Tensor:
     data_format = config.data_format(data_format)
     x, kernel = as_tensor(x), as_tensor(kernel)
-    channels = int_shape(kernel)[-2]
-    if channels is None:
-        raise ValueError("a depthwise convolution needs a static number of channels")
-    native = ops.depthwise_kernel(kernel)
-
-    def compute(moved: Tensor) -> Tensor:
-        return ops.convolution(
-            moved,
-            native,
-            strides=strides,
-            padding=config.padding(padding),
-            dilation=dilation,
-            groups=channels,
-        )
-
-    return _channels_first(x, compute, data_format)
+    spatial = kernel.rank - 2
+    native = ops.transpose(kernel, (spatial, spatial + 1, *range(spatial)))
+    return ops.depthwise_convolution(
+        x, native, strides, config.padding(padding), dilation, data_format=data_format
+    )
 
 
 def depthwise_conv2d(

@@ -27,12 +27,7 @@ from ksym.ops.binary import (
     true_divide,
 )
 from ksym.ops.choice import clip, where
-from ksym.ops.convolution import (
-    convolution,
-    convolution_gradient,
-    convolution_transpose,
-    depthwise_kernel,
-)
+from ksym.ops.convolution import convolution, convolution_gradient
 from ksym.ops.elementwise import (
     abs_,
     cast,
@@ -83,6 +78,8 @@ from ksym.ops.normalization import batch_norm, batch_norm_gradient, normalize
 from ksym.ops.pooling import (
     average_pool,
     average_pool_gradient,
+    global_average_pool,
+    global_max_pool,
     max_pool,
     max_pool_gradient,
     max_pool_select,
@@ -113,6 +110,7 @@ from ksym.ops.reduction import (
     var,
 )
 from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
+from ksym.ops.separable import depthwise_convolution, separable_convolution
 from ksym.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -122,5 +120,6 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.transposed import convolution_transpose
 
 __all__ = [name for name in dir() if not name.startswith("_")]
