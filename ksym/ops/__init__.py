@@ -28,6 +28,7 @@ from ksym.ops.binary import (
 )
 from ksym.ops.choice import clip, where
 from ksym.ops.convolution import convolution, convolution_gradient
+from ksym.ops.ctc import ctc_loss
 from ksym.ops.elementwise import (
     abs_,
     cast,
@@ -61,6 +62,12 @@ from ksym.ops.elementwise import (
 from ksym.ops.indexing import index, one_hot, slice_, slice_gradient, take, take_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
 from ksym.ops.linalg import dot, matmul, tensordot
+from ksym.ops.local import extract_patches, local_convolution
+from ksym.ops.losses import (
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
 from ksym.ops.movement import (
     arange,
     concatenate,
@@ -110,6 +117,7 @@ from ksym.ops.reduction import (
     var,
 )
 from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
+from ksym.ops.resize import resize, resize_gradient
 from ksym.ops.separable import depthwise_convolution, separable_convolution
 from ksym.ops.shape import (
     broadcast_to,

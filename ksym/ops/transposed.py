@@ -44,7 +44,7 @@ class _ConvolutionTranspose(BothFormats):
         check_format(data_format)
         x, w = promoted(x, w)
         groups = positive(groups, "groups")
-        if not isinstance(sides, Tensor) and np.ndim(sides) > 1:
+        if isinstance(sides, np.ndarray) and sides.ndim != 1:
             raise ShapeError(f"the output sizes {sides!r} are not a vector")
         return [x, w, shape_operand(sides)], convolution_attributes(
             x, strides, padding, dilation, groups
