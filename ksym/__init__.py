@@ -66,6 +66,7 @@ from ksym.ops import (
     isfinite,
     isinf,
     isnan,
+    layer_norm,
     less,
     less_equal,
     local_convolution,

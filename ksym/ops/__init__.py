@@ -128,6 +128,7 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.standardization import layer_norm
 from ksym.ops.transposed import convolution_transpose
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -467,8 +467,11 @@ def promoted(*values: Any) -> list[Tensor]:
         if higher:
             target = dtypes.promote(target, *higher)
     return [
-        cast_to(value, target) if isinstance(value, Tensor) else constant(_fit(array, target))
-        for value, array in zip(values, arrays, strict=True)
+        # From the value itself: as stored, a Python float has been rounded to float32 already.
+        cast_to(value, target)
+        if isinstance(value, Tensor)
+        else constant(_fit(np.asarray(value), target))
+        for value in values
     ]
 
 
