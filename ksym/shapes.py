@@ -208,7 +208,7 @@ def window_output(
 
     The formulas are TensorFlow's (tf.nn.convolution, "Note on padding").
 
-    Padding is ``"valid"``, ``"same"``, or explicit (before, after).
+    Padding is ``"valid"``, ``"same"``, ``"causal"``, or explicit (before, after).
 
     Returns:
         The number of positions, zero where the window is larger than the padded axis, None where
@@ -216,7 +216,7 @@ def window_output(
     """
     if length is None:
         return None
-    if padding == "same":
+    if padding in ("same", "causal"):
         return -(-length // stride)
     before, after = (0, 0) if isinstance(padding, str) else padding
     extent = (window - 1) * dilation + 1
@@ -226,11 +226,16 @@ def window_output(
 def window_padding(
     length: int, window: int, stride: int, dilation: int, padding: str | tuple[int, int]
 ) -> tuple[int, int]:
-    """Return the explicit padding (before, after) of one axis; ``"same"`` pads more at the end."""
+    """Return the explicit padding (before, after) of one axis.
+
+    ``"same"`` pads more at the end, ``"causal"`` only at the start.
+    """
     if not isinstance(padding, str):
         return padding
     if padding == "valid":
         return 0, 0
     extent = (window - 1) * dilation + 1
+    if padding == "causal":
+        return extent - 1, 0
     total = max(0, (-(-length // stride) - 1) * stride + extent - length)
     return total // 2, total - total // 2

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
 from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import config
@@ -158,22 +160,11 @@ def _depthwise(
 ) -> Tensor:
     data_format = config.data_format(data_format)
     x, kernel = as_tensor(x), as_tensor(kernel)
-    channels = int_shape(kernel)[-2]
-    if channels is None:
-        raise ValueError("a depthwise convolution needs a static number of channels")
-    native = ops.depthwise_kernel(kernel)
-
-    def compute(moved: Tensor) -> Tensor:
-        return ops.convolution(
-            moved,
-            native,
-            strides=strides,
-            padding=config.padding(padding),
-            dilation=dilation,
-            groups=channels,
-        )
-
-    return _channels_first(x, compute, data_format)
+    spatial = kernel.rank - 2
+    native = ops.transpose(kernel, (spatial, spatial + 1, *range(spatial)))
+    return ops.depthwise_convolution(
+        x, native, strides, config.padding(padding), dilation, data_format=data_format
+    )
 
 
 def depthwise_conv2d(
@@ -292,17 +283,7 @@ def local_conv1d(
     data_format: str | None = None,
 ) -> Tensor:
     """1-D convolution with a kernel of its own at each position."""
-    data_format = config.data_format(data_format)
-    inputs, kernel = as_tensor(inputs), as_tensor(kernel)
-    steps, features, _ = (int(side or 0) for side in int_shape(kernel))
-    windows = [
-        ops.reshape(
-            inputs[:, i * strides[0] : i * strides[0] + kernel_size[0], :], (1, -1, features)
-        )
-        for i in range(steps)
-    ]
-    product = ops.matmul(ops.concatenate(windows, axis=0), kernel)
-    return ops.transpose(product, (1, 0, 2))
+    return _local(inputs, kernel, kernel_size, strides, None, data_format)
 
 
 def local_conv2d(
@@ -314,19 +295,34 @@ def local_conv2d(
     data_format: str | None = None,
 ) -> Tensor:
     """2-D convolution with a kernel of its own at each position."""
+    return _local(inputs, kernel, kernel_size, strides, output_shape, data_format)
+
+
+def _local(
+    inputs: Any,
+    kernel: Any,
+    window: Sequence[int],
+    strides: Sequence[int],
+    positions: Sequence[int] | None,
+    data_format: str | None,
+) -> Tensor:
+    """Keras's kernels are (positions, features, filters), with the positions in one axis.
+
+    Their features are in the order of the data format: channels first, or last.
+    """
     data_format = config.data_format(data_format)
-    inputs, kernel = as_tensor(inputs), as_tensor(kernel)
-    _, features, filters = (int(side or 0) for side in int_shape(kernel))
-    rows, columns = output_shape
-    windows = []
-    for i in range(rows):
-        for j in range(columns):
-            across = slice(i * strides[0], i * strides[0] + kernel_size[0])
-            along = slice(j * strides[1], j * strides[1] + kernel_size[1])
-            first = data_format == "channels_first"
-            window = inputs[:, :, across, along] if first else inputs[:, across, along, :]
-            windows.append(ops.reshape(window, (1, -1, features)))
-    product = ops.matmul(ops.concatenate(windows, axis=0), kernel)
-    result = ops.reshape(product, (rows, columns, -1, filters))
-    order = (2, 3, 0, 1) if data_format == "channels_first" else (2, 0, 1, 3)
-    return ops.transpose(result, order)
+    x, kernel = as_tensor(inputs), as_tensor(kernel)
+    count, features, filters = (int(side or 0) for side in int_shape(kernel))
+    sides = [count] if positions is None else list(positions)
+    if data_format == "channels_last" or positions is None:
+        # A vector of steps has its features last whatever the format says.
+        elements = int(np.prod(window))
+        kernel = ops.reshape(kernel, (count, elements, features // elements, filters))
+        kernel = ops.transpose(kernel, (0, 2, 1, 3))
+        data_format = "channels_last"
+    native = ops.reshape(kernel, (*sides, features, filters))
+    return _channels_first(
+        x,
+        lambda moved: ops.local_convolution(moved, native, tuple(window), tuple(strides)),
+        data_format,
+    )

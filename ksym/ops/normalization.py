@@ -11,10 +11,19 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.ops.windows import check_floats, check_meets
 
 
 def _along(axis: int, rank: int) -> tuple[int, ...]:
     return tuple(i for i in range(rank) if i != axis)
+
+
+def _statistics(x: Any, over: tuple[int, ...]) -> tuple[Any, Any]:
+    """In NumPy: mean and variance, NaN of no elements."""
+    count = np.float64(np.prod([x.shape[a] for a in over]))
+    mean = x.sum(axis=over, keepdims=True) / count
+    var = np.square(x - mean).sum(axis=over) / count
+    return mean.squeeze(over), var
 
 
 def _stretch(vector: Tensor, axis: int, rank: int) -> Tensor:
@@ -23,6 +32,9 @@ def _stretch(vector: Tensor, axis: int, rank: int) -> Tensor:
 
 
 def _check(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
+    check_floats(x, *vectors)
+    if x.rank < 2:
+        raise ShapeError("batch normalisation needs a batch axis and a channel axis")
     for vector in vectors:
         if vector.rank != 1 or not shapes.compatible(vector.shape, (x.shape[axis],)):
             raise ShapeError(
@@ -42,8 +54,6 @@ class _BatchNorm(Operator):
     def infer(
         self, x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float
     ) -> tuple[Spec, Spec, Spec]:
-        if x.rank < 2:
-            raise ShapeError("batch normalisation needs a batch axis and a channel axis")
         _check(x, [gamma, beta], axis)
         channels = Spec(shapes.merge((x.shape[axis],), gamma.shape), x.dtype)
         return x.spec, channels, channels
@@ -51,12 +61,15 @@ class _BatchNorm(Operator):
     def numpy(self, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
         over = _along(axis, x.ndim)
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-        mean, var = x.mean(axis=over), x.var(axis=over)
+        mean, var = _statistics(x, over)
         scale = gamma / np.sqrt(var + epsilon)
         y = (x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape)
         return y, mean, var
 
     def lower(self, emit: Emitter, node: Node, x: Any, gamma: Any, beta: Any) -> Any:
+        if 0 in node.inputs[0].shape:  # no elements have no mean
+            specs = [tensor.spec for tensor in node.outputs]
+            return [emit.constant(np.full(shapes.known(s.shape), np.nan, s.dtype)) for s in specs]
         y, mean, spread = _emit(emit, node, node.inputs[0], x, gamma, beta)
         # MXNet keeps 1 / sqrt(var + epsilon).
         var = emit("_npi_true_divide", emit.constant(_one(node)), emit("_npi_square", spread))
@@ -90,7 +103,9 @@ class _BatchNorm(Operator):
 
 
 def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    shape = [draw.integer(3, 4), *(draw.integer(1, 3) for _ in range(draw.integer(1, 3)))]
+    # A single element for each channel has no variance, and next to none is ill-conditioned.
+    batch = 0 if draw.shape(1, 1, min_side=0) == (0,) else draw.integer(3, 4)
+    shape = [batch, *(draw.integer(1, 3) for _ in range(draw.integer(1, 3)))]
     axis = draw.integer(1, len(shape) - 1)
     x = draw.array(shape, apart=0.05)
     return x, draw.array((shape[axis],), 0.5, 1.5), {"axis": axis, "epsilon": 1e-2}
@@ -164,21 +179,25 @@ class _BatchNormGradient(Operator):
     def infer(
         self, g: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, **attributes: Any
     ) -> tuple[Spec, Spec, Spec]:
+        _check(x, [gamma, beta], attributes["axis"])
+        check_meets(g, x.shape, x.dtype)
         return x.spec, gamma.spec, beta.spec
 
     def numpy(self, g: Any, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
         over = _along(axis, x.ndim)
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
-        mean = x.mean(axis=over, keepdims=True)
-        scale = 1.0 / np.sqrt(x.var(axis=over, keepdims=True) + epsilon)
+        mean, var = (moment.reshape(shape) for moment in _statistics(x, over))
+        scale = 1.0 / np.sqrt(var + epsilon)
         normal = (x - mean) * scale
         for_gamma, for_beta = (g * normal).sum(axis=over), g.sum(axis=over)
-        inner = g - g.mean(axis=over, keepdims=True)
-        inner = inner - normal * (g * normal).mean(axis=over, keepdims=True)
+        inner = g - _statistics(g, over)[0].reshape(shape)
+        inner = inner - normal * _statistics(g * normal, over)[0].reshape(shape)
         return inner * scale * gamma.reshape(shape), for_gamma, for_beta
 
     def lower(self, emit: Emitter, node: Node, g: Any, x: Any, gamma: Any, beta: Any) -> Any:
         _, source, scale, shift = node.inputs
+        if 0 in source.shape:  # nothing to add up
+            return [emit.constant(np.zeros(shapes.known(t.shape), t.dtype)) for t in node.outputs]
         y, mean, spread = _emit(emit, node, source, x, gamma, beta)
         return emit.backward(
             "_backward_BatchNorm",

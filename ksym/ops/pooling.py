@@ -1,4 +1,4 @@
-"""Max and average pooling over one to three spatial axes, channels first."""
+"""Max and average pooling over one to three spatial axes, and over all there is."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.movement import pad_value
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor
+from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite
 from ksym.ops.windows import (
+    BothFormats,
     canonical_padding,
     check_fits,
+    check_floats,
+    check_format,
+    check_meets,
+    cut,
     explicit_padding,
     output_sides,
     per_axis,
@@ -31,10 +36,15 @@ def _attributes(x: Tensor, window: Any, strides: Any, padding: Any) -> dict[str,
             remedy="give a tensor (batch, channels, spatial axes...)",
         )
     window = per_axis(window, axes, "window")
+    padding = canonical_padding(padding, axes)
+    if not isinstance(padding, str) and any(
+        amount >= side for pair, side in zip(padding, window, strict=True) for amount in pair
+    ):
+        raise ShapeError(f"the padding {padding} is not smaller than the window {window}")
     return {
         "window": window,
         "strides": per_axis(window if strides is None else strides, axes, "strides"),
-        "padding": canonical_padding(padding, axes),
+        "padding": padding,
     }
 
 
@@ -49,17 +59,16 @@ def _output_shape(shape: Shape, attributes: Any) -> Any:
     return (*shape[:2], *sides)
 
 
+def _cut(offset: Sequence[int], out: Sequence[int], attributes: Any) -> tuple[slice, ...]:
+    return cut(offset, out, attributes["strides"], (1,) * len(offset))
+
+
 def _windows(x: Any, attributes: Any, fill: float) -> Any:
     """In NumPy: the elements under each window on a new last axis."""
     out = _output_shape(x.shape, attributes)[2:]
     x = np.pad(x, [(0, 0), (0, 0), *_pairs(x.shape, attributes)], constant_values=fill)
-    views = []
-    for offset in itertools.product(*map(range, attributes["window"])):
-        cut = tuple(
-            slice(o, o + (n - 1) * s + 1, s)
-            for o, n, s in zip(offset, out, attributes["strides"], strict=True)
-        )
-        views.append(x[(..., *cut)])
+    offsets = itertools.product(*map(range, attributes["window"]))
+    views = [x[(..., *_cut(offset, out, attributes))] for offset in offsets]
     return np.stack(views, axis=-1)
 
 
@@ -128,20 +137,31 @@ class _Native:
         return emit("slice", result, begin=begin, end=end)
 
 
-class _Pool(Operator):
+class _Pool(BothFormats):
     mode: str
 
     def prepare(
-        self, x: Any, window: Any, strides: Any = None, padding: Any = "valid"
+        self,
+        x: Any,
+        window: Any,
+        strides: Any = None,
+        padding: Any = "valid",
+        *,
+        data_format: str = "channels_first",
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        check_format(data_format)
         x = as_tensor(x)
         return [x], _attributes(x, window, strides, padding)
 
     def infer(self, x: Tensor, **attributes: Any) -> Spec:
+        check_floats(x)
         return Spec(_output_shape(x.shape, attributes), x.dtype)
 
     def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.attributes["window"])
+        sides = node.inputs[0].shape[2:]
+        check_fits(node, sides, node.attributes["window"])
+        if 0 in sides and 0 not in node.outputs[0].shape[2:]:
+            raise ShapeError("there is nothing but padding to pool")
 
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample(draw)
@@ -153,8 +173,10 @@ def _sample(draw: Draw) -> tuple[np.ndarray, dict[str, Any]]:
     window = tuple(draw.integer(1, 3 if axes < 3 else 2) for _ in range(axes))
     strides = tuple(draw.integer(1, 2) for _ in range(axes))
     sides = [k + draw.integer(0, 3 if axes < 3 else 1) for k in window]
-    x = draw.array((draw.integer(1, 2), draw.integer(1, 2), *sides), apart=0.002)
-    return x, {"window": window, "strides": strides, "padding": draw.choose(("valid", "same"))}
+    x = draw.array((*draw.shape(2, 2, min_side=0), *sides), apart=0.002)
+    explicit = tuple((draw.integer(0, k // 2), draw.integer(0, k // 2)) for k in window)
+    padding = draw.choose(("valid", "same", explicit))
+    return x, {"window": window, "strides": strides, "padding": padding}
 
 
 class _MaxPool(_Pool):
@@ -184,6 +206,12 @@ max_pool = _MaxPool(
         window: Its size, an int or one for each spatial axis.
         strides: How far it moves; by default its own size.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
+        data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
+            (batch, spatial axes..., channels).
+
+    Raises:
+        DTypeError: x is not of floats.
+        ShapeError: A window has another rank than the spatial axes, or does not fit.
     """,
 )
 
@@ -200,6 +228,8 @@ class _Carrier(Operator):
         return [as_tensor(g), x], _attributes(x, window, strides, padding)
 
     def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
+        check_floats(x)
+        check_meets(g, _output_shape(x.shape, attributes), x.dtype)
         return x.spec
 
     def sample(self, draw: Draw) -> Sample:
@@ -245,7 +275,9 @@ class _MaxPoolSelect(_Carrier):
     """Composed: MXNet has no kernel for it; second-order gradients only need it."""
 
     def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
-        return Spec(_output_shape(x.shape, attributes), g.dtype)
+        check_floats(x)
+        check_meets(g, x.shape, x.dtype)
+        return Spec(_output_shape(x.shape, attributes), x.dtype)
 
     def numpy(self, v: Any, x: Any, **attributes: Any) -> Any:
         chosen = _windows(x, attributes, -np.inf).argmax(axis=-1)[..., None]
@@ -256,21 +288,15 @@ class _MaxPoolSelect(_Carrier):
         attributes = node.attributes
         highest = max_pool.make([x], attributes)
         pairs = [(0, 0), (0, 0), *_pairs(x.shape, attributes)]
-        out = node.outputs[0].shape[2:]
+        out = shapes.known(node.outputs[0].shape[2:])
         x = ops.pad(x, pairs, float(np.finfo(x.dtype).min))
         v = ops.pad(v, pairs)
         result = found = None
         for offset in itertools.product(*map(range, attributes["window"])):
-            cut = (
-                ...,
-                *(
-                    slice(o, o + (int(n or 0) - 1) * s + 1, s)
-                    for o, n, s in zip(offset, out, attributes["strides"], strict=True)
-                ),
-            )
-            here = ops.equal(x[cut], highest)
+            place = (..., *_cut(offset, out, attributes))
+            here = ops.equal(x[place], highest)
             first = here if found is None else here & ~found
-            part = ops.cast(first, v.dtype) * v[cut]
+            part = ops.cast(first, v.dtype) * v[place]
             result = part if result is None else result + part
             found = here if found is None else found | here
         assert result is not None
@@ -318,6 +344,12 @@ average_pool = _AveragePool(
         window: Its size, an int or one for each spatial axis.
         strides: How far it moves; by default its own size.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
+        data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
+            (batch, spatial axes..., channels).
+
+    Raises:
+        DTypeError: x is not of floats.
+        ShapeError: A window has another rank than the spatial axes, or does not fit.
     """,
 )
 
@@ -329,11 +361,7 @@ class _AveragePoolGradient(_Carrier):
         result: Any = np.zeros((*x.shape[:2], *padded), g.dtype)
         share = g / _counts(x.shape, attributes, g.dtype.name)
         for offset in itertools.product(*map(range, attributes["window"])):
-            cut = tuple(
-                slice(o, o + (n - 1) * s + 1, s)
-                for o, n, s in zip(offset, g.shape[2:], attributes["strides"], strict=True)
-            )
-            result[(..., *cut)] += share
+            result[(..., *_cut(offset, g.shape[2:], attributes))] += share
         inside = tuple(slice(b, b + d) for d, (b, _) in zip(x.shape[2:], pairs, strict=True))
         return result[(..., *inside)]
 
@@ -353,3 +381,63 @@ class _AveragePoolGradient(_Carrier):
 average_pool_gradient = _AveragePoolGradient(
     "average_pool_gradient", doc="The gradient of `average_pool`: g is shared out evenly."
 )
+
+
+def _global_sample(draw: Draw) -> Sample:
+    sides = draw.shape(min_rank=1)
+    x = draw.array((*draw.shape(2, 2, min_side=0), *sides), apart=0.002)
+    keepdims, data_format = draw.choose((True, False)), "channels_first"
+    if draw.choose((True, False)):
+        x, data_format = np.moveaxis(x, 1, -1), "channels_last"
+    return Sample(x, attributes={"keepdims": keepdims, "data_format": data_format})
+
+
+def _spatial_axes(rank: int, data_format: str) -> tuple[int, ...]:
+    check_format(data_format)
+    if rank < 3:
+        raise ShapeError(f"a tensor of rank {rank} has no spatial axes")
+    return tuple(range(2, rank) if data_format == "channels_first" else range(1, rank - 1))
+
+
+def _global(reduce: Any) -> Any:
+    def numpy(x: Any, keepdims: bool, data_format: str) -> Any:
+        return reduce(x, axis=_spatial_axes(x.ndim, data_format), keepdims=keepdims)
+
+    return numpy
+
+
+@composite(numpy=_global(np.max), sample=_global_sample)
+def global_max_pool(x: Any, keepdims: bool = False, data_format: str = "channels_first") -> Tensor:
+    """Return the largest element of each channel.
+
+    Args:
+        x: (batch, channels, spatial axes...), or with the channels last.
+        keepdims: Whether spatial axes stay, with size 1.
+        data_format: ``"channels_first"`` or ``"channels_last"``.
+
+    Raises:
+        ShapeError: There are no spatial axes, or no elements.
+    """
+    x = as_tensor(x)
+    return ops.max_(x, _spatial_axes(x.rank, data_format), keepdims)
+
+
+@composite(numpy=_global(np.mean), sample=_global_sample)
+def global_average_pool(
+    x: Any, keepdims: bool = False, data_format: str = "channels_first"
+) -> Tensor:
+    """Return the mean of the elements of each channel.
+
+    Args:
+        x: (batch, channels, spatial axes...), or with the channels last.
+        keepdims: Whether spatial axes stay, with size 1.
+        data_format: ``"channels_first"`` or ``"channels_last"``.
+
+    Raises:
+        ShapeError: There are no spatial axes, or no elements.
+    """
+    x = as_tensor(x)
+    axes = _spatial_axes(x.rank, data_format)
+    if any(x.shape[a] == 0 for a in axes):
+        raise ShapeError(f"there is nothing to average along axes {axes} of shape {x.shape}")
+    return ops.mean(x, axes, keepdims)
