@@ -387,7 +387,7 @@ def rewrite(
             if new is None:
                 if same(inputs, node.inputs):
                     continue
-                new = node.operator.make(inputs, node.attributes)
+                new = node.operator.remake(node, inputs).outputs
             if isinstance(new, Tensor):
                 new = (new,)
             for old, tensor in zip(node.outputs, new, strict=True):

@@ -145,7 +145,7 @@ def assert_same_graph(found: Sequence[Tensor], expected: Sequence[Tensor]) -> No
 
 
 def _numbered(outputs: Sequence[Tensor], lines: dict[Any, int]) -> list[tuple[int, int]]:
-    """Write a graph down in lines, one for all nodes that are equal; return those of the outputs."""
+    """Write a graph down, one line for all nodes that are equal; return those of the outputs."""
     numbers: dict[Node, int] = {}
     for node in topological_order(outputs):
         if node.inputs or node.operator.pure:

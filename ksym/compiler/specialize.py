@@ -25,10 +25,12 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
         ShapeError: Shapes turn out not to fit, or one depends on data.
     """
     result = rewrite(outputs, _known, given)
-    while any(map(_needs_expansion, topological_order(result))):
-        result = rewrite(result, _expanded)
+    order = topological_order(result)
+    while any(map(_needs_expansion, order)):
+        result = rewrite(result, _expanded, order=order)
         result = rewrite(result, _known)
-    for node in topological_order(result):
+        order = topological_order(result)
+    for node in order:
         for tensor in node.outputs:
             if not shapes.is_known(tensor.shape):
                 raise ShapeError(
