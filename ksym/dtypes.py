@@ -85,6 +85,9 @@ def floating(dtype: str) -> str:
     return dtype if is_float(dtype) else "float64"
 
 
+_NUMBERS = (int, float, np.generic)
+
+
 def _as_array(value: Any) -> np.ndarray:
     try:
         with warnings.catch_warnings():
@@ -108,7 +111,10 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
             do not fit into int64.
     """
-    array = value if isinstance(value, np.ndarray) else _as_array(value)
+    if isinstance(value, np.ndarray):
+        array = value
+    else:
+        array = np.asarray(value) if isinstance(value, _NUMBERS) else _as_array(value)
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):

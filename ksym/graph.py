@@ -100,7 +100,7 @@ class Node:
         attributes: Everything else that decides the result; hashable values only.
         outputs: The tensors it produces.
         origin: Where the user's code asked for it.
-        number: Grows in the order of creation; for printing and for a stable order.
+        number: Grows in the order of creation: larger than those of the operands' nodes.
     """
 
     __slots__ = (
@@ -336,28 +336,26 @@ def collection_paused() -> Iterator[None]:
 def topological_order(
     outputs: Iterable[Tensor], until: Collection[Tensor] = frozenset()
 ) -> list[Node]:
-    """Return the nodes that outputs depend on, each after the nodes of its operands.
+    """Return the nodes that outputs depend on in the order in which they were made.
+
+    So each comes after the nodes of its operands.
 
     Args:
         outputs: Where to start from.
         until: Tensors that are taken as given; the walk does not go behind them.
     """
     given = set(until)
+    found: set[Node] = set()
     order: list[Node] = []
-    done: set[Node] = set()
-    stack = [tensor.node for tensor in reversed(list(outputs)) if tensor not in given]
+    stack = [tensor.node for tensor in outputs if tensor not in given]
     while stack:
-        node = stack[-1]
-        if node in done:
-            stack.pop()
-            continue
-        pending = [i.node for i in node.inputs if i.node not in done and i not in given]
-        if pending:
-            stack.extend(reversed(pending))
-        else:
-            stack.pop()
-            done.add(node)
+        node = stack.pop()
+        if node not in found:
+            found.add(node)
             order.append(node)
+            stack.extend([tensor.node for tensor in node.inputs if tensor not in given])
+    # Operands exist before the nodes made of them.
+    order.sort(key=operator.attrgetter("number"))
     return order
 
 
@@ -399,7 +397,7 @@ def rewrite(
             if new is None:
                 if same(inputs, node.inputs):
                     continue
-                new = node.operator.make(inputs, node.attributes)
+                new = node.operator.remake(node, inputs).outputs
             if isinstance(new, Tensor):
                 new = (new,)
             for old, tensor in zip(node.outputs, new, strict=True):

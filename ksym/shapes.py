@@ -138,7 +138,10 @@ def broadcast(*shapes: Shape) -> Shape:
     An unknown dimension that meets a known one larger than 1 must be that or 1, so the result is
     known; meeting 1 or another unknown one, it stays unknown.
     """
-    rank = max((len(shape) for shape in shapes), default=0)
+    distinct = {*shapes, ()}
+    if len(distinct) <= 2:  # the common cases: equal shapes, and scalars
+        return max(distinct, key=len)
+    rank = max(map(len, shapes))
     result: list[Dimension] = []
     for position in range(-rank, 0):
         meeting = [shape[position] for shape in shapes if -position <= len(shape)]

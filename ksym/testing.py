@@ -11,7 +11,7 @@ from ksym import dtypes, ops
 from ksym.autodiff import gradients
 from ksym.errors import GradientError
 from ksym.function import function
-from ksym.graph import Tensor, topological_order
+from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.variables import Variable
 
@@ -134,14 +134,19 @@ def assert_same_graph(found: Sequence[Tensor], expected: Sequence[Tensor]) -> No
     Raises:
         AssertionError: They differ; the message shows both.
     """
-    if _describe(found) != _describe(expected):
-        texts = ["\n".join(map(str, _describe(outputs))) for outputs in (found, expected)]
+    lines: dict[Any, int] = {}
+    if _numbered(found, lines) != _numbered(expected, lines):
+        texts = []
+        for outputs in (found, expected):
+            lines = {}
+            numbers = _numbered(outputs, lines)
+            texts.append("\n".join(map(str, [*lines, numbers])))
         raise AssertionError(f"found:\n{texts[0]}\nexpected:\n{texts[1]}")
 
 
-def _describe(outputs: Sequence[Tensor]) -> list[Any]:
-    lines: list[Any] = []
-    numbers: dict[Any, int] = {}
+def _numbered(outputs: Sequence[Tensor], lines: dict[Any, int]) -> list[tuple[int, int]]:
+    """Write a graph down, one line for all nodes that are equal; return those of the outputs."""
+    numbers: dict[Node, int] = {}
     for node in topological_order(outputs):
         if node.inputs or node.operator.pure:
             attributes = tuple(sorted(node.attributes.items()))
@@ -149,9 +154,5 @@ def _describe(outputs: Sequence[Tensor]) -> list[Any]:
             line: Any = (node.operator.name, attributes, operands)
         else:
             line = (node.operator.name, id(node))
-        if line in lines:  # written twice or shared: the same graph all the same
-            numbers[node] = lines.index(line)
-            continue
-        numbers[node] = len(lines)
-        lines.append(line)
-    return [*lines, tuple((numbers[t.node], t.index) for t in outputs)]
+        numbers[node] = lines.setdefault(line, len(lines))
+    return [(numbers[t.node], t.index) for t in outputs]

@@ -33,6 +33,9 @@ PIPELINE: tuple[Pass, ...] = (
 def optimize(outputs: Sequence[Tensor], passes: Sequence[Pass] = PIPELINE) -> list[Tensor]:
     """Return outputs after all passes."""
     result = list(outputs)
+    left: dict[Pass, list[Tensor]] = {}
     for run in passes:
-        result = run(result)
+        # A pass has nothing to add to what it left itself.
+        if left.get(run) != result:
+            result = left[run] = run(result)
     return result

@@ -16,6 +16,8 @@ from ksym.graph import Node, Tensor, rewrite, topological_order
 def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which biases are operands of their convolutions, in both directions."""
     order = topological_order(outputs)
+    if not any(node.operator is ops.convolution for node in order):
+        return list(outputs)
     uses = Counter(tensor for node in order for tensor in node.inputs)
     uses.update(outputs)
     by_gradient = {

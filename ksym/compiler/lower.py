@@ -167,7 +167,7 @@ class GraphEmitter(Emitter):
 
 def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
     """Emit one node and return its results."""
-    if all(shapes.size(tensor.shape) == 0 for tensor in node.outputs):
+    if all(0 in tensor.shape for tensor in node.outputs):
         # Nothing to compute; MXNet's kernels do not expect to be asked.
         return [
             emit.constant(np.empty(shapes.known(tensor.shape), tensor.dtype))

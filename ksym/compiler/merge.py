@@ -19,8 +19,7 @@ def merge(outputs: Sequence[Tensor]) -> list[Tensor]:
         first = seen.get(key)
         if first is None:
             if not same(inputs, node.inputs):
-                made = node.operator.make(inputs, node.attributes)
-                node = (made if isinstance(made, Tensor) else made[0]).node
+                node = node.operator.remake(node, inputs)
             first = seen[key] = node
         return first.outputs
 

@@ -15,7 +15,10 @@ from ksym.graph import Node, Tensor, rewrite, topological_order
 
 def scale_factors(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which products that are only ever scaled have a factor scaled instead."""
-    uses = Counter(tensor for node in topological_order(outputs) for tensor in node.inputs)
+    order = topological_order(outputs)
+    if not any(node.operator is ops.matmul for node in order):
+        return list(outputs)
+    uses = Counter(tensor for node in order for tensor in node.inputs)
     uses.update(outputs)
 
     def scale(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
@@ -31,7 +34,7 @@ def scale_factors(outputs: Sequence[Tensor]) -> list[Tensor]:
                 return _scaled(product.node, scalar)
         return None
 
-    return rewrite(outputs, scale)
+    return rewrite(outputs, scale, order=order)
 
 
 def _scaled(product: Node, scalar: Tensor) -> Tensor | None:

@@ -34,10 +34,9 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
         return None
 
     def simpler(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        tensors: Sequence[Tensor] = node.outputs
         if not same(inputs, node.inputs):
-            made = node.operator.make(inputs, node.attributes)
-            tensors = (made,) if isinstance(made, Tensor) else made
+            node = node.operator.remake(node, inputs)
+        tensors: Sequence[Tensor] = node.outputs
         for _ in range(ROUNDS):
             current = tensors[0].node
             if current in finished:

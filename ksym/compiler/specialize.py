@@ -27,9 +27,11 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
         ShapeError: Shapes turn out not to fit.
     """
     result = rewrite(outputs, _known, given)
-    while any(map(_needs_expansion, topological_order(result))):
-        result = rewrite(result, _expanded)
+    order = topological_order(result)
+    while any(map(_needs_expansion, order)):
+        result = rewrite(result, _expanded, order=order)
         result = rewrite(result, _known)
+        order = topological_order(result)
     return result
 
 

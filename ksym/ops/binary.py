@@ -32,7 +32,11 @@ def scalar_of(tensor: Tensor) -> Any:
 
 def is_filled_with(tensor: Tensor, number: float) -> bool:
     """Whether the tensor is a constant whose elements all equal number."""
-    return is_constant(tensor) and tensor.value is not None and bool(np.all(tensor.value == number))
+    if not is_constant(tensor) or tensor.value is None:
+        return False
+    if tensor.rank == 0:  # most are, and a Python number compares faster than an array
+        return bool(tensor.value.item() == number)
+    return bool(np.all(tensor.value == number))
 
 
 def unbroadcast(g: Tensor, operand: Tensor, *others: Tensor) -> Tensor:

@@ -159,6 +159,17 @@ class Conditioning(NamedTuple):
     reason: str
 
 
+def _is_like(new: Tensor, old: Tensor) -> bool:
+    """Whether as much is known of one tensor as of another, so that `infer` finds the same."""
+    if new is old:
+        return True
+    if new.shape != old.shape or new.dtype != old.dtype:
+        return False
+    if new.value is None or old.value is None:
+        return new.value is old.value
+    return new.value.dtype == old.value.dtype and new.value.tobytes() == old.value.tobytes()
+
+
 def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
@@ -229,6 +240,21 @@ class Operator:
         node = Node(self, operands, attributes, specs, origin)
         self._track_values(node)
         return node.outputs[0] if isinstance(inferred, Spec) else node.outputs
+
+    def remake(self, node: Node, operands: Sequence[Tensor]) -> Node:
+        """Return the node applied to other operands.
+
+        Raises:
+            KsymError: As `make`.
+        """
+        if self.static_operands or not all(map(_is_like, operands, node.inputs)):
+            made = self.make(operands, node.attributes)
+            return (made if isinstance(made, Tensor) else made[0]).node
+        specs = [tensor.spec for tensor in node.outputs]
+        result = Node(self, operands, node.attributes, specs, graph.current_origin())
+        for new, old in zip(result.outputs, node.outputs, strict=True):
+            new.value = old.value
+        return result
 
     def _track_values(self, node: Node) -> None:
         """Compute small integer results whose operands are known, for shape arithmetic."""
@@ -480,8 +506,7 @@ def promoted(*values: Any) -> list[Tensor]:
     return [
         cast_to(value, target)
         if isinstance(value, Tensor)
-        # A Python float is not rounded to the default float on its way to float64.
-        else constant(_fit(np.asarray(value) if dtypes.is_float(target) else array, target))
+        else constant(_fit(array, target))
         for value, array in zip(values, arrays, strict=True)
     ]
 
