@@ -33,6 +33,8 @@ from ksym.ops.convolution import (
     convolution_transpose,
     depthwise_kernel,
 )
+from ksym.ops.diagonal import diag, diagonal, matrix_diag, matrix_diag_part, trace
+from ksym.ops.einsum import contraction, einsum
 from ksym.ops.elementwise import (
     abs_,
     cast,

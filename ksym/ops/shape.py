@@ -134,6 +134,10 @@ class _Transpose(Operator):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         if node.inputs[0].rank < 2:
             return emit("_copy", x)
+        if node.outputs[0].dtype == "bool":
+            # MXNet's transpose has no bool.
+            moved = emit("transpose", emit("Cast", x, dtype="uint8"), **node.attributes)
+            return emit("Cast", moved, dtype="bool")
         return emit("transpose", x, axes=node.attributes["axes"])
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
