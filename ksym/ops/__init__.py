@@ -124,5 +124,6 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.solving import det, inv, solve
 
 __all__ = [name for name in dir() if not name.startswith("_")]
