@@ -95,6 +95,8 @@ class _MatrixDiag(Operator):
                 raise ShapeError("a diagonal has an axis, a scalar has none")
             sides = ops.shape_of(x)
             shape = [*(sides[i] for i in range(x.rank - 1)), *[sides[-1] + abs(offset)] * 2]
+        if isinstance(shape, np.ndarray):
+            shape = as_tensor(shape)
         return [x, shape_operand(shape)], {"offset": offset}
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
@@ -124,18 +126,19 @@ class _MatrixDiag(Operator):
         *batch, rows, columns = shapes.known(out.shape)
         if 0 in x.shape:
             return ops.zeros(out.shape, out.dtype)
+        # Writing into a slice is not implemented for bool.
         length = shapes.known(x.shape)[-1]
         bound = _steps(columns, length, node.attributes["offset"])
         whole = len(batch)
         flat = ops.slice_gradient(
-            x,
+            ops.cast_to(x, "uint8" if x.dtype == "bool" else x.dtype),
             (*batch, rows * columns),
             (*(0,) * whole, bound.start),
             (*batch, bound.stop),
             steps=(*(1,) * whole, bound.step),
             open=((False, False),) * (whole + 1),
         )
-        return ops.reshape(flat, out.shape)
+        return ops.cast_to(ops.reshape(flat, out.shape), out.dtype)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [matrix_diag_part(g, node.attributes["offset"]), None]
