@@ -67,7 +67,7 @@ from ksym.ops.elementwise import (
 )
 from ksym.ops.indexing import index, one_hot, slice_, slice_gradient, take, take_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.ops.linalg import dot, matmul, tensordot
+from ksym.ops.linalg import dot, inner, matmul, outer, tensordot
 from ksym.ops.movement import (
     arange,
     concatenate,

@@ -9,7 +9,7 @@ import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
-from ksym.graph import Node, Spec, Tensor
+from ksym.graph import Node, Spec, Tensor, name_scope
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, composite, promoted
 
 
@@ -181,7 +181,9 @@ def dot(a: Any, b: Any) -> Tensor:
     a, b = promoted(a, b)
     if not a.rank or not b.rank:
         return ops.multiply(a, b)
-    return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
+    # Sizes may turn out wrong only at the call: the error then still shows what was asked for.
+    with name_scope("dot"):
+        return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
 
 
 def _tensordot_sample(draw: Draw) -> Sample:
@@ -226,4 +228,39 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     output += [i for i in labels_b if i >= a.rank]
     if len({*over_a}) < len(over_a) or len({*over_b}) < len(over_b):
         raise ShapeError(f"the axes {over_a} or {over_b} name an axis twice")
-    return ops.contraction(a, b, labels_a, labels_b, output)
+    with name_scope("tensordot"):
+        return ops.contraction(a, b, labels_a, labels_b, output)
+
+
+def _inner_sample(draw: Draw) -> Sample:
+    inner = draw.integer(0, 3)
+    a, b = (draw.choose(((), (inner,), (2, inner), (3, 1, inner))) for _ in range(2))
+    dtype = draw.dtype("float", "integer", "bool")
+    return Sample(draw.array(a, dtype=dtype), draw.array(b, dtype=dtype))
+
+
+@composite(numpy=np.inner, sample=_inner_sample)
+def inner(a: Any, b: Any) -> Tensor:
+    """Return the sum of products over the last axes of both; a scalar operand scales.
+
+    Raises:
+        ShapeError: The sizes of the last axes differ.
+    """
+    a, b = promoted(a, b)
+    if not a.rank or not b.rank:
+        return ops.multiply(a, b)
+    with name_scope("inner"):
+        return tensordot(a, b, ((-1,), (-1,)))
+
+
+def _outer_sample(draw: Draw) -> Sample:
+    dtype = draw.dtype("float", "integer", "bool")
+    shapes_drawn = (draw.shape(max_rank=2, min_side=0) for _ in range(2))
+    return Sample(*(draw.array(shape, dtype=dtype) for shape in shapes_drawn))
+
+
+@composite(numpy=np.outer, sample=_outer_sample)
+def outer(a: Any, b: Any) -> Tensor:
+    """Return the products of all elements of a, in rows, with all elements of b, in columns."""
+    a, b = promoted(a, b)
+    return ops.reshape(a, (-1, 1)) * ops.reshape(b, (1, -1))
