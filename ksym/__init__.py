@@ -37,6 +37,7 @@ from ksym.ops import (
     broadcast_to,
     cast,
     ceil,
+    cholesky,
     clip,
     concatenate,
     constant,

@@ -33,6 +33,7 @@ from ksym.ops.convolution import (
     convolution_transpose,
     depthwise_kernel,
 )
+from ksym.ops.decompositions import cholesky
 from ksym.ops.diagonal import diag, diagonal, matrix_diag, matrix_diag_part, trace
 from ksym.ops.einsum import contraction, einsum
 from ksym.ops.elementwise import (
