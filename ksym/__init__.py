@@ -106,6 +106,7 @@ from ksym.ops import (
     sigmoid,
     sign,
     sin,
+    slogdet,
     softmax,
     softplus,
     solve,

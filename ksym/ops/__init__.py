@@ -125,6 +125,6 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
-from ksym.ops.solving import det, inv, solve
+from ksym.ops.solving import det, inv, slogdet, solve
 
 __all__ = [name for name in dir() if not name.startswith("_")]

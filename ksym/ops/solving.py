@@ -171,3 +171,44 @@ det = _Det(
         ShapeError: They are not square.
     """,
 )
+
+
+class _Slogdet(_Det):
+    def infer(self, a: Tensor) -> tuple[Spec, Spec]:  # type: ignore[override]
+        _square(a)
+        return (Spec(a.shape[:-2], a.dtype),) * 2
+
+    def numpy(self, a: Any) -> Any:
+        return np.linalg.slogdet(a)
+
+    def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
+        if 0 in node.inputs[0].shape:
+            one, zero = (
+                emit("_full", shape=out.shape, value=value, dtype=out.dtype)
+                for out, value in zip(node.outputs, (1.0, 0.0), strict=True)
+            )
+            return one, zero
+        return emit("_npi_slogdet", a, outputs=2)
+
+    def gradient(  # type: ignore[override]
+        self, node: Node, for_sign: Tensor | None, g: Tensor | None
+    ) -> list[Tensor | None]:
+        (a,) = node.inputs
+        if g is None:
+            return [ops.zeros_like(a)]
+        return [ops.expand_dims(ops.expand_dims(g, -1), -1) * _transposed(inv(a))]
+
+
+slogdet = _Slogdet(
+    "slogdet",
+    doc="""The sign of the determinant, and the logarithm of its absolute value.
+
+    Of a singular matrix 0 and minus infinity; there is no gradient then.
+
+    Args:
+        a: Square matrices in the last two axes; integers are computed in float64.
+
+    Raises:
+        ShapeError: They are not square.
+    """,
+)
