@@ -68,7 +68,7 @@ from ksym.ops.elementwise import (
 )
 from ksym.ops.indexing import index, one_hot, slice_, slice_gradient, take, take_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.ops.linalg import dot, inner, matmul, outer, tensordot
+from ksym.ops.linalg import dot, inner, matmul, matrix_transpose, outer, tensordot
 from ksym.ops.movement import (
     arange,
     concatenate,
@@ -125,6 +125,6 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
-from ksym.ops.solving import det, inv, slogdet, solve
+from ksym.ops.solving import det, inv, slogdet, solve, triangular_solve
 
 __all__ = [name for name in dir() if not name.startswith("_")]

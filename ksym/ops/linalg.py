@@ -10,7 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor, name_scope
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, composite, promoted
+from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite, promoted
 
 
 class _Matmul(Operator):
@@ -230,6 +230,28 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
         raise ShapeError(f"the axes {over_a} or {over_b} name an axis twice")
     with name_scope("tensordot"):
         return ops.contraction(a, b, labels_a, labels_b, output)
+
+
+def _stack_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=2, min_side=0)
+    return Sample(draw.array(shape, dtype=draw.dtype("float", "integer", "bool")))
+
+
+def _swap_last(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+@composite(numpy=_swap_last, sample=_stack_sample)
+def matrix_transpose(x: Any) -> Tensor:
+    """Return a matrix, or each of a stack of them, with rows and columns swapped.
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
+    x = as_tensor(x)
+    if x.rank < 2:
+        raise ShapeError(f"a matrix has two axes or more, not {x.rank}")
+    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
 
 
 def _inner_sample(draw: Draw) -> Sample:
