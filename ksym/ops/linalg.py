@@ -9,8 +9,8 @@ import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
-from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.graph import Node, Spec, Tensor, name_scope
+from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite, promoted
 
 
 class _Matmul(Operator):
@@ -125,14 +125,17 @@ class _Matmul(Operator):
         return matmul(operands[0], operands[1], *flags)
 
     def sample(self, draw: Draw) -> Sample:
-        rows, inner, columns = (draw.integer(1, 3) for _ in range(3))
+        rows, inner, columns = (draw.choose((0, 1, 2, 3, 2, 3)) for _ in range(3))
+        dtype = draw.dtype("float", "integer", "bool")
         attributes = {name: draw.choose((False, True)) for name in ("transpose_a", "transpose_b")}
         batch = draw.shape(max_rank=2)
         batches = [[draw.choose((side, 1)) for side in batch], list(batch)[draw.integer(0, 2) :]]
         a = (inner, rows) if attributes["transpose_a"] else (rows, inner)
         b = (columns, inner) if attributes["transpose_b"] else (inner, columns)
         return Sample(
-            draw.array((*batches[0], *a)), draw.array((*batches[1], *b)), attributes=attributes
+            draw.array((*batches[0], *a), dtype=dtype),
+            draw.array((*batches[1], *b), dtype=dtype),
+            attributes=attributes,
         )
 
 
@@ -158,53 +161,128 @@ matmul = _Matmul(
 )
 
 
+def _dot_sample(draw: Draw) -> Sample:
+    inner = draw.integer(0, 3)
+    a = draw.choose(((), (inner,), (2, inner), (3, 1, inner)))
+    b = draw.choose(((), (inner,), (inner, 3), (2, inner, 1)))
+    dtype = draw.dtype("float", "integer", "bool")
+    return Sample(draw.array(a, dtype=dtype), draw.array(b, dtype=dtype))
+
+
+@composite(numpy=np.dot, sample=_dot_sample)
 def dot(a: Any, b: Any) -> Tensor:
     """Return NumPy's dot: a sum over the last axis of a and the second-last axis of b.
 
     A scalar operand scales; a vector b is summed over its only axis.
+
+    Raises:
+        ShapeError: The sizes of these axes differ.
     """
     a, b = promoted(a, b)
     if not a.rank or not b.rank:
         return ops.multiply(a, b)
-    return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
+    # Sizes may turn out wrong only at the call: the error then still shows what was asked for.
+    with name_scope("dot"):
+        return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
 
 
+def _tensordot_sample(draw: Draw) -> Sample:
+    shared = draw.shape(max_rank=2, min_side=0)
+    a = (*draw.shape(max_rank=2), *shared)
+    b = (*shared, *draw.shape(max_rank=2))
+    dtype = draw.dtype("float", "integer", "bool")
+    pairs = [tuple(range(len(a) - len(shared), len(a))), tuple(range(len(shared)))]
+    axes = draw.choose((len(shared), tuple(pairs)))
+    return Sample(draw.array(a, dtype=dtype), draw.array(b, dtype=dtype), attributes={"axes": axes})
+
+
+@composite(numpy=np.tensordot, sample=_tensordot_sample)
 def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     """Return the sum of products over pairs of axes, as NumPy's tensordot.
 
     Args:
         a: A tensor.
         b: A tensor.
-        axes: A pair of equally long sequences of axes of a and of b, or a number n that pairs the
-            last n axes of a with the first n of b.
+        axes: A pair of equally long sequences of axes (or of two axes) of a and of b, or a number
+            n that pairs the last n axes of a with the first n of b.
+
+    Raises:
+        ShapeError: The sizes of a pair differ, or an axis is named twice or out of range.
     """
     a, b = promoted(a, b)
     if isinstance(axes, int):
+        if not 0 <= axes <= min(a.rank, b.rank):
+            raise ShapeError(f"{axes} axes cannot be taken from ranks {a.rank} and {b.rank}")
         axes = (range(a.rank - axes, a.rank), range(axes))
-    over_a = [shapes.axis(i, a.rank) for i in axes[0]]
-    over_b = [shapes.axis(i, b.rank) for i in axes[1]]
+    over_a, over_b = (
+        [shapes.axis(i, x.rank) for i in ((own,) if isinstance(own, int) else own)]
+        for own, x in zip(axes, (a, b), strict=True)
+    )
+    if len(over_a) != len(over_b):
+        raise ShapeError(f"{len(over_a)} axes of a cannot be paired with {len(over_b)} of b")
+    labels_a = list(range(a.rank))
+    labels_b = list(range(a.rank, a.rank + b.rank))
     for i, j in zip(over_a, over_b, strict=True):
-        if not shapes.compatible((a.shape[i],), (b.shape[j],)):
-            raise ShapeError(f"axis {i} has size {a.shape[i]}, axis {j} has size {b.shape[j]}")
-    rest_a = [i for i in range(a.rank) if i not in over_a]
-    rest_b = [j for j in range(b.rank) if j not in over_b]
-    inner = _size(b, over_b)
-    rows = ops.reshape(ops.transpose(a, rest_a + over_a), (-1, inner))
-    columns = ops.reshape(ops.transpose(b, over_b + rest_b), (inner, -1))
-    product = matmul(rows, columns)
-    if len(rest_a) == 1 and len(rest_b) == 1:
-        return product
-    sides = [_side(a, i) for i in rest_a] + [_side(b, j) for j in rest_b]
-    return ops.reshape(product, sides)
+        labels_b[j] = i
+    output = [i for i in labels_a if i not in over_a]
+    output += [i for i in labels_b if i >= a.rank]
+    if len({*over_a}) < len(over_a) or len({*over_b}) < len(over_b):
+        raise ShapeError(f"the axes {over_a} or {over_b} name an axis twice")
+    with name_scope("tensordot"):
+        return ops.contraction(a, b, labels_a, labels_b, output)
 
 
-def _side(x: Tensor, axis: int) -> Any:
-    side = x.shape[axis]
-    return ops.shape_of(x)[axis] if side is None else side
+def _stack_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=2, min_side=0)
+    return Sample(draw.array(shape, dtype=draw.dtype("float", "integer", "bool")))
 
 
-def _size(x: Tensor, axes: Sequence[int]) -> Any:
-    total: Any = 1
-    for axis in axes:
-        total = total * _side(x, axis)
-    return total
+def _swap_last(x: Any) -> Any:
+    return np.swapaxes(x, -1, -2)
+
+
+@composite(numpy=_swap_last, sample=_stack_sample)
+def matrix_transpose(x: Any) -> Tensor:
+    """Return a matrix, or each of a stack of them, with rows and columns swapped.
+
+    Raises:
+        ShapeError: x has fewer than two axes.
+    """
+    x = as_tensor(x)
+    if x.rank < 2:
+        raise ShapeError(f"a matrix has two axes or more, not {x.rank}")
+    return ops.transpose(x, (*range(x.rank - 2), x.rank - 1, x.rank - 2))
+
+
+def _inner_sample(draw: Draw) -> Sample:
+    inner = draw.integer(0, 3)
+    a, b = (draw.choose(((), (inner,), (2, inner), (3, 1, inner))) for _ in range(2))
+    dtype = draw.dtype("float", "integer", "bool")
+    return Sample(draw.array(a, dtype=dtype), draw.array(b, dtype=dtype))
+
+
+@composite(numpy=np.inner, sample=_inner_sample)
+def inner(a: Any, b: Any) -> Tensor:
+    """Return the sum of products over the last axes of both; a scalar operand scales.
+
+    Raises:
+        ShapeError: The sizes of the last axes differ.
+    """
+    a, b = promoted(a, b)
+    if not a.rank or not b.rank:
+        return ops.multiply(a, b)
+    with name_scope("inner"):
+        return tensordot(a, b, ((-1,), (-1,)))
+
+
+def _outer_sample(draw: Draw) -> Sample:
+    dtype = draw.dtype("float", "integer", "bool")
+    shapes_drawn = (draw.shape(max_rank=2, min_side=0) for _ in range(2))
+    return Sample(*(draw.array(shape, dtype=dtype) for shape in shapes_drawn))
+
+
+@composite(numpy=np.outer, sample=_outer_sample)
+def outer(a: Any, b: Any) -> Tensor:
+    """Return the products of all elements of a, in rows, with all elements of b, in columns."""
+    a, b = promoted(a, b)
+    return ops.reshape(a, (-1, 1)) * ops.reshape(b, (1, -1))
