@@ -33,6 +33,22 @@ from ksym.ops.convolution import (
     convolution_transpose,
     depthwise_kernel,
 )
+from ksym.ops.distributions import (
+    dropout,
+    random_bernoulli,
+    random_binomial,
+    random_categorical,
+    random_exponential,
+    random_gamma,
+    random_gumbel,
+    random_laplace,
+    random_multinomial,
+    random_normal,
+    random_shuffle,
+    random_truncated_normal,
+    random_uniform,
+    symbolic_gamma,
+)
 from ksym.ops.elementwise import (
     abs_,
     cast,
@@ -89,11 +105,17 @@ from ksym.ops.pooling import (
 )
 from ksym.ops.random import (
     RandomStream,
-    dropout,
-    random_normal,
-    random_truncated_normal,
-    random_uniform,
+    random_integers,
+    random_permutation,
+    random_streams,
     seed,
+    standard_exponential,
+    standard_gamma,
+    standard_gumbel,
+    standard_laplace,
+    standard_normal,
+    standard_truncated_normal,
+    standard_uniform,
 )
 from ksym.ops.reduction import (
     all_,
