@@ -13,6 +13,7 @@ compile both with updates of variables into one native function:
 """
 
 from ksym.autodiff import explain_gradient, gradients
+from ksym.derivatives import Lop, Rop, hessian, hessian_vector_product, jacobian, jvp, vjp
 from ksym.errors import (
     DeviceError,
     DTypeError,

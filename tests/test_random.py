@@ -120,6 +120,11 @@ def test_every_order_of_a_permutation_is_equally_likely():
     assert fits([numbers[tuple(order())] for _ in range(3000)], [1 / 6] * 6)
 
 
+def test_small_random_integers_are_drawn_anew_too():
+    f = ksym.function([], ksym.random_integers((8,), 0, 1000, stream=1))
+    assert not np.array_equal(f(), f())
+
+
 def test_shuffling_keeps_rows_together_and_streams_of_a_seed_in_step():
     x = ksym.placeholder((None, 2), "float64")
     a, b = ksym.random_shuffle(x, 7), ksym.random_shuffle(x[:, 0], 7)

@@ -464,7 +464,10 @@ def within(parameter: shapes.Shape, shape: shapes.Shape, name: str) -> shapes.Sh
     Raises:
         ShapeError: It does not.
     """
-    met = shapes.broadcast(parameter, shape)
-    if len(met) != len(shape) or not shapes.compatible(met, shape):
+    try:
+        fits = shapes.compatible(shapes.broadcast(parameter, shape), shape)
+    except ShapeError:
+        fits = False
+    if not fits:
         raise ShapeError(f"{name} of shape {parameter} does not broadcast to the shape {shape}")
     return shape
