@@ -14,7 +14,7 @@ from ksym.autodiff import gradients
 from ksym.errors import GradientError, ShapeError
 from ksym.graph import Tensor, substitute
 
-Tensors = TypeVar("Tensors", Tensor, Sequence[Tensor])
+Tensors = TypeVar("Tensors", bound=Tensor | Sequence[Tensor])
 
 
 def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
@@ -41,10 +41,9 @@ def vjp(
     Raises:
         GradientError: The cotangents do not match the outputs, or a tensor is not a float.
     """
-    return cast(
-        Tensors,
-        gradients(outputs, inputs, output_gradients=_as_list(cotangents), disconnected="zero"),
-    )
+    sources, arriving = _as_list(inputs), _as_list(cotangents)
+    results = gradients(outputs, sources, output_gradients=arriving, disconnected="zero")
+    return cast(Tensors, results[0] if isinstance(inputs, Tensor) else results)
 
 
 def jvp(
@@ -54,9 +53,9 @@ def jvp(
 ) -> Tensors:
     """Return the product of a Jacobian with vectors: the tangents pushed on to the outputs.
 
-    What ``jax.jvp(f, inputs, tangents)[1]`` is, where outputs are f(inputs).  The product of vectors
-    with the Jacobian is linear in these vectors; this is its own derivative by them (J. Townsend, A
-    new trick for calculating Jacobian vector products, 2017).
+    What ``jax.jvp(f, inputs, tangents)[1]`` is, where outputs are f(inputs).  A vector's product
+    with the Jacobian from the left is linear in the vector; this is the derivative by it
+    (J. Townsend, A new trick for calculating Jacobian vector products, 2017).
 
     Args:
         outputs: A tensor or several.

@@ -15,7 +15,6 @@ from ksym.graph import Tensor, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.variables import Variable
 
-
 STENCIL = ((1.0, 2.0 / 3.0), (-1.0, -2.0 / 3.0), (2.0, -1.0 / 12.0), (-2.0, 1.0 / 12.0))
 """Where the central difference of fourth order looks, in steps, and its weight there."""
 
@@ -41,8 +40,8 @@ def verify_gradient(
 
     The error is relative to the size of the gradient: the sum of the absolute values of its terms
     along the direction.  What rounding does to the difference quotient comes on top: values of f
-    are known up to eps * \|f\|, where \|f\| is the sum of the absolute values of the terms of the
-    projection, so their quotient only up to a multiple of eps * \|f\| / step.
+    are known up to eps * |f|, where |f| is the sum of the absolute values of the terms of the
+    projection, so their quotient only up to a multiple of eps * |f| / step.
 
     Args:
         build: Takes one tensor for each array in point and returns a tensor or several.
