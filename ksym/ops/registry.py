@@ -335,6 +335,7 @@ class Composite(Operator):
         **traits: Any,
     ):
         self._build = build
+        self.build_module = build.__module__
         self._numpy = numpy
         self._sample = sample
         for name, value in traits.items():
