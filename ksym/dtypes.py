@@ -95,10 +95,14 @@ def _as_array(value: Any) -> np.ndarray:
         raise DTypeError(f"no array can be made of it: {error}") from None
 
 
-def storable(value: Any) -> np.ndarray:
+def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
     """Return value as an array of a dtype that ksym stores, widened where that loses nothing.
 
-    Python floats and nested lists of them become `DEFAULT_FLOAT`; NumPy values keep their dtype.
+    NumPy values keep their dtype.
+
+    Args:
+        value: A number, an array, or nested sequences of numbers.
+        python_float: What Python floats and nested lists of them become.
 
     Raises:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
@@ -108,7 +112,7 @@ def storable(value: Any) -> np.ndarray:
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
-            return array.astype(DEFAULT_FLOAT)
+            return array.astype(python_float)
         return array
     if name in _WIDENED:
         if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:

@@ -220,7 +220,10 @@ class Tensor:
         return OPERATORS["abs"](self)
 
     def __invert__(self) -> Tensor:
-        return OPERATORS["logical_not"](self)
+        return OPERATORS["bitwise_not"](self)
+
+    def __pos__(self) -> Tensor:
+        return OPERATORS["positive"](self)
 
     __add__ = _operator_method("add")
     __radd__ = _operator_method("add", reflected=True)
@@ -242,9 +245,16 @@ class Tensor:
     __le__ = _operator_method("less_equal")
     __gt__ = _operator_method("greater")
     __ge__ = _operator_method("greater_equal")
-    __and__ = _operator_method("logical_and")
-    __or__ = _operator_method("logical_or")
-    __xor__ = _operator_method("logical_xor")
+    __and__ = _operator_method("bitwise_and")
+    __rand__ = _operator_method("bitwise_and", reflected=True)
+    __or__ = _operator_method("bitwise_or")
+    __ror__ = _operator_method("bitwise_or", reflected=True)
+    __xor__ = _operator_method("bitwise_xor")
+    __rxor__ = _operator_method("bitwise_xor", reflected=True)
+    __lshift__ = _operator_method("left_shift")
+    __rlshift__ = _operator_method("left_shift", reflected=True)
+    __rshift__ = _operator_method("right_shift")
+    __rrshift__ = _operator_method("right_shift", reflected=True)
 
 
 # --- provenance --------------------------------------------------------------------------------

@@ -5,28 +5,64 @@ package `ksym` offers them by their plain names.  The families use each other in
 run long after import, so they reach each other through this module: ``ops.reshape(...)``.
 """
 
+from ksym.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    relu_gradient,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    swish,
+)
 from ksym.ops.binary import (
     add,
+    multiply,
+    subtract,
+)
+from ksym.ops.choice import (
+    clip,
+    copysign,
+    fmax,
+    fmin,
+    heaviside,
+    isclose,
+    maximum,
+    minimum,
+    nan_to_num,
+    signbit,
+    where,
+)
+from ksym.ops.comparison import (
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
     equal,
-    floor_divide,
     greater,
     greater_equal,
+    invert,
+    left_shift,
     less,
     less_equal,
     logical_and,
     logical_not,
     logical_or,
     logical_xor,
-    maximum,
-    minimum,
-    mod,
-    multiply,
     not_equal,
-    power,
-    subtract,
-    true_divide,
+    right_shift,
 )
-from ksym.ops.choice import clip, where
 from ksym.ops.convolution import (
     convolution,
     convolution_gradient,
@@ -49,35 +85,47 @@ from ksym.ops.distributions import (
     random_uniform,
     symbolic_gamma,
 )
+from ksym.ops.division import (
+    floor_divide,
+    fmod,
+    mod,
+    power,
+    remainder,
+    true_divide,
+    truncate_divide,
+)
 from ksym.ops.elementwise import (
     abs_,
     cast,
-    ceil,
-    cos,
-    exp,
-    expm1,
-    floor,
+    cbrt,
     full_like,
     identity,
     is_zero,
     isfinite,
     isinf,
     isnan,
-    log,
-    log1p,
     negative,
     ones_like,
-    round_,
-    sigmoid,
+    positive,
+    reciprocal,
+    rsqrt,
     sign,
-    sin,
-    softplus,
     sqrt,
     square,
     stop_gradient,
-    tan,
-    tanh,
     zeros_like,
+)
+from ksym.ops.exponential import (
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logaddexp2,
+    xlogy,
 )
 from ksym.ops.indexing import index, one_hot, slice_, slice_gradient, take, take_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
@@ -94,7 +142,7 @@ from ksym.ops.movement import (
     tile,
     zeros,
 )
-from ksym.ops.nn import log_softmax, relu, relu_gradient, softmax
+from ksym.ops.nn import glu, log_softmax, softmax
 from ksym.ops.normalization import batch_norm, batch_norm_gradient, normalize
 from ksym.ops.pooling import (
     average_pool,
@@ -134,7 +182,14 @@ from ksym.ops.reduction import (
     sum_,
     var,
 )
-from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
+from ksym.ops.registry import as_tensor, cast_to, constant, is_constant, promoted
+from ksym.ops.rounding import (
+    ceil,
+    fix,
+    floor,
+    round_,
+    trunc,
+)
 from ksym.ops.shape import (
     broadcast_to,
     expand_dims,
@@ -143,6 +198,35 @@ from ksym.ops.shape import (
     squeeze,
     sum_to,
     transpose,
+)
+from ksym.ops.special import (
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    gamma,
+    gammaln,
+    polygamma,
+)
+from ksym.ops.trigonometry import (
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    cos,
+    cosh,
+    deg2rad,
+    degrees,
+    hypot,
+    rad2deg,
+    radians,
+    sin,
+    sinh,
+    tan,
+    tanh,
 )
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -15,7 +15,6 @@ from ksym.ops.registry import (
     Emitter,
     Operator,
     Sample,
-    as_tensor,
     cast_to,
     is_constant,
     promoted,
@@ -61,13 +60,16 @@ def _side(tensor: Tensor, axis: int) -> int | None:
     return tensor.shape[axis] if -axis <= tensor.rank else 1
 
 
-def broadcast_sample(draw: Draw, *ranges: tuple[float, float, float]) -> list[np.ndarray]:
-    """Draw one array for each (low, high, apart), of shapes that broadcast."""
-    shape = draw.shape()
+def broadcast_sample(
+    draw: Draw, *ranges: tuple[float, float, float], kinds: Sequence[str] = ("float",)
+) -> list[np.ndarray]:
+    """Draw one array for each (low, high, apart), of shapes that broadcast and dtypes of kinds."""
+    shape = draw.shape(min_side=0)
     arrays = []
     for low, high, apart in ranges:
         own = [draw.choose((side, side, 1)) for side in shape][draw.integer(0, len(shape)) :]
-        arrays.append(draw.array(own, low, high, apart=apart))
+        dtype = draw.dtype(*kinds)
+        arrays.append(draw.array(own, low, high, dtype=dtype, apart=apart))
     return arrays
 
 
@@ -83,6 +85,7 @@ class Binary(Operator):
         domains: For each operand what tests draw from: low, high, and how far apart.
         dtype: What the operands are converted to, given the dtype in which they meet.
         result: The dtype of the result where it is not that of the operands.
+        kinds: The kinds of dtypes tests draw from.
     """
 
     elementwise = True
@@ -99,7 +102,9 @@ class Binary(Operator):
         domains: Sequence[tuple[float, float, float]] = ((-2.0, 2.0, 0.0), (-2.0, 2.0, 0.0)),
         dtype: Callable[[str], str] = lambda dtype: dtype,
         result: str | None = None,
+        kinds: Sequence[str] = ("float", "integer"),
     ):
+        self._kinds = kinds
         self._numpy = numpy
         self._native = native
         self._scalar = scalar
@@ -126,10 +131,15 @@ class Binary(Operator):
         left, right = node.inputs
         for native, operand, other in ((self._scalar[0], x, right), (self._scalar[1], y, left)):
             number = scalar_of(other)
-            # Beyond 2**53 the double in which MXNet holds the number is not exact.
-            if native and number is not None and node.outputs[0].shape and abs(number) < 2**53:
+            if native and number is not None and self._takes_scalar(node, number):
                 return emit(native, operand, scalar=number)
         return self._lower_arrays(emit, node, x, y)
+
+    def _takes_scalar(self, node: Node, number: float) -> bool:
+        # Beyond 2**53 the double in which MXNet holds the number is not exact (and NaN compares
+        # false here); booleans would become int64.
+        kept = self._result or node.inputs[0].dtype != "bool"
+        return bool(node.outputs[0].shape and abs(number) < 2**53 and kept)
 
     def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         return emit(self._native, x, y)
@@ -155,7 +165,7 @@ class Binary(Operator):
         return None
 
     def sample(self, draw: Draw) -> Sample:
-        return Sample(*broadcast_sample(draw, *self._domains))
+        return Sample(*broadcast_sample(draw, *self._domains, kinds=self._kinds))
 
 
 class _Add(Binary):
@@ -202,59 +212,6 @@ class _Multiply(Binary):
         return None
 
 
-class _Divide(Binary):
-    linear_in = (0,)
-
-    def simplify(self, node: Node) -> Tensor | None:
-        return self._kept(node, 0) if is_filled_with(node.inputs[1], 1) else None
-
-
-class _Power(Binary):
-    def prepare(self, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        operands, attributes = super().prepare(x, y)
-        if operands[0].dtype == "bool":
-            operands = [cast_to(operand, "int8") for operand in operands]
-        return operands, attributes
-
-    def simplify(self, node: Node) -> Tensor | None:
-        base, exponent = node.inputs
-        if not dtypes.is_float(base.dtype) or not is_constant(exponent) or exponent.rank:
-            return None
-        for number, same in ((1.0, ops.identity), (2.0, ops.square), (0.5, ops.sqrt)):
-            if is_filled_with(exponent, number):
-                return same(base)
-        return None
-
-
-class _FloorDivide(Binary):
-    """Composed: MXNet 1.9.1 has no floor division."""
-
-    def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
-        dtype = node.outputs[0].dtype
-        if dtypes.is_float(dtype):
-            return emit("_npi_floor", emit("_npi_true_divide", x, y))
-        wide = [emit("Cast", value, dtype="float64") for value in (x, y)]
-        quotient = emit("_npi_floor", emit("_npi_true_divide", *wide))
-        return emit("Cast", quotient, dtype=dtype)
-
-
-def _not_bool(dtype: str) -> str:
-    return "int8" if dtype == "bool" else dtype
-
-
-def _power_by_base(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
-    return g * (y * power(x, y - 1.0))
-
-
-def _power_by_exponent(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
-    # log of a base that is not positive has no real value; TensorFlow puts zero there.
-    positive = x > 0.0
-    return g * (
-        z
-        * ops.where(positive, ops.log(ops.where(positive, x, ops.ones_like(x))), ops.zeros_like(x))
-    )
-
-
 add = _Add(
     "add",
     np.add,
@@ -262,6 +219,7 @@ add = _Add(
     ("_npi_add_scalar", "_npi_add_scalar"),
     (lambda x, y, z, g: g, lambda x, y, z, g: g),
     "x + y; on booleans, or.",
+    kinds=("bool", "integer", "float"),
 )
 subtract = _Subtract(
     "subtract",
@@ -278,140 +236,5 @@ multiply = _Multiply(
     ("_npi_multiply_scalar", "_npi_multiply_scalar"),
     (lambda x, y, z, g: g * y, lambda x, y, z, g: g * x),
     "x * y; on booleans, and.",
-)
-true_divide = _Divide(
-    "true_divide",
-    np.true_divide,
-    "_npi_true_divide",
-    ("_npi_true_divide_scalar", "_npi_rtrue_divide_scalar"),
-    (lambda x, y, z, g: g / y, lambda x, y, z, g: -g * z / y),
-    "x / y; integers are divided as float64.",
-    domains=((-2.0, 2.0, 0.0), (0.5, 2.0, 0.0)),
-    dtype=dtypes.floating,
-)
-floor_divide = _FloorDivide(
-    "floor_divide",
-    np.floor_divide,
-    "",
-    (None, None),
-    (lambda x, y, z, g: ops.zeros_like(g), lambda x, y, z, g: ops.zeros_like(g)),
-    "The largest whole number not above x / y; its gradient is zero.",
-    domains=((-5.0, 5.0, 0.0), (0.5, 2.0, 0.0)),
-    dtype=_not_bool,
-)
-mod = Binary(
-    "mod",
-    np.mod,
-    "_npi_mod",
-    (None, None),
-    (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.floor(x / y)),
-    "What floor division leaves over; it has the sign of y.",
-    domains=((-5.0, 5.0, 0.0), (0.5, 2.0, 0.0)),
-    dtype=_not_bool,
-)
-power = _Power(
-    "power",
-    np.power,
-    "_npi_power",
-    ("_npi_power_scalar", None),
-    (_power_by_base, _power_by_exponent),
-    "x to the power y; the gradient by y is zero where x is not positive, as in TensorFlow.",
-    domains=((0.3, 3.0, 0.0), (-2.0, 2.0, 0.0)),
-)
-maximum = Binary(
-    "maximum",
-    np.maximum,
-    "_npi_maximum",
-    ("_npi_maximum_scalar", "_npi_maximum_scalar"),
-    (
-        lambda x, y, z, g: g * ops.cast(x >= y, g.dtype),
-        lambda x, y, z, g: g * ops.cast(x < y, g.dtype),
-    ),
-    "The larger of x and y; where they are equal the gradient goes to x, as in TensorFlow.",
-    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
-)
-minimum = Binary(
-    "minimum",
-    np.minimum,
-    "_npi_minimum",
-    ("_npi_minimum_scalar", "_npi_minimum_scalar"),
-    (
-        lambda x, y, z, g: g * ops.cast(x <= y, g.dtype),
-        lambda x, y, z, g: g * ops.cast(x > y, g.dtype),
-    ),
-    "The smaller of x and y; where they are equal the gradient goes to x, as in TensorFlow.",
-    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
-)
-
-
-def _comparison(name: str, numpy: Callable[..., Any], mirrored: str, doc: str) -> Binary:
-    return Binary(
-        name,
-        numpy,
-        f"_npi_{name}",
-        (f"_npi_{name}_scalar", f"_npi_{mirrored}_scalar"),
-        None,
-        f"{doc}, as booleans.",
-        result="bool",
-    )
-
-
-equal = _comparison("equal", np.equal, "equal", "Whether x equals y")
-not_equal = _comparison("not_equal", np.not_equal, "not_equal", "Whether x differs from y")
-less = _comparison("less", np.less, "greater", "Whether x is smaller than y")
-less_equal = _comparison(
-    "less_equal", np.less_equal, "greater_equal", "Whether x is smaller than y or equal to it"
-)
-greater = _comparison("greater", np.greater, "less", "Whether x is larger than y")
-greater_equal = _comparison(
-    "greater_equal", np.greater_equal, "less_equal", "Whether x is larger than y or equal to it"
-)
-
-
-class _Logical(Binary):
-    """On booleans MXNet's arithmetic is logic: it has no logical operators for them."""
-
-    def sample(self, draw: Draw) -> Sample:
-        return Sample(*(a > 0.0 for a in broadcast_sample(draw, *self._domains)))
-
-
-def _logical(name: str, numpy: Callable[..., Any], native: str, doc: str) -> Binary:
-    return _Logical(
-        name,
-        numpy,
-        native,
-        (None, None),
-        None,
-        f"{doc}; other dtypes count as whether they are not zero.",
-        dtype=lambda dtype: "bool",
-        result="bool",
-    )
-
-
-logical_and = _logical("logical_and", np.logical_and, "_npi_multiply", "Whether x and y")
-logical_or = _logical("logical_or", np.logical_or, "_npi_add", "Whether x or y")
-logical_xor = _logical("logical_xor", np.logical_xor, "_npi_not_equal", "Whether either x or y")
-
-
-class _LogicalNot(Operator):
-    elementwise = True
-
-    def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [cast_to(as_tensor(x), "bool")], {}
-
-    def infer(self, x: Tensor) -> Spec:
-        return x.spec
-
-    def numpy(self, x: Any) -> Any:
-        return np.logical_not(x)
-
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_npi_logical_not", x)
-
-    def sample(self, draw: Draw) -> Sample:
-        return Sample(draw.array(draw.shape()) > 0.0)
-
-
-logical_not = _LogicalNot(
-    "logical_not", doc="Whether not x; other dtypes count as whether they are not zero."
+    kinds=("bool", "integer", "float"),
 )

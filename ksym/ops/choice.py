@@ -10,7 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.binary import broadcast_sample, scalar_of, unbroadcast
+from ksym.ops.binary import Binary, broadcast_sample, scalar_of, unbroadcast
 from ksym.ops.registry import (
     Draw,
     Emitter,
@@ -18,6 +18,7 @@ from ksym.ops.registry import (
     Sample,
     as_tensor,
     cast_to,
+    composite,
     is_constant,
     promoted,
 )
@@ -42,16 +43,23 @@ class _Where(Operator):
         if not shape:
             return emit("_npi_where", condition, x, y)
 
+        if node.outputs[0].dtype == "bool":
+            # `where` takes no booleans; uint8 of 0 and 1 is the same memory.
+            x, y = (emit("Cast", value, dtype="uint8") for value in (x, y))
+
         # MXNet's `where` is 14 times faster than its broadcasting `_npi_where`.
         def full(value: Any, tensor: Tensor) -> Any:
             return value if tensor.shape == shape else emit("_npi_broadcast_to", value, shape=shape)
 
         # `where` mistakes a bool condition for an unknown type; uint8 is as small.
         condition = full(emit("Cast", condition, dtype="uint8"), node.inputs[0])
-        return emit("where", condition, full(x, node.inputs[1]), full(y, node.inputs[2]))
+        chosen = emit("where", condition, full(x, node.inputs[1]), full(y, node.inputs[2]))
+        return emit("Cast", chosen, dtype="bool") if node.outputs[0].dtype == "bool" else chosen
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         condition, x, y = node.inputs
+        if not dtypes.is_float(x.dtype):
+            return [None, None, None]
         nothing = ops.zeros_like(g)
         return [
             None,
@@ -72,8 +80,9 @@ class _Where(Operator):
         return None
 
     def sample(self, draw: Draw) -> Sample:
-        condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3)
-        return Sample(condition > 0.0, x, y)
+        kinds = ("float", "integer", "bool")
+        condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3, kinds=kinds)
+        return Sample(condition > 0, x, y)
 
 
 where = _Where(
@@ -94,12 +103,13 @@ class _Clip(Operator):
     elementwise = True
 
     def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        low = as_tensor(np.asarray(low)) if not isinstance(low, Tensor) else low
-        high = as_tensor(np.asarray(high)) if not isinstance(high, Tensor) else high
-        return [x, cast_to(low, x.dtype), cast_to(high, x.dtype)], {}
+        return promoted(as_tensor(x), low, high), {}
 
     def infer(self, x: Tensor, low: Tensor, high: Tensor) -> Spec:
+        if x.dtype == "bool":
+            raise DTypeError("booleans have no range", remedy="cast to int32")
+        if {low.dtype, high.dtype} != {x.dtype}:
+            raise DTypeError(f"the dtypes {x.dtype}, {low.dtype} and {high.dtype} differ")
         if shapes.broadcast(x.shape, low.shape, high.shape) != x.shape:
             shapes.merge(x.shape, shapes.broadcast(x.shape, low.shape, high.shape))
         return x.spec
@@ -139,8 +149,10 @@ class _Clip(Operator):
         ]
 
     def sample(self, draw: Draw) -> Sample:
-        x = draw.array(draw.shape(), apart=0.05)
-        return Sample(x, np.array(-0.513), np.array(0.987))
+        dtype = draw.dtype("float", "integer")
+        x = draw.array(draw.shape(min_side=0), -5, 5, dtype=dtype, apart=0.05)
+        low, high = (-2.513, 1.987) if dtypes.is_float(dtype) else (1, 3)
+        return Sample(x, np.array(low, dtype), np.array(high, dtype))
 
 
 clip = _Clip(
@@ -156,3 +168,161 @@ clip = _Clip(
         high: The upper bound, broadcast against x.
     """,
 )
+
+
+class _Extreme(Binary):
+    """`maximum` and `minimum`: on booleans or and and, for which MXNet has its arithmetic."""
+
+    def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        if node.outputs[0].dtype == "bool":
+            return emit("_npi_add" if self is maximum else "_npi_multiply", x, y)
+        return super()._lower_arrays(emit, node, x, y)
+
+
+maximum = _Extreme(
+    "maximum",
+    np.maximum,
+    "_npi_maximum",
+    ("_npi_maximum_scalar", "_npi_maximum_scalar"),
+    (
+        lambda x, y, z, g: g * ops.cast(x >= y, g.dtype),
+        lambda x, y, z, g: g * ops.cast(x < y, g.dtype),
+    ),
+    """The larger of x and y, NaN if one of them is.
+
+    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    """,
+    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
+    kinds=("bool", "integer", "float"),
+)
+minimum = _Extreme(
+    "minimum",
+    np.minimum,
+    "_npi_minimum",
+    ("_npi_minimum_scalar", "_npi_minimum_scalar"),
+    (
+        lambda x, y, z, g: g * ops.cast(x <= y, g.dtype),
+        lambda x, y, z, g: g * ops.cast(x > y, g.dtype),
+    ),
+    """The smaller of x and y, NaN if one of them is.
+
+    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    """,
+    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
+    kinds=("bool", "integer", "float"),
+)
+
+
+def _pair_sample(draw: Draw) -> Sample:
+    kinds = ("float", "integer")
+    return Sample(*broadcast_sample(draw, (-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1), kinds=kinds))
+
+
+def _without_nan(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    x, y = promoted(x, y)
+    return ops.where(ops.isnan(x), y, x), ops.where(ops.isnan(y), x, y)
+
+
+@composite(numpy=np.fmax, sample=_pair_sample)
+def fmax(x: Any, y: Any) -> Tensor:
+    """The larger of x and y, or the one that is not NaN; gradients as of `maximum`."""
+    return maximum(*_without_nan(x, y))
+
+
+@composite(numpy=np.fmin, sample=_pair_sample)
+def fmin(x: Any, y: Any) -> Tensor:
+    """The smaller of x and y, or the one that is not NaN; gradients as of `minimum`."""
+    return minimum(*_without_nan(x, y))
+
+
+@composite(numpy=np.signbit, sample=lambda draw: Sample(draw.array(draw.shape(min_side=0))))
+def signbit(x: Any) -> Tensor:
+    """Whether x is negative, -0.0 included; False for NaN, whose sign MXNet does not keep."""
+    x = as_tensor(x)
+    if not dtypes.is_float(x.dtype):
+        return ops.less(x, 0)
+    return ops.logical_or(x < 0.0, ops.logical_and(ops.equal(x, 0.0), ops.reciprocal(x) < 0.0))
+
+
+@composite(numpy=np.copysign, sample=_pair_sample)
+def copysign(x: Any, y: Any) -> Tensor:
+    """The absolute value of x with the sign of y, as floats; the gradient by y is zero.
+
+    Composed: MXNet's own does not see the sign of -0.0.
+    """
+    x, y = promoted(x, y)
+    x, y = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, y))
+    size = ops.abs_(x)
+    return where(signbit(y), -size, size)
+
+
+def _heaviside_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_side=0)
+    return Sample(draw.array(shape, apart=0.05), draw.array(shape))
+
+
+@composite(numpy=np.heaviside, sample=_heaviside_sample)
+def heaviside(x: Any, middle: Any) -> Tensor:
+    """0 where x is negative, 1 where it is positive, middle where it is zero, NaN where it is NaN.
+
+    The gradient by x is zero; by middle it is passed where x is zero.
+    """
+    x, middle = promoted(x, middle)
+    x, middle = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, middle))
+    step = where(ops.isnan(x), ops.stop_gradient(x), cast_to(x > 0.0, x.dtype))
+    return where(ops.equal(x, 0.0), middle, step)
+
+
+def _limits(dtype: str) -> tuple[float, float]:
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+
+
+@composite(
+    numpy=lambda x, nan: np.nan_to_num(x, nan=nan),
+    sample=lambda draw: Sample(draw.array(draw.shape(min_side=0)), attributes={"nan": 0.5}),
+)
+def nan_to_num(
+    x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """X with numbers in place of NaN and the infinities, whose gradient is zero.
+
+    Args:
+        x: A tensor; integers and booleans are returned as they are.
+        nan: In place of NaN.
+        posinf: In place of infinity; by default the largest number.
+        neginf: In place of minus infinity; by default the most negative number.
+    """
+    x = as_tensor(x)
+    if not dtypes.is_float(x.dtype):
+        return ops.identity(x)
+    lowest, highest = _limits(x.dtype)
+    x = where(ops.isnan(x), ops.full_like(x, nan), x)
+    x = where(ops.equal(x, np.inf), ops.full_like(x, highest if posinf is None else posinf), x)
+    return where(ops.equal(x, -np.inf), ops.full_like(x, lowest if neginf is None else neginf), x)
+
+
+@composite(
+    numpy=lambda x, y, rtol: np.isclose(x, y, rtol=rtol),
+    sample=lambda draw: Sample(
+        *broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 2), attributes={"rtol": 0.5}
+    ),
+)
+def isclose(
+    x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Whether x differs from y by no more than atol + rtol * abs(y), as booleans.
+
+    Args:
+        x: A tensor.
+        y: A tensor.
+        rtol: The difference allowed relative to y.
+        atol: The difference allowed at least.
+        equal_nan: Whether NaN is close to NaN.
+    """
+    x, y = promoted(x, y)
+    x, y = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, y))
+    near = ops.abs_(x - y) <= atol + rtol * ops.abs_(y)
+    close = ops.logical_or(ops.equal(x, y), ops.logical_and(near, ops.isfinite(y)))
+    if equal_nan:
+        return ops.logical_or(close, ops.logical_and(ops.isnan(x), ops.isnan(y)))
+    return close

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops
+from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import (
     Draw,
@@ -59,8 +60,11 @@ class Unary(Operator):
         gradient: ``(x, y, g) -> gradient``; None where the function is constant almost everywhere.
         domain: The interval tests draw from, and how far apart elements must be.
         floating: Whether integers are converted to floats first.
+        dtype: What the operand is converted to, where floating does not say it.
+        kinds: The kinds of dtypes tests draw from; by default all, or numbers if not floating.
         activation: The `act_type` of an equal oneDNN kernel, for float32.
         result: The dtype of the result where it is not that of the operand.
+        half: As for `Operator`.
     """
 
     elementwise = True
@@ -77,19 +81,24 @@ class Unary(Operator):
         floating: bool = True,
         activation: str | None = None,
         result: str | None = None,
+        dtype: Callable[[str], str] | None = None,
+        kinds: Sequence[str] | None = None,
+        half: bool = True,
     ):
+        self.half = half
+        self._dtype = dtype or (dtypes.floating if floating else lambda dtype: dtype)
+        self._kinds = kinds or (("float", "integer", "bool") if floating else ("float", "integer"))
         self._numpy = numpy
         self._native = native
         self._gradient = gradient
         self._domain = domain
-        self._floating = floating
         self._activation = activation
         self._result = result
         super().__init__(name, doc)
 
     def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        return [cast_to(x, dtypes.floating(x.dtype)) if self._floating else x], {}
+        return [cast_to(x, self._dtype(x.dtype))], {}
 
     def infer(self, x: Tensor) -> Spec:
         return Spec(x.shape, self._result or x.dtype)
@@ -110,7 +119,8 @@ class Unary(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         low, high, apart = self._domain
-        return Sample(draw.array(draw.shape(), low, high, apart=apart))
+        dtype = draw.dtype(*self._kinds)
+        return Sample(draw.array(draw.shape(min_side=0), low, high, dtype=dtype, apart=apart))
 
 
 class _Identity(Unary):
@@ -130,26 +140,38 @@ class _StopGradient(_Identity):
         return [None]
 
     def sample(self, draw: Draw) -> Sample:
-        return Sample(draw.array(draw.shape()), differentiate=())
+        x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*self._kinds))
+        return Sample(x, differentiate=())
 
 
-class _Negative(Unary):
+class _Signed(Unary):
+    """What NumPy does not do for booleans."""
+
+    def infer(self, x: Tensor) -> Spec:
+        if x.dtype == "bool":
+            raise DTypeError("booleans have no sign", remedy="use logical_not, or cast to int32")
+        return super().infer(x)
+
+
+class _Linear(_Signed):
     linear_in = (0,)
 
 
-class _Rounding(Unary):
-    """Rounding to whole numbers, which leaves integers as they are."""
-
+class _Sign(_Signed):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit(self._native if dtypes.is_float(node.inputs[0].dtype) else "_copy", x)
+        # MXNet's sign of NaN is zero.
+        sign = emit(self._native, x)
+        if not dtypes.is_float(node.inputs[0].dtype):
+            return sign
+        is_number = emit("_npi_equal", x, x)
+        if not node.inputs[0].rank:
+            return emit("_npi_where", is_number, sign, x)
+        return emit("where", emit("Cast", is_number, dtype="uint8"), sign, x)
 
-    def simplify(self, node: Node) -> Tensor | None:
-        return None if dtypes.is_float(node.inputs[0].dtype) else node.inputs[0]
 
-
-class _Softplus(Unary):
+class _Absolute(Unary):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("Activation", x, act_type="softrelu")
+        return emit("_copy" if node.inputs[0].dtype == "bool" else self._native, x)
 
 
 class _Cast(Operator):
@@ -194,7 +216,7 @@ class _Cast(Operator):
     def sample(self, draw: Draw) -> Sample:
         source, target = (draw.choose(dtypes.SUPPORTED) for _ in range(2))
         unsigned = "uint8" in (source, target)
-        x = draw.array(draw.shape(), 0 if unsigned else -100, 100, dtype=source)
+        x = draw.array(draw.shape(min_side=0), 0 if unsigned else -100, 100, dtype=source)
         # Float casts are differentiated only where nothing is rounded away.
         exact = (source, target) == ("float64", "float64")
         return Sample(x, attributes={"dtype": target}, differentiate=None if exact else ())
@@ -211,29 +233,62 @@ cast = _Cast(
     """,
 )
 
-negative = _Negative(
-    "negative", np.negative, "_npi_negative", lambda x, y, g: -g, "-x.", floating=False
+_NO_BOOLEANS = """
+
+    Raises:
+        DTypeError: x are booleans, as in NumPy.
+    """
+
+negative = _Linear(
+    "negative",
+    np.negative,
+    "_npi_negative",
+    lambda x, y, g: -g,
+    f"-x.{_NO_BOOLEANS}",
+    floating=False,
 )
-abs_ = Unary(
+positive = _Linear(
+    "positive",
+    np.positive,
+    "_copy",
+    lambda x, y, g: g,
+    f"+x: the same.{_NO_BOOLEANS}",
+    floating=False,
+)
+abs_ = _Absolute(
     "abs",
     np.abs,
     "_npi_absolute",
     lambda x, y, g: g * sign(x),
     "The absolute value; its gradient at zero is zero.",
     floating=False,
+    kinds=("float", "integer", "bool"),
     domain=(-2.0, 2.0, 0.05),
 )
-sign: Unary = Unary(
+sign: Unary = _Sign(
     "sign",
     np.sign,
     "_npi_sign",
     None,
-    "-1, 0 or 1 by the sign of x.",
+    f"-1, 0 or 1 by the sign of x; NaN for NaN.{_NO_BOOLEANS}",
     floating=False,
     domain=(-2.0, 2.0, 0.05),
 )
 square = Unary(
-    "square", np.square, "_npi_square", lambda x, y, g: g * (2.0 * x), "x * x.", floating=False
+    "square",
+    np.square,
+    "_npi_square",
+    lambda x, y, g: g * (2.0 * x),
+    "x * x; booleans count as int8.",
+    dtype=lambda dtype: "int8" if dtype == "bool" else dtype,
+)
+reciprocal = Unary(
+    "reciprocal",
+    np.reciprocal,
+    "_npi_reciprocal",
+    lambda x, y, g: -g * square(y),
+    "1 / x; integers are converted to float64, unlike in NumPy, where their fractions are lost.",
+    domain=(0.4, 3.0, 0.0),
 )
 sqrt = Unary(
     "sqrt",
@@ -243,91 +298,21 @@ sqrt = Unary(
     "The square root; NaN below zero, and an infinite gradient at zero.",
     domain=(0.2, 4.0, 0.0),
 )
-exp = Unary("exp", np.exp, "_npi_exp", lambda x, y, g: g * y, "e to the power x.")
-expm1 = Unary(
-    "expm1", np.expm1, "_npi_expm1", lambda x, y, g: g * (y + 1.0), "exp(x) - 1, exact near zero."
+rsqrt = Unary(
+    "rsqrt",
+    lambda x: 1.0 / np.sqrt(x),
+    "rsqrt",
+    lambda x, y, g: g * (-0.5 * (y * square(y))),
+    "1 / sqrt(x), as in TensorFlow and JAX; NaN below zero.",
+    domain=(0.4, 4.0, 0.0),
 )
-log = Unary(
-    "log",
-    np.log,
-    "_npi_log",
-    lambda x, y, g: g / x,
-    "The natural logarithm.",
+cbrt = Unary(
+    "cbrt",
+    np.cbrt,
+    "_npi_cbrt",
+    lambda x, y, g: g / (3.0 * square(y)),
+    "The cube root, negative below zero; its gradient at zero is infinite.",
     domain=(0.2, 4.0, 0.0),
-)
-log1p = Unary(
-    "log1p",
-    np.log1p,
-    "_npi_log1p",
-    lambda x, y, g: g / (x + 1.0),
-    "log(1 + x), exact near zero.",
-    domain=(-0.7, 3.0, 0.0),
-)
-sin = Unary("sin", np.sin, "_npi_sin", lambda x, y, g: g * cos(x), "The sine.")
-cos: Unary = Unary("cos", np.cos, "_npi_cos", lambda x, y, g: -g * sin(x), "The cosine.")
-tan = Unary(
-    "tan",
-    np.tan,
-    "_npi_tan",
-    lambda x, y, g: g * (1.0 + y * y),
-    "The tangent.",
-    domain=(-1.0, 1.0, 0.0),
-)
-tanh = Unary(
-    "tanh",
-    np.tanh,
-    "_npi_tanh",
-    lambda x, y, g: g * (1.0 - y * y),
-    "The hyperbolic tangent.",
-    activation="tanh",
-)
-
-
-def _sigmoid(x: Any) -> Any:
-    return 0.5 * (np.tanh(0.5 * x) + 1.0)
-
-
-sigmoid = Unary(
-    "sigmoid",
-    _sigmoid,
-    "_npx_sigmoid",
-    lambda x, y, g: g * (y * (1.0 - y)),
-    "The logistic function 1 / (1 + exp(-x)).",
-    activation="sigmoid",
-)
-softplus = _Softplus(
-    "softplus",
-    lambda x: np.logaddexp(x, 0.0),
-    "Activation",
-    lambda x, y, g: g * sigmoid(x),
-    "log(1 + exp(x)), computed without overflow.",
-)
-floor = _Rounding(
-    "floor",
-    np.floor,
-    "_npi_floor",
-    None,
-    "The largest whole number not above x; its gradient is zero.",
-    floating=False,
-    domain=(-3.0, 3.0, 0.0),
-)
-ceil = _Rounding(
-    "ceil",
-    np.ceil,
-    "_npi_ceil",
-    None,
-    "The smallest whole number not below x; its gradient is zero.",
-    floating=False,
-    domain=(-3.0, 3.0, 0.0),
-)
-round_ = _Rounding(
-    "round",
-    np.rint,
-    "_npi_rint",
-    None,
-    "The nearest whole number, halves to the even one; its gradient is zero.",
-    floating=False,
-    domain=(-3.0, 3.0, 0.0),
 )
 isnan = Unary("isnan", np.isnan, "_npi_isnan", None, "Whether x is NaN.", result="bool")
 isinf = Unary("isinf", np.isinf, "_npi_isinf", None, "Whether x is infinite.", result="bool")
@@ -340,7 +325,13 @@ isfinite = Unary(
     result="bool",
 )
 identity = _Identity(
-    "identity", lambda x: x, "_copy", lambda x, y, g: g, "x, as a new tensor.", floating=False
+    "identity",
+    lambda x: x,
+    "_copy",
+    lambda x, y, g: g,
+    "x, as a new tensor.",
+    floating=False,
+    kinds=("float", "integer", "bool"),
 )
 stop_gradient = _StopGradient(
     "stop_gradient",
@@ -349,4 +340,5 @@ stop_gradient = _StopGradient(
     None,
     "x, through which no gradient flows.",
     floating=False,
+    kinds=("float", "integer", "bool"),
 )

@@ -1,4 +1,4 @@
-"""Activations of neural networks that are more than elementwise arithmetic."""
+"""Activations of neural networks along an axis."""
 
 from __future__ import annotations
 
@@ -8,51 +8,9 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
+from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.elementwise import Unary
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to
-
-
-class _Relu(Unary):
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        if dtypes.is_float(node.inputs[0].dtype):
-            return emit("Activation", x, act_type="relu")
-        return emit("_npi_maximum_scalar", x, scalar=0)
-
-
-relu = _Relu(
-    "relu",
-    lambda x: np.maximum(x, 0),
-    "",
-    lambda x, y, g: relu_gradient(g, y),
-    "The larger of x and zero; its gradient at zero is zero.",
-    floating=False,
-    domain=(-2.0, 2.0, 0.05),
-)
-
-
-class _ReluGradient(Operator):
-    elementwise = True
-    linear_in = (0,)
-
-    def infer(self, g: Tensor, y: Tensor) -> Spec:
-        return Spec(shapes.merge(g.shape, y.shape), g.dtype)
-
-    def numpy(self, g: Any, y: Any) -> Any:
-        return g * (y > 0)
-
-    def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
-        return emit("_backward_Activation", g, y, act_type="relu")
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [relu_gradient(g, node.inputs[1]), ops.zeros_like(node.inputs[1])]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape()
-        return Sample(draw.array(shape), draw.array(shape, apart=0.05))
-
-
-relu_gradient: Operator = _ReluGradient("relu_gradient", doc="g where y is positive, else zero.")
 
 
 class _Softmax(Operator):
@@ -77,7 +35,8 @@ class _Softmax(Operator):
         return x.spec
 
     def numpy(self, x: Any, axis: int) -> Any:
-        return self._numpy(x - np.max(x, axis=axis, keepdims=True), axis)
+        highest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
+        return self._numpy(x - highest, axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return emit(self.name, x, axis=node.attributes["axis"])
@@ -91,9 +50,10 @@ class _Softmax(Operator):
         return self(operands[0], order[node.attributes["axis"]]), order
 
     def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_rank=1)
+        shape = draw.shape(min_rank=1, min_side=0)
         axis = draw.integer(-len(shape), len(shape) - 1)
-        return Sample(draw.array(shape), attributes={"axis": axis})
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axis": axis})
 
 
 def _softmax(x: Any, axis: int) -> Any:
@@ -112,4 +72,53 @@ log_softmax = _Softmax(
     lambda x, axis: x - np.log(np.exp(x).sum(axis=axis, keepdims=True)),
     lambda y, g, axis: g - ops.exp(y) * ops.sum_(g, axis, keepdims=True),
     "The logarithm of `softmax`, computed without overflow or underflow.",
+)
+
+
+class _Glu(Operator):
+    def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [cast_to(x, dtypes.floating(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
+
+    def infer(self, x: Tensor, axis: int) -> Spec:
+        size = x.shape[axis]
+        if size is not None and size % 2:
+            raise ShapeError(f"axis {axis} has the odd size {size}, which has no halves")
+        half = None if size is None else size // 2
+        return Spec((*x.shape[:axis], half, *x.shape[axis + 1 :]), x.dtype)
+
+    def numpy(self, x: Any, axis: int) -> Any:
+        first, second = np.split(x, 2, axis)
+        return first / (1.0 + np.exp(-second))
+
+    def expand(self, node: Node) -> Tensor:
+        (x,), axis = node.inputs, node.attributes["axis"]
+        half: Any = ops.shape_of(x)[axis] // 2 if x.shape[axis] is None else x.shape[axis] // 2
+        before = (slice(None),) * axis
+        first, second = x[(*before, slice(None, half))], x[(*before, slice(half, None))]
+        return first * ops.sigmoid(second)
+
+    def differentiable_form(self, node: Node) -> Sequence[Tensor]:
+        return [self.expand(node)]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = list(draw.shape(min_rank=1, min_side=0))
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        shape[axis] *= 2
+        return Sample(draw.array(shape), attributes={"axis": axis})
+
+
+glu = _Glu(
+    "glu",
+    doc="""The first half along an axis, gated by `sigmoid` of the second (arXiv:1612.08083).
+
+    Composed: MXNet has none.
+
+    Args:
+        x: A tensor.
+        axis: An axis of even size.
+
+    Raises:
+        ShapeError: The size is odd, or there is no such axis.
+    """,
 )

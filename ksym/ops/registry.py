@@ -383,7 +383,8 @@ class Constant(Operator):
     """A value that is part of the graph."""
 
     def prepare(self, value: Any, dtype: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        array = dtypes.storable(value)
+        # Converted once: a Python float on its way to float64 must not pass float32.
+        array = dtypes.storable(value, dtypes.DEFAULT_FLOAT if dtype is None else "float64")
         if dtype is not None:
             array = array.astype(dtypes.canonical(dtype))
         return [], {"value": FrozenArray(array)}
@@ -401,7 +402,9 @@ class Constant(Operator):
         return emit.constant(node.attributes["value"].array)
 
     def sample(self, draw: Draw) -> Sample:
-        return Sample(attributes={"value": draw.array(draw.shape())})
+        dtype = draw.dtype("bool", "integer", "float")
+        value = draw.array(draw.shape(min_side=0), -100, 100, dtype=dtype)
+        return Sample(attributes={"value": value})
 
 
 constant = Constant(
@@ -453,7 +456,9 @@ def promoted(*values: Any) -> list[Tensor]:
     if len(tensors) == len(values):
         target = dtypes.promote(*(t.dtype for t in tensors))
         return [cast_to(t, target) for t in tensors]
-    arrays = [None if isinstance(v, Tensor) else dtypes.storable(v) for v in values]
+    # A Python float that meets a tensor takes its dtype, and must not pass float32 on the way.
+    exact = "float64" if tensors else dtypes.DEFAULT_FLOAT
+    arrays = [None if isinstance(v, Tensor) else dtypes.storable(v, exact) for v in values]
     constants = [a for a in arrays if a is not None]
     if not tensors:
         target = dtypes.promote(*(dtypes.name_of(a) for a in constants))
