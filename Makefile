@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep check format bench wheel clean
+.PHONY: demo test test-deep docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -16,6 +16,10 @@ test: $(READY)
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/properties
+
+# The page of all operators is written from their declarations.
+docs: $(READY)
+	$(BIN)/python -m ksym.reference > docs/operators.md
 
 check: $(READY)
 	$(BIN)/ruff format --check

@@ -15,6 +15,12 @@ from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.variables import Variable
 
+STENCIL = ((1.0, 2.0 / 3.0), (-1.0, -2.0 / 3.0), (2.0, -1.0 / 12.0), (-2.0, 1.0 / 12.0))
+"""Where the central difference of fourth order looks, in steps, and its weight there."""
+
+ROUNDING = 32.0
+"""How many roundings of the largest term a computed sum may be off, in `verify_gradient`."""
+
 
 def verify_gradient(
     build: Callable[..., Tensor | Sequence[Tensor]],
@@ -22,14 +28,20 @@ def verify_gradient(
     *,
     order: int = 2,
     tolerance: float = 1e-6,
-    step: float = 1e-5,
+    step: float = 1e-3,
+    directions: int = 2,
     seed: int = 0,
 ) -> None:
     """Compare gradients with central differences in float64, and raise if they differ.
 
     The outputs are projected on fixed random weights, and the gradient is compared with the
-    difference along random directions, one for each operand and one for all together.  For the
-    second order the same is done to the gradient.
+    difference of fourth order along random directions, for each operand and for all together.  For
+    the second order the same is done to the gradient.
+
+    The error is relative to the size of the gradient: the sum of the absolute values of its terms
+    along the direction.  What rounding does to the difference quotient comes on top: values of f
+    are known up to eps * |f|, where |f| is the sum of the absolute values of the terms of the
+    projection, so their quotient only up to a multiple of eps * |f| / step.
 
     Args:
         build: Takes one tensor for each array in point and returns a tensor or several.
@@ -37,6 +49,7 @@ def verify_gradient(
         order: How many orders to check.
         tolerance: The largest difference allowed, relative to the size of the gradient.
         step: The step of the difference.
+        directions: How many random directions to take.
         seed: For weights and directions.
 
     Raises:
@@ -51,54 +64,60 @@ def verify_gradient(
     outputs = [built] if isinstance(built, Tensor) else list(built)
     for current in range(1, order + 1):
         outputs = [output for output in outputs if dtypes.is_float(output.dtype)]
-        loss = _project(outputs, rng, function(inputs, outputs)(*arrays))
+        values = function(inputs, outputs)
+        weights = [_weights(rng, value.shape) for value in values(*arrays)]
+        loss: Tensor = ops.constant(0.0, "float64")
+        for output, weight in zip(outputs, weights, strict=True):
+            loss = loss + ops.sum_(ops.cast(output, "float64") * weight)
         derived = gradients(loss, inputs, disconnected="zero")
-        _compare(loss, derived, inputs, arrays, rng, current, tolerance, step)
+        analytic = function(inputs, list(derived))(*arrays)
+        for _ in range(directions):
+            _compare(values, weights, analytic, arrays, rng, current, tolerance, step)
         outputs = derived
 
 
-def _project(
-    outputs: Sequence[Tensor], rng: np.random.Generator, values: Sequence[np.ndarray]
-) -> Tensor:
-    total: Tensor = ops.constant(0.0, "float64")
-    for output, value in zip(outputs, values, strict=True):
-        # Away from zero, so that no part goes unseen.
-        weights = rng.uniform(0.5, 1.5, value.shape) * rng.choice([-1.0, 1.0], value.shape)
-        total = total + ops.sum_(ops.cast(output, "float64") * weights)
-    return total
+def _weights(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """Random numbers away from zero, so that no part goes unseen."""
+    return rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
 
 
 def _compare(
-    loss: Tensor,
-    derived: Sequence[Tensor],
-    inputs: Sequence[Tensor],
+    values: Callable[..., Sequence[np.ndarray]],
+    weights: Sequence[np.ndarray],
+    analytic: Sequence[np.ndarray],
     arrays: Sequence[np.ndarray],
     rng: np.random.Generator,
     order: int,
     tolerance: float,
     step: float,
 ) -> None:
-    value = function(inputs, loss)
-    analytic = function(inputs, list(derived))(*arrays)
     directions = [rng.standard_normal(array.shape) for array in arrays]
-    choices = [[position] for position in range(len(arrays))] + [list(range(len(arrays)))]
-    for chosen in choices:
-
-        def moved(by: float, chosen: Sequence[int] = chosen) -> list[np.ndarray]:
-            return [
-                array + by * direction if position in chosen else array
+    everything = list(range(len(arrays)))
+    for chosen in [[p] for p in everything] + [everything] * (len(arrays) > 1):
+        terms = [analytic[p] * directions[p] for p in chosen]
+        expected = sum(float(np.sum(term)) for term in terms)
+        size = sum(float(np.sum(np.abs(term))) for term in terms)
+        difference = magnitude = 0.0
+        for distance, factor in STENCIL:
+            moved = [
+                array + step * distance * direction if position in chosen else array
                 for position, (array, direction) in enumerate(zip(arrays, directions, strict=True))
             ]
-
-        difference = (value(*moved(step)) - value(*moved(-step))) / (2 * step)
-        expected = sum(float(np.sum(analytic[p] * directions[p])) for p in chosen)
-        size = sum(float(np.sum(np.abs(analytic[p] * directions[p]))) for p in chosen)
-        error = abs(difference - expected) / max(1.0, size)
-        if not error <= tolerance:
+            for weight, value in zip(weights, values(*moved), strict=True):
+                difference += factor * float(np.sum(weight * value)) / step
+                magnitude = max(magnitude, float(np.sum(np.abs(weight * value))))
+        floor = ROUNDING * np.finfo("float64").eps * magnitude / step
+        error = abs(difference - expected)
+        if not error <= tolerance * size + floor:
             raise GradientError(
                 f"the gradient of order {order} by operand(s) {chosen} is off: {expected:.9g} "
-                f"along a direction where the difference quotient is {float(difference):.9g}",
-                details=[f"relative error {error:.2g}, allowed {tolerance:.2g}"],
+                f"along a direction where the difference quotient is {difference:.9g}",
+                details=[
+                    f"the error is {error:.2g}; allowed are {tolerance:.2g} of the size {size:.2g} "
+                    f"of the gradient, and {floor:.2g} for rounding",
+                    f"at {arrays}",
+                    *[f"operand {p} moves along {directions[p].tolist()}" for p in chosen],
+                ],
             )
 
 

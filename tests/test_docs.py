@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import ksym
+import ksym.reference
 from ksym.graph import OPERATORS
 
 ROOT = Path(__file__).parents[1]
@@ -47,6 +48,11 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_operators_is_what_the_declarations_say():
+    page = (ROOT / "docs" / "operators.md").read_text()
+    assert page == ksym.reference.page(), "run `make docs`"
 
 
 def test_the_house_has_the_rooms_its_plan_shows():

@@ -259,7 +259,7 @@ class Operator:
     def _track_values(self, node: Node) -> None:
         """Compute small integer results whose operands are known, for shape arithmetic."""
         output = node.outputs[0]
-        if output.dtype in dtypes.FLOATS or len(node.outputs) != 1:
+        if output.dtype in dtypes.FLOATS or len(node.outputs) != 1 or not self.pure:
             return
         if any(tensor.value is None for tensor in node.inputs):
             return
@@ -365,6 +365,7 @@ class Composite(Operator):
         **traits: Any,
     ):
         self._build = build
+        self.build_module = build.__module__
         self._numpy = numpy
         self._sample = sample
         for name, value in traits.items():

@@ -85,8 +85,9 @@ class Executable:
 
 def draw(node: Node) -> np.ndarray:
     """Return the next random numbers of a random node."""
-    spec: Any = node.outputs[0].spec
-    stream = node.attributes["stream"]
-    value: np.ndarray = stream.draw(node.operator.kind, spec.shape, spec.dtype)  # type: ignore[attr-defined]
+    parameters: dict[str, Any] = {**node.attributes}
+    stream, dtype = parameters.pop("stream"), parameters.pop("dtype")
+    kind: str = node.operator.kind  # type: ignore[attr-defined]
+    value: np.ndarray = stream.draw(kind, node.outputs[0].shape, dtype, **parameters)
     return value
 

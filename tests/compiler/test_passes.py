@@ -152,7 +152,7 @@ def test_what_looks_equal_but_is_not_stays_apart():
     assert names([z]).count("exp") == 2
     u, v = ksym.random_uniform((2,)), ksym.random_uniform((2,))
     (z,) = merge([u + v])
-    assert sum(n.operator is ops.random_uniform for n in topological_order([z])) == 2
+    assert sum(n.operator is ops.standard_uniform for n in topological_order([z])) == 2
 
 
 # --- push_transpositions --------------------------------------------------------------------------

@@ -1,0 +1,175 @@
+"""Derivatives built on `gradients`: products with Jacobians, Jacobians and Hessians.
+
+All of them are graph tensors, so they can be differentiated again.  Tensors that do not depend on
+each other have the derivative zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar, cast
+
+from ksym import dtypes, ops, shapes
+from ksym.autodiff import gradients
+from ksym.errors import GradientError, ShapeError
+from ksym.graph import Tensor, substitute
+
+Tensors = TypeVar("Tensors", bound=Tensor | Sequence[Tensor])
+
+
+def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+
+
+def vjp(
+    outputs: Tensor | Sequence[Tensor],
+    inputs: Tensors,
+    cotangents: Tensor | Sequence[Tensor],
+) -> Tensors:
+    """Return the product of vectors with a Jacobian: the cotangents pulled back to the inputs.
+
+    What ``jax.vjp(f, *inputs)[1](cotangents)`` returns, where outputs are f(inputs).
+
+    Args:
+        outputs: A tensor or several.
+        inputs: What to differentiate by, a tensor or several.
+        cotangents: One for each output, of its shape and dtype.
+
+    Returns:
+        For each input a tensor of its shape and dtype; a list if inputs is a sequence.
+
+    Raises:
+        GradientError: The cotangents do not match the outputs, or a tensor is not a float.
+    """
+    sources, arriving = _as_list(inputs), _as_list(cotangents)
+    results = gradients(outputs, sources, output_gradients=arriving, disconnected="zero")
+    return cast(Tensors, results[0] if isinstance(inputs, Tensor) else results)
+
+
+def jvp(
+    outputs: Tensors,
+    inputs: Tensor | Sequence[Tensor],
+    tangents: Tensor | Sequence[Tensor],
+) -> Tensors:
+    """Return the product of a Jacobian with vectors: the tangents pushed on to the outputs.
+
+    What ``jax.jvp(f, inputs, tangents)[1]`` is, where outputs are f(inputs).  A vector's product
+    with the Jacobian from the left is linear in the vector; this is the derivative by it
+    (J. Townsend, A new trick for calculating Jacobian vector products, 2017).
+
+    Args:
+        outputs: A tensor or several.
+        inputs: What they are computed from, a tensor or several.
+        tangents: One for each input, of its shape and dtype.
+
+    Returns:
+        For each output a tensor of its shape and dtype; a list if outputs is a sequence.
+
+    Raises:
+        GradientError: The tangents do not match the inputs, or a tensor is not a float.
+    """
+    targets, sources, directions = _as_list(outputs), _as_list(inputs), _as_list(tangents)
+    # Not constants: a gradient that is zero would stop the walk back.
+    probes = [ops.placeholder(t.shape, t.dtype, name="cotangent") for t in targets]
+    pulled = gradients(targets, sources, output_gradients=probes, disconnected="zero")
+    pushed = gradients(pulled, probes, output_gradients=directions, disconnected="zero")
+    # What is linear in the probes has a derivative without them, but for the shapes.
+    results = substitute(pushed, dict(zip(probes, map(ops.zeros_like, targets), strict=True)))
+    return cast(Tensors, results[0] if isinstance(outputs, Tensor) else results)
+
+
+def Lop(  # noqa: N802
+    f: Tensor | Sequence[Tensor], wrt: Tensors, eval_points: Tensor | Sequence[Tensor]
+) -> Tensors:
+    """Theano's name for `vjp`, with its order of arguments: f, wrt, eval_points."""
+    return vjp(f, wrt, eval_points)
+
+
+def Rop(  # noqa: N802
+    f: Tensors, wrt: Tensor | Sequence[Tensor], eval_points: Tensor | Sequence[Tensor]
+) -> Tensors:
+    """Theano's name for `jvp`, with its order of arguments: f, wrt, eval_points."""
+    return jvp(f, wrt, eval_points)
+
+
+def jacobian(y: Tensor, x: Tensor) -> Tensor:
+    """Return the derivative of each element of y by each element of x.
+
+    One gradient is built for each element of y.
+
+    Args:
+        y: A tensor whose shape is known while the graph is built.
+        x: What to differentiate by.
+
+    Returns:
+        A tensor of shape y.shape + x.shape and the dtype of x.
+
+    Raises:
+        ShapeError: The shape of y is not known.
+        GradientError: One of them is not a float.
+
+    >>> x = ops.placeholder((3,))
+    >>> jacobian(x[:2] * x[1:], x).shape
+    (2, 3)
+    """
+    for tensor in (y, x):
+        if not dtypes.is_float(tensor.dtype):
+            raise GradientError(f"{tensor!r} has no gradient: only floats have")
+    count = shapes.size(y.shape)
+    if count is None or not shapes.is_known(y.shape):
+        raise ShapeError(
+            f"the jacobian of {y!r} needs a row for each element, but their number is not known",
+            remedy="give its shape, or take products with the Jacobian (jvp, vjp)",
+        )
+    shape = ops.concatenate([ops.shape_of(y), ops.shape_of(x)])
+    if not count:
+        return ops.broadcast_to(ops.constant(0.0, x.dtype), shape)
+    flat = ops.reshape(y, (count,))
+    rows = [gradients(flat[i], x, disconnected="zero") for i in range(count)]
+    return ops.reshape(ops.stack(rows), shape)
+
+
+def hessian(loss: Tensor, x: Tensor) -> Tensor:
+    """Return the second derivatives of a scalar by each pair of elements of x.
+
+    Args:
+        loss: A tensor without axes.
+        x: What to differentiate by; its shape is known while the graph is built.
+
+    Returns:
+        A tensor of shape x.shape + x.shape.
+
+    Raises:
+        ShapeError: loss is not a scalar, or the shape of x is not known.
+        GradientError: One of them is not a float.
+    """
+    _scalar(loss)
+    return jacobian(gradients(loss, x, disconnected="zero"), x)
+
+
+def hessian_vector_product(loss: Tensor, x: Tensors, v: Tensors) -> Tensors:
+    """Return the Hessian of a scalar times v, at the cost of a few gradients.
+
+    Args:
+        loss: A tensor without axes.
+        x: What to differentiate by, a tensor or several.
+        v: A vector for each x, of its shape and dtype.
+
+    Returns:
+        A tensor of the shape and dtype of each x; a list if x is a sequence.
+
+    Raises:
+        ShapeError: loss is not a scalar.
+        GradientError: v does not match x, or a tensor is not a float.
+    """
+    _scalar(loss)
+    first = gradients(loss, _as_list(x), disconnected="zero")
+    # The Hessian is symmetric, so that a product from the left will do.
+    return vjp(first, x, v)
+
+
+def _scalar(loss: Tensor) -> None:
+    if loss.rank:
+        raise ShapeError(
+            f"a Hessian is that of a scalar, not of {loss!r}", remedy="sum over its axes first"
+        )
