@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ksym import ops, shapes
+from ksym import ops
 from ksym.errors import GraphError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, current_origin, rewrite, topological_order
 from ksym.ops.control import Body, cond_node, scan_node, while_node
@@ -95,9 +95,9 @@ def scan(
     """Apply a body step by step, to the elements of sequences and to what the step before left.
 
     Args:
-        body: Called once, as ``body(*elements, *states, *constants)``; returns ``(outputs, states)``
-            or ``(outputs, states, updates)``, each of the first two a tensor or a sequence of them.
-            It may use any other tensors too.
+        body: Called once, as ``body(*elements, *states, *constants)``; returns
+            ``(outputs, states)`` or ``(outputs, states, updates)``, each of the first two a tensor
+            or a sequence of them.  It may use any other tensors too.
         sequences: Tensors to go through along their first axis, of equal lengths.
         states: The initial states: tensors, or numbers.
         constants: Tensors handed to the body as they are.

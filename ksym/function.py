@@ -133,7 +133,7 @@ class Plan:
             if isinstance(leaf, Variable):
                 arrays[leaf] = storage_of(leaf)
         memory = None if shared is None else shared.program
-        self.program = Program(self.tensors, arrays, mode, memory)
+        self.program: Program = Program(self.tensors, arrays, mode, memory)
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the tensors from one value for each slot; return them where they lie."""

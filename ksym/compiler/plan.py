@@ -45,7 +45,9 @@ def partition(outputs: Sequence[Tensor]) -> list[Part]:
     order = topological_order(outputs)
     level: dict[Node, int] = {}
     for node in order:
-        level[node] = max((level[t.node] + (not _is_native(t.node)) for t in node.inputs), default=0)
+        level[node] = max(
+            (level[t.node] + (not _is_native(t.node)) for t in node.inputs), default=0
+        )
     last = max(level.values(), default=0)
     reads: list[dict[Tensor, None]] = [{} for _ in range(last + 1)]
     crossing: dict[Tensor, None] = {}
@@ -71,6 +73,8 @@ def partition(outputs: Sequence[Tensor]) -> list[Part]:
     for at in range(last + 1):
         if made[at]:
             parts.append(Part(tuple(reads[at]), tuple(made[at]), None))
-        for node in alone[at]:
-            parts.append(Part(node.inputs, tuple(t for t in node.outputs if t in crossing), node))
+        parts.extend(
+            Part(node.inputs, tuple(t for t in node.outputs if t in crossing), node)
+            for node in alone[at]
+        )
     return parts

@@ -1,26 +1,155 @@
-"""What needs loops or data-dependent shapes; ksym does not have these operators yet.
-
-Keras imports the names unconditionally, so they are here, and say what is missing when called.
-"""
+"""Loops over time steps and elements, on `ksym.scan`."""
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ksym import control, ops
+from ksym.errors import ShapeError
+from ksym.graph import Tensor
+from ksym.keras.tensors import as_tensor, int_shape
+
+Step = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
 
 
-def _missing(name: str, needs: str) -> Any:
-    def function(*args: Any, **kwargs: Any) -> NoReturn:
-        raise NotImplementedError(f"K.{name} is not there yet: it needs {needs}")
+def rnn(
+    step_function: Step,
+    inputs: Any,
+    initial_states: Sequence[Tensor],
+    go_backwards: bool = False,
+    mask: Any = None,
+    constants: Sequence[Tensor] | None = None,
+    unroll: bool = False,
+    input_length: int | None = None,
+    zero_output_for_mask: bool = False,
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Apply a step to the elements of a sequence, as Keras's recurrent layers do.
 
-    function.__name__ = function.__qualname__ = name
-    function.__doc__ = f"Not there yet: needs {needs}."
-    return function
+    Args:
+        step_function: ``(input, states + constants) -> (output, new states)``.
+        inputs: (samples, time, ...).
+        initial_states: A tensor of (samples, ...) for each state.
+        go_backwards: Go through the time steps from the last to the first; outputs come in the
+            order in which they are computed.
+        mask: (samples, time), or with a last axis of size 1: where it is False the states stay,
+            and the output is that of the step before.
+        constants: Handed to each step after the states.
+        unroll: Put all steps into the graph instead of a loop.
+        input_length: Not needed: the number of time steps is taken from the inputs.
+        zero_output_for_mask: Where the mask is False the output is zero instead.
+
+    Returns:
+        The last output, all outputs (samples, time, ...), and the last states.
+
+    Raises:
+        ValueError: To unroll, the number of time steps is not static.
+    """
+    inputs = as_tensor(inputs)
+    if inputs.rank < 3:
+        raise ValueError("Input should be at least 3D.")
+    sequence = _time_first(inputs)
+    fixed = [as_tensor(c) for c in constants or ()]
+    states = [as_tensor(s) for s in initial_states]
+    masks = None if mask is None else _mask_over_time(as_tensor(mask))
+    if go_backwards:
+        sequence = ops.flip(sequence, 0)
+        masks = None if masks is None else ops.flip(masks, 0)
+    # Keras's cells make their dropout masks at the first step and keep them: made here, outside of
+    # the loop, all steps share them.
+    first, _ = step_function(sequence[0], [*states, *fixed])
+    blank = ops.zeros_like(first)
+
+    def step(*arguments: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        x, *rest = arguments
+        kept = None if masks is None else rest.pop(0)
+        previous, *current = rest
+        output, new = step_function(x, [*current, *fixed])
+        new = [ops.cast_to(n, c.dtype) for n, c in zip(new, current, strict=False)]
+        if kept is None:
+            return [output], [output, *new]
+        last = _choose(kept, output, previous)
+        shown = _choose(kept, output, ops.zeros_like(output)) if zero_output_for_mask else last
+        return [shown], [last, *(_choose(kept, n, c) for n, c in zip(new, current, strict=True))]
+
+    walked = [sequence] if masks is None else [sequence, masks]
+    if unroll:
+        outputs, (last_output, *last_states) = _unrolled(step, walked, [blank, *states])
+    else:
+        scanned = control.scan(step, walked, [blank, *states])
+        (outputs,), (last_output, *last_states) = scanned.outputs, scanned.states
+    outputs = _time_first(outputs)
+    if first._uses_learning_phase:  # type: ignore[attr-defined]
+        for tensor in (last_output, outputs):
+            tensor._uses_learning_phase = True
+    return last_output, outputs, list(last_states)
 
 
-rnn = _missing("rnn", "ksym's loop operator")
-map_fn = _missing("map_fn", "ksym's loop operator")
-foldl = _missing("foldl", "ksym's loop operator")
-foldr = _missing("foldr", "ksym's loop operator")
-ctc_label_dense_to_sparse = _missing("ctc_label_dense_to_sparse", "sparse values")
-ctc_batch_cost = _missing("ctc_batch_cost", "ksym's CTC operator")
-ctc_decode = _missing("ctc_decode", "ksym's CTC operator")
+def _time_first(x: Tensor) -> Tensor:
+    """Swap the first two axes."""
+    return ops.transpose(x, (1, 0, *range(2, x.rank)))
+
+
+def _mask_over_time(mask: Tensor) -> Tensor:
+    """Return a mask as (time, samples) of booleans."""
+    if mask.rank == 3:
+        mask = ops.squeeze(mask, 2)
+    return ops.cast_to(ops.transpose(mask), "bool")
+
+
+def _choose(kept: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Choose for each sample."""
+    while kept.rank < new.rank:
+        kept = ops.expand_dims(kept, -1)
+    return ops.where(kept, new, old)
+
+
+def _unrolled(
+    step: Callable[..., tuple[list[Tensor], list[Tensor]]],
+    walked: Sequence[Tensor],
+    states: list[Tensor],
+) -> tuple[Tensor, list[Tensor]]:
+    length = int_shape(walked[0])[0]
+    if not length:
+        raise ValueError("Unrolling requires a fixed number of timesteps.")
+    collected = []
+    for position in range(length):
+        (output,), states = step(*(x[position] for x in walked), *states)
+        collected.append(output)
+    return ops.stack(collected), states
+
+
+def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:
+    """Apply a function to the elements along the first axis; elems may be several tensors."""
+    several = isinstance(elems, list | tuple)
+    tensors = [as_tensor(e) for e in (elems if several else [elems])]
+    _check_lengths(tensors)
+    return control.map_fn(
+        lambda *elements: fn(type(elems)(elements) if several else elements[0]), tensors
+    )
+
+
+def _check_lengths(tensors: Sequence[Tensor]) -> None:
+    for tensor in tensors:
+        if not tensor.rank:
+            raise ShapeError("elems is a scalar: there is nothing to go through")
+
+
+def foldl(
+    fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None
+) -> Tensor:
+    """Combine the elements along the first axis from the first to the last."""
+    elems = as_tensor(elems)
+    if initializer is None:
+        elems, initializer = elems[1:], elems[0]
+    return control.foldl(fn, elems, as_tensor(initializer))
+
+
+def foldr(
+    fn: Callable[[Any, Any], Any], elems: Any, initializer: Any = None, name: str | None = None
+) -> Tensor:
+    """Combine the elements along the first axis from the last to the first."""
+    elems = as_tensor(elems)
+    if initializer is None:
+        elems, initializer = elems[:-1], elems[-1]
+    return control.foldr(fn, elems, as_tensor(initializer))

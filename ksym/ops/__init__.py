@@ -5,6 +5,27 @@ package `ksym` offers them by their plain names.  The families use each other in
 run long after import, so they reach each other through this module: ``ops.reshape(...)``.
 """
 
+from ksym.ops.activations import (
+    celu,
+    elu,
+    gelu,
+    hard_sigmoid,
+    hard_swish,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    mish,
+    prelu,
+    relu,
+    relu6,
+    relu_gradient,
+    selu,
+    sigmoid,
+    silu,
+    softplus,
+    softsign,
+    swish,
+)
 from ksym.ops.arrangement import (
     diff,
     moveaxis,
@@ -19,68 +40,164 @@ from ksym.ops.arrangement import (
 )
 from ksym.ops.binary import (
     add,
+    multiply,
+    subtract,
+)
+from ksym.ops.choice import (
+    clip,
+    copysign,
+    fmax,
+    fmin,
+    heaviside,
+    isclose,
+    maximum,
+    minimum,
+    nan_to_num,
+    signbit,
+    where,
+)
+from ksym.ops.comparison import (
+    bitwise_and,
+    bitwise_not,
+    bitwise_or,
+    bitwise_xor,
     equal,
-    floor_divide,
     greater,
     greater_equal,
+    invert,
+    left_shift,
     less,
     less_equal,
     logical_and,
     logical_not,
     logical_or,
     logical_xor,
-    maximum,
-    minimum,
-    mod,
-    multiply,
     not_equal,
-    power,
-    subtract,
-    true_divide,
+    right_shift,
 )
-from ksym.ops.choice import clip, where
-from ksym.ops.control import cond_node, scan_node, while_node
+from ksym.ops.control import (
+    cond_node,
+    scan_node,
+    while_node,
+)
 from ksym.ops.convolution import (
     convolution,
     convolution_gradient,
-    convolution_transpose,
-    depthwise_kernel,
 )
-from ksym.ops.creation import arange, eye, full, linspace, ones, zeros
+from ksym.ops.creation import (
+    arange,
+    eye,
+    full,
+    linspace,
+    ones,
+    zeros,
+)
+from ksym.ops.ctc import (
+    ctc_loss,
+)
+from ksym.ops.decompositions import (
+    cholesky,
+)
+from ksym.ops.diagonal import (
+    diag,
+    diagonal,
+    matrix_diag,
+    matrix_diag_part,
+    trace,
+)
+from ksym.ops.distributions import (
+    dropout,
+    random_bernoulli,
+    random_binomial,
+    random_categorical,
+    random_exponential,
+    random_gamma,
+    random_gumbel,
+    random_laplace,
+    random_multinomial,
+    random_normal,
+    random_shuffle,
+    random_truncated_normal,
+    random_uniform,
+    symbolic_gamma,
+)
+from ksym.ops.division import (
+    floor_divide,
+    fmod,
+    mod,
+    power,
+    remainder,
+    true_divide,
+    truncate_divide,
+)
+from ksym.ops.einsum import (
+    contraction,
+    einsum,
+)
 from ksym.ops.elementwise import (
     abs_,
     cast,
-    ceil,
-    cos,
-    exp,
-    expm1,
-    floor,
+    cbrt,
     full_like,
     identity,
     is_zero,
     isfinite,
     isinf,
     isnan,
-    log,
-    log1p,
     negative,
     ones_like,
-    round_,
-    sigmoid,
+    positive,
+    reciprocal,
+    rsqrt,
     sign,
-    sin,
-    softplus,
     sqrt,
     square,
     stop_gradient,
-    tan,
-    tanh,
     zeros_like,
 )
-from ksym.ops.gathering import one_hot, take, take_gradient
-from ksym.ops.indexing import index, slice_, slice_gradient
-from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.ops.linalg import dot, matmul, tensordot
+from ksym.ops.exponential import (
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logaddexp2,
+    xlogy,
+)
+from ksym.ops.gathering import (
+    one_hot,
+    take,
+    take_gradient,
+)
+from ksym.ops.indexing import (
+    index,
+    slice_,
+    slice_gradient,
+)
+from ksym.ops.leaves import (
+    placeholder,
+    variable_leaf,
+)
+from ksym.ops.linalg import (
+    dot,
+    inner,
+    matmul,
+    matrix_transpose,
+    outer,
+    tensordot,
+)
+from ksym.ops.local import (
+    extract_patches,
+    local_convolution,
+)
+from ksym.ops.losses import (
+    sigmoid_cross_entropy,
+    softmax_cross_entropy,
+    sparse_softmax_cross_entropy,
+)
 from ksym.ops.movement import (
     concatenate,
     flip,
@@ -89,32 +206,83 @@ from ksym.ops.movement import (
     stack,
     tile,
 )
-from ksym.ops.nn import log_softmax, relu, relu_gradient, softmax
-from ksym.ops.normalization import batch_norm, batch_norm_gradient, normalize
+from ksym.ops.nn import (
+    glu,
+    log_softmax,
+    softmax,
+)
+from ksym.ops.normalization import (
+    batch_norm,
+    batch_norm_gradient,
+    normalize,
+)
 from ksym.ops.pooling import (
     average_pool,
     average_pool_gradient,
+    global_average_pool,
+    global_max_pool,
     max_pool,
     max_pool_gradient,
     max_pool_select,
 )
 from ksym.ops.random import (
     RandomStream,
-    dropout,
-    random_normal,
-    random_truncated_normal,
-    random_uniform,
+    random_integers,
+    random_permutation,
+    random_streams,
     seed,
+    standard_exponential,
+    standard_gamma,
+    standard_gumbel,
+    standard_laplace,
+    standard_normal,
+    standard_truncated_normal,
+    standard_uniform,
 )
-from ksym.ops.reduction import all_, any_, argmax, argmin, max_, min_, prod, sum_
-from ksym.ops.registry import as_tensor, cast_to, constant, is_constant
-from ksym.ops.scans import cumprod, cumsum, exclusive_cumprod, linear_recurrence
+from ksym.ops.reduction import (
+    all_,
+    any_,
+    argmax,
+    argmin,
+    max_,
+    min_,
+    prod,
+    sum_,
+)
+from ksym.ops.registry import (
+    as_tensor,
+    cast_to,
+    constant,
+    is_constant,
+    promoted,
+)
+from ksym.ops.resize import (
+    resize,
+    resize_gradient,
+)
+from ksym.ops.rounding import (
+    ceil,
+    fix,
+    floor,
+    round_,
+    trunc,
+)
+from ksym.ops.scans import (
+    cumprod,
+    cumsum,
+    exclusive_cumprod,
+    linear_recurrence,
+)
 from ksym.ops.scattering import (
     gather_nd,
     index_add,
     index_update,
     scatter_nd,
     take_along_axis,
+)
+from ksym.ops.separable import (
+    depthwise_convolution,
+    separable_convolution,
 )
 from ksym.ops.shape import (
     broadcast_to,
@@ -125,7 +293,64 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
-from ksym.ops.sorting import argsort, bincount, searchsorted, sort, top_k
-from ksym.ops.statistics import count, count_nonzero, logsumexp, mean, norm, ptp, std, var
+from ksym.ops.solving import (
+    det,
+    inv,
+    slogdet,
+    solve,
+    triangular_solve,
+)
+from ksym.ops.sorting import (
+    argsort,
+    bincount,
+    searchsorted,
+    sort,
+    top_k,
+)
+from ksym.ops.special import (
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    gamma,
+    gammaln,
+    polygamma,
+)
+from ksym.ops.standardization import (
+    layer_norm,
+)
+from ksym.ops.statistics import (
+    count,
+    count_nonzero,
+    logsumexp,
+    mean,
+    norm,
+    ptp,
+    std,
+    var,
+)
+from ksym.ops.transposed import (
+    convolution_transpose,
+)
+from ksym.ops.trigonometry import (
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    cos,
+    cosh,
+    deg2rad,
+    degrees,
+    hypot,
+    rad2deg,
+    radians,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
 
 __all__ = [name for name in dir() if not name.startswith("_")]

@@ -1,9 +1,9 @@
 """Loops and branches as operators: bodies, `scan`'s node, and their gradients.
 
-A body is a graph with parameters.  Its node's operands are what the body is applied to, and what it
-closes over; both are found by `ksym.control`, which is what users call.  The gradient of a loop is a
-loop of the same kind over the body's own gradient, so that gradients of any order exist; it computes
-the body's steps anew from the states that the forward loop keeps, and keeps nothing else.
+A body is a graph with parameters.  Its node's operands are what the body is applied to, and what
+it closes over; both are found by `ksym.control`, which is what users call.  The gradient of a loop
+is a loop of the same kind over the body's own gradient, so that gradients of any order exist; it
+computes the body's steps anew from the states that the forward loop keeps, and keeps nothing else.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor, rewrite, topological_order
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import Draw, Operator, Sample, cast_to, is_constant
+from ksym.ops.registry import Draw, Operator, Sample, is_constant
 
 
 class Body:
@@ -123,9 +123,10 @@ class _Scan(Operator):
     ) -> Any:
         current = [np.asarray(a) for a in arrays[sequences : sequences + states]]
         length = int(steps)
-        collected: list[Any] = []
-        for tensor in [*body.outputs[states:], *body.inputs[sequences : sequences + states]]:
-            collected.append(np.zeros((length, *tensor.shape), tensor.dtype))
+        kept = [*body.outputs[states:], *body.inputs[sequences : sequences + states]]
+        collected: list[Any] = [
+            np.zeros((length, *shapes.known(tensor.shape)), tensor.dtype) for tensor in kept
+        ]
         order = range(length)
         for step in reversed(order) if reverse else order:
             values = [*(a[step] for a in arrays[:sequences]), *current]
@@ -200,9 +201,11 @@ def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor
     outputs = len(body.outputs) - carried
     histories = node.outputs[carried + outputs :]
     sequences, closed = operands[:count], operands[count + carried :]
-    states = [i for i in _floats(body.outputs[:carried])]
+    states = _floats(body.outputs[:carried])
     by_state = arriving[:carried]
-    by_output = [(i, g) for i, g in enumerate(arriving[carried : carried + outputs]) if g is not None]
+    by_output = [
+        (i, g) for i, g in enumerate(arriving[carried : carried + outputs]) if g is not None
+    ]
     by_history = [(i, g) for i, g in enumerate(arriving[carried + outputs :]) if g is not None]
     smooth_sequences, smooth_closed = _floats(sequences), _floats(closed)
 
@@ -238,9 +241,7 @@ def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor
         [*elements, *before, *g_outputs, *g_histories, *g_states, *totals, *rest],
         [*for_states, *(t + g for t, g in zip(totals, for_closed, strict=True)), *for_elements],
     )
-    initial = [
-        ops.zeros_like(node.outputs[i]) if (g := by_state[i]) is None else g for i in states
-    ]
+    initial = [ops.zeros_like(node.outputs[i]) if (arrived := by_state[i]) is None else arrived for i in states]
     results = scan_node.make(
         [
             steps,
@@ -410,9 +411,7 @@ class _While(Operator):
         carried = [t.spec for t in body.inputs[:states]]
         return (*carried, Spec((), "int64"), *(Spec((None, *s.shape), s.dtype) for s in carried))
 
-    def numpy(
-        self, *arrays: Any, body: Body, test: Body, states: int, limit: int | None
-    ) -> Any:
+    def numpy(self, *arrays: Any, body: Body, test: Body, states: int, limit: int | None) -> Any:
         current, closed = [np.asarray(a) for a in arrays[:states]], arrays[states:]
         before: list[list[Any]] = []
         while test.numpy([*current, *closed])[0]:
@@ -431,7 +430,8 @@ class _While(Operator):
         steps = ops.shape_of(histories[0])[0] if histories else ops.constant(0)
         body: Body = node.attributes["body"]
         stand_in = _Behind(node, steps, body, states)
-        return _scan_gradient(stand_in, [*arriving[:states], *arriving[states + 1 :]])[:]  # type: ignore[arg-type]
+        arriving = (*arriving[:states], *arriving[states + 1 :])
+        return _scan_gradient(stand_in, arriving)  # type: ignore[arg-type]
 
     def sample(self, draw: Draw) -> Sample:
         shape, dtype = draw.shape(max_rank=1), draw.dtype("float")

@@ -1,6 +1,6 @@
 """Decoding of what connectionist temporal classification learnt, in NumPy.
 
-What comes out has as many labels as it happens to have, so this is no operator of a graph.
+What comes out has as many labels as it happens to have: the operator `ctc_decode` runs on the host.
 """
 
 from __future__ import annotations
@@ -9,6 +9,11 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+
+from ksym import dtypes, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Spec, Tensor
+from ksym.ops.registry import Draw, Operator, Sample, as_tensor
 
 
 def greedy_decode(
@@ -114,3 +119,95 @@ def _padded(rows: list[list[int]]) -> np.ndarray:
     for row, labels in zip(result, rows, strict=True):
         row[: len(labels)] = labels
     return result
+
+
+class _CTCDecode(Operator):
+    runs = "host"
+
+    def prepare(
+        self,
+        scores: Any,
+        lengths: Any,
+        greedy: bool = True,
+        beam_width: int = 100,
+        top_paths: int = 1,
+        blank: int = -1,
+        merge_repeated: bool = True,
+    ) -> tuple[list[Tensor], dict[str, Any]]:
+        return [as_tensor(scores), as_tensor(lengths)], {
+            "greedy": bool(greedy),
+            "beam_width": int(beam_width),
+            "top_paths": 1 if greedy else int(top_paths),
+            "blank": int(blank),
+            "merge_repeated": bool(merge_repeated),
+        }
+
+    def infer(self, scores: Tensor, lengths: Tensor, **attributes: Any) -> tuple[Spec, ...]:
+        if scores.rank != 3 or not dtypes.is_float(scores.dtype):
+            raise ShapeError(f"scores are floats (time, batch, classes), not {scores.spec}")
+        if dtypes.kind(lengths.dtype) != 1:
+            raise DTypeError(f"lengths are integers, not {lengths.dtype}")
+        _, batch, classes = scores.shape
+        if lengths.rank != 1 or not shapes.compatible(lengths.shape, (batch,)):
+            raise ShapeError(f"there is one length for each of {batch} samples, not {lengths.spec}")
+        if classes is not None and not -classes <= attributes["blank"] < classes:
+            raise ShapeError(f"the blank {attributes['blank']} is none of {classes} classes")
+        if not 1 <= attributes["top_paths"] <= attributes["beam_width"]:
+            raise ShapeError(
+                f"{attributes['top_paths']} paths from a beam of {attributes['beam_width']}"
+            )
+        paths = attributes["top_paths"]
+        labels = [Spec((batch, None), "int64")] * paths
+        return (*labels, Spec((batch, paths), scores.dtype))
+
+    def numpy(
+        self,
+        scores: Any,
+        lengths: Any,
+        greedy: bool,
+        beam_width: int,
+        top_paths: int,
+        blank: int,
+        merge_repeated: bool,
+    ) -> Any:
+        if scores.shape[2] == 0 or (lengths.size and lengths.max() > scores.shape[0]):
+            raise ShapeError(
+                f"lengths up to {lengths.max(initial=0)} do not fit scores of shape {scores.shape}"
+            )
+        if greedy:
+            labels, totals = greedy_decode(scores, lengths, blank, merge_repeated)
+            return labels, totals
+        found, totals = beam_search_decode(
+            scores, lengths, beam_width, top_paths, blank, merge_repeated
+        )
+        return (*found, totals)
+
+    def sample(self, draw: Draw) -> Sample:
+        steps, batch, classes = draw.integer(1, 4), draw.integer(1, 2), draw.integer(2, 3)
+        greedy = draw.choose((True, False))
+        return Sample(
+            draw.array((steps, batch, classes), apart=0.01),
+            draw.array((batch,), 1, steps, dtype="int64"),
+            attributes={"greedy": greedy, "beam_width": 3, "top_paths": draw.integer(1, 2)},
+            differentiate=(),
+        )
+
+
+ctc_decode = _CTCDecode(
+    "ctc_decode",
+    doc="""The most probable labels, by the best path or by beam search.
+
+    Args:
+        scores: (time, batch, classes), logarithms of probabilities.
+        lengths: How many steps each sample has.
+        greedy: The best path instead of a beam search.
+        beam_width: How many prefixes the search keeps at each step.
+        top_paths: How many results a search gives.
+        blank: The class that says nothing; negative to count from the last.
+        merge_repeated: Whether a label repeated without a blank between counts once.
+
+    Returns:
+        For each result the labels (batch, longest), filled with -1; and a score for each sample and
+        result, as `greedy_decode` and `beam_search_decode` say.
+    """,
+)

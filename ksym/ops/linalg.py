@@ -91,8 +91,7 @@ class _Matmul(Operator):
         across_a, across_b = node.attributes["transpose_a"], node.attributes["transpose_b"]
         if a.rank > 2 and b.rank == 2 and not across_a:
             # One product over all rows instead of a stack of products to be summed.
-            rows = ops.reshape(a, (-1, ops.shape_of(a)[-1]))
-            row_g = ops.reshape(g, (-1, ops.shape_of(g)[-1]))
+            rows, row_g = _as_rows(a), _as_rows(g)
             for_a = matmul(g, b, transpose_b=not across_b)
             return [
                 for_a,
@@ -137,6 +136,12 @@ class _Matmul(Operator):
             draw.array((*batches[1], *b), dtype=dtype),
             attributes=attributes,
         )
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    """Return a stack of matrices as one matrix, also where there are no elements."""
+    sides = ops.shape_of(x)
+    return ops.reshape(x, ops.stack([ops.prod(sides[:-1]), sides[-1]]))
 
 
 def _unbatch(g: Tensor, operand: Tensor, other: Tensor) -> Tensor:

@@ -505,9 +505,7 @@ def promoted(*values: Any) -> list[Tensor]:
         if higher:
             target = dtypes.promote(target, *higher)
     return [
-        cast_to(value, target)
-        if isinstance(value, Tensor)
-        else constant(_fit(array, target))
+        cast_to(value, target) if isinstance(value, Tensor) else constant(_fit(array, target))
         for value, array in zip(values, arrays, strict=True)
     ]
 

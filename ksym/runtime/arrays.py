@@ -103,7 +103,9 @@ class DeviceArray:
 
     def fill(self, value: float) -> None:
         """Make all elements equal."""
-        self.write(np.broadcast_to(np.asarray(value, self.spec.dtype), shapes.known(self.spec.shape)))
+        self.write(
+            np.broadcast_to(np.asarray(value, self.spec.dtype), shapes.known(self.spec.shape))
+        )
 
     def wait(self) -> None:
         """Wait until the contents are there, and raise what went wrong while they were computed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+
 import numpy as np
 
 from ksym import shapes
@@ -100,8 +101,8 @@ def _live_states(body: Body, first: int, count: int, roots: Sequence[Tensor]) ->
 class _Scan:
     """A loop over a number of steps that is known before it starts.
 
-    Only what is wanted is computed: a state whose value nobody asks for, and an output nobody reads,
-    are left out of the loop.
+    Only what is wanted is computed: a state whose value nobody asks for, and an output nobody
+    reads, are left out of the loop.
     """
 
     def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
@@ -134,7 +135,9 @@ class _Scan:
         made = {t: DeviceArray.empty(t.spec) for t in [*stacked, *histories]}
         self._stacked = [made[t] for t in stacked]
         self._histories = [(states[t.index - carried - outputs], made[t]) for t in histories]
-        self.outputs = [states[t.index] if t.index < carried else made[t] for t in wanted]
+        self.outputs: Sequence[DeviceArray] = [
+            states[t.index] if t.index < carried else made[t] for t in wanted
+        ]
 
     def run(self) -> None:
         for state, initial in zip(self._states, self._initial, strict=True):
@@ -163,7 +166,7 @@ class _Cond:
         self._predicate, *self._closed = _operands(node, arrays)
         self._mode: Mode = mode
         self._programs: dict[bool, Program] = {}
-        self.outputs = [DeviceArray.empty(t.spec) for t in wanted]
+        self.outputs: Sequence[DeviceArray] = [DeviceArray.empty(t.spec) for t in wanted]
 
     def run(self) -> None:
         taken = bool(self._predicate.read())
@@ -230,8 +233,8 @@ class _While:
             if tensor.index > self._count:
                 history = before[tensor.index - self._count - 1]
                 shape = (steps, *shapes.known(tensor.shape[1:]))
-                value = np.array(history, tensor.dtype).reshape(shape)
-                self.outputs[position] = DeviceArray.of(value)
+                stacked = np.array(history, tensor.dtype).reshape(shape)
+                self.outputs[position] = DeviceArray.of(stacked)
 
 
 _RUNNERS: dict[str, Callable[[Node, Sequence[Tensor], Arrays, Mode], Runnable]] = {

@@ -90,4 +90,3 @@ def draw(node: Node) -> np.ndarray:
     kind: str = node.operator.kind  # type: ignore[attr-defined]
     value: np.ndarray = stream.draw(kind, node.outputs[0].shape, dtype, **parameters)
     return value
-

@@ -20,7 +20,9 @@ Mode = Literal["native", "interpret"]
 class Runnable(Protocol):
     """A part that is ready to run over fixed arrays."""
 
-    outputs: Sequence[DeviceArray]
+    @property
+    def outputs(self) -> Sequence[DeviceArray]:
+        """The arrays of what it computes, as the last run left them."""
 
     def run(self) -> None:
         """Compute the outputs from what the arrays of the inputs hold."""
