@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep check format bench wheel clean
+.PHONY: demo test test-deep test-keras check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -16,6 +16,10 @@ test: $(READY)
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/properties
+
+# Keras's own tests, compared with the list of those that do not pass.
+test-keras: $(READY)
+	$(BIN)/python tests/keras_suite/run.py
 
 check: $(READY)
 	$(BIN)/ruff format --check
@@ -36,7 +40,7 @@ wheel: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) dist demo-output .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)
