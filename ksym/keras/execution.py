@@ -157,14 +157,14 @@ def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
     without a gradient is on every way from a variable to the loss.
     """
     targets = [variables] if isinstance(variables, Tensor) else list(variables)
-    result = autodiff.gradients(loss, targets, disconnected="none")
+    result: Sequence[Tensor | None] = autodiff.gradients(loss, targets, disconnected="none")
     reasons: dict[str, list[str]] = {}
     for target, gradient in zip(targets, result, strict=True):
         if gradient is None and target.node in topological_order([loss]):
             reasons.setdefault(autodiff.explain_gradient(loss, target), []).append(target.name)
     for reason, names in reasons.items():
         warnings.warn(f"no gradient for {', '.join(names)}: {reason}", stacklevel=2)
-    return result  # type: ignore[return-value]
+    return list(result)
 
 
 def stop_gradient(variables: Any) -> Any:
@@ -194,5 +194,5 @@ def print_tensor(x: Tensor, message: str = "") -> Tensor:
     """
     result = ops.identity(x)
     result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
-    result._message = message  # type: ignore[attr-defined]
+    result._message = message
     return result

@@ -23,7 +23,7 @@ class Expected(NamedTuple):
     """What values a placeholder may be given: whole numbers below a count."""
 
     source: Tensor
-    count: int
+    limit: int
     things: str
     origin: Origin
 
@@ -58,9 +58,9 @@ def check(expected: Sequence[tuple[int, Expected]], values: Sequence[Any]) -> No
         if array.size == 0 or array.dtype.kind not in "iuf":
             continue
         low, high = array.min(), array.max()
-        if not (low > -1 and high < note.count):
+        if not (low > -1 and high < note.limit):
             wrong = low if not low > -1 else high
             raise InputError(
-                f"{note.source.name} holds {wrong}, but there are {note.count} {note.things}: "
-                f"0 to {note.count - 1}"
+                f"{note.source.name} holds {wrong}, but there are {note.limit} {note.things}: "
+                f"0 to {note.limit - 1}"
             ).located(origin=note.origin)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.function import evaluate
+from ksym.function import evaluate, function
 from ksym.graph import Tensor
 from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx, floatx
@@ -23,7 +23,8 @@ def variable(
     """Return a variable; a symbolic value, as initializers give, is evaluated first."""
     given = value
     if isinstance(value, Tensor):
-        value = evaluate(value)
+        # Computed once: not worth a compilation, of which a model would need one for each weight.
+        value = function([], value, mode="interpret")()
     result = Variable(dense(value), dtype_or_floatx(dtype), name)
     if hasattr(given, "toarray"):
         mark_sparse(result)

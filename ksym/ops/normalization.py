@@ -32,6 +32,7 @@ def _check(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
 
 class _BatchNorm(Operator):
     half = False
+
     def prepare(
         self, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -222,6 +223,7 @@ batch_norm_gradient = _BatchNormGradient(
 
 class _Normalize(Operator):
     half = False
+
     def prepare(
         self,
         x: Any,

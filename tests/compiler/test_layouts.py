@@ -6,7 +6,9 @@ import pytest
 import ksym
 
 
-@pytest.mark.parametrize("between", [lambda x: x, ksym.relu, lambda x: x + x], ids=["as is", "relu", "sum"])
+@pytest.mark.parametrize(
+    "between", [lambda x: x, ksym.relu, lambda x: x + x], ids=["as is", "relu", "sum"]
+)
 @pytest.mark.parametrize("side", [3, 4])
 def test_a_reshaped_convolution_is_added_to_something_else(rng, between, side):
     x, w = ksym.placeholder((2, 16, side, side)), ksym.placeholder((32, 16, 3, 3))

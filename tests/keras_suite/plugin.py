@@ -2,8 +2,8 @@
 
 Nothing of Keras or of its tests is edited.
 
-- ``backend_test.py`` compares ``keras.backend.tensorflow_backend`` or ``theano_backend`` with NumPy:
-  modules of these names stand for the backend that Keras has loaded.
+- ``backend_test.py`` compares ``keras.backend.tensorflow_backend`` or ``theano_backend`` with
+  NumPy: modules of these names stand for the backend that Keras has loaded.
 - Three files are skipped where they are imported unless the backend's name is "tensorflow", though
   what they test is there: that is its name while these files are being imported.
 - Tests draw random numbers: each starts from a seed of its own, so that a run can be repeated.

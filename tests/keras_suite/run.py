@@ -88,7 +88,15 @@ def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
         }
-        command = [sys.executable, "-m", "pytest", "-p", "plugin", "-p", "flaky.flaky_pytest_plugin"]
+        command = [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-p",
+            "plugin",
+            "-p",
+            "flaky.flaky_pytest_plugin",
+        ]
         command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(TESTS)]
         command += ["-c", os.devnull, "--durations=5", "--tb=short"]
         command += [f"--deselect={identity}" for identity in skip]
@@ -126,7 +134,9 @@ def _watch(process: subprocess.Popen[bytes]) -> tuple[float, bool]:
 
 def main() -> int:
     """Run files, print totals, compare with the list."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--write", action="store_true", help="bring the list up to date")
     options = parser.parse_args()
