@@ -158,9 +158,11 @@ def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
     """
     targets = [variables] if isinstance(variables, Tensor) else list(variables)
     result: Sequence[Tensor | None] = autodiff.gradients(loss, targets, disconnected="none")
+    missing = [target for target, found in zip(targets, result, strict=True) if found is None]
+    used = set(topological_order([loss])) if missing else set()
     reasons: dict[str, list[str]] = {}
-    for target, gradient in zip(targets, result, strict=True):
-        if gradient is None and target.node in topological_order([loss]):
+    for target in missing:
+        if target.node in used:
             reasons.setdefault(autodiff.explain_gradient(loss, target), []).append(target.name)
     for reason, names in reasons.items():
         warnings.warn(f"no gradient for {', '.join(names)}: {reason}", stacklevel=2)

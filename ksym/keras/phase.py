@@ -13,14 +13,16 @@ class _Phase:
     """0 or 1 once it was set, else one symbolic scalar for the process."""
 
     def __init__(self) -> None:
+        # Compiled anew for each of its two values, so that a training step holds nothing of the
+        # inference branch, and the other way round.
+        self._symbol = ops.placeholder(
+            (), "bool", name="keras_learning_phase", default=False, static=True
+        )
         self.clear()
 
     def clear(self) -> None:
-        # Compiled anew for each of its two values, so that a training step holds nothing of the
-        # inference branch, and the other way round.
-        self.value: Any = ops.placeholder(
-            (), "bool", name="keras_learning_phase", default=False, static=True
-        )
+        # The same symbol again: models made before have it inside, and train on.
+        self.value: Any = self._symbol
 
 
 PHASE = _Phase()

@@ -103,6 +103,15 @@ def test_the_learning_phase_is_zero_unless_it_is_given_or_set():
         K.clear_session()
 
 
+def test_models_made_before_the_session_is_cleared_still_know_training():
+    x = keras.layers.Input((50,))
+    model = keras.Model(x, keras.layers.Dropout(0.5)(x))
+    K.clear_session()
+    model.compile("sgd", "mse")
+    assert model.train_on_batch(np.ones((4, 50)), np.ones((4, 50))) > 0.5
+    assert model.test_on_batch(np.ones((4, 50)), np.ones((4, 50))) == 0
+
+
 def test_a_static_phase_returns_the_choice_itself():
     x, alt = K.constant(1.0), K.constant(2.0)
     assert K.in_train_phase(x, alt, training=True) is x

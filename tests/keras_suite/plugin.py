@@ -22,7 +22,6 @@ import _pytest.python
 import keras
 import numpy as np
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 NAMED_TENSORFLOW = ("losses_test.py", "metrics_test.py", "metrics_confusion_matrix_test.py")
 
 
