@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -20,6 +20,10 @@ test-deep: $(READY)
 # The page of all operators is written from their declarations.
 docs: $(READY)
 	$(BIN)/python -m ksym.reference > docs/operators.md
+
+# Keras's own tests, compared with the list of those that do not pass.
+test-keras: $(READY)
+	$(BIN)/python tests/keras_suite/run.py
 
 check: $(READY)
 	$(BIN)/ruff format --check
@@ -40,7 +44,7 @@ wheel: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) dist demo-output .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

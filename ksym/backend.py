@@ -14,10 +14,10 @@ from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
 from ksym import graph as _graph
-from ksym.graph import name_scope as _name_scope
 from ksym.keras import phase as _phase
 from ksym.keras import shims as _shims
 from ksym.keras import tensors as _tensors
+from ksym.keras.scopes import Scope as _Scope
 
 # names and kinds of tensors
 from ksym.keras.tensors import (
@@ -175,12 +175,10 @@ from ksym.keras.conv import (
 from ksym.keras.random import random_binomial, random_normal, random_uniform, truncated_normal
 
 # connectionist temporal classification
-from ksym.keras.recurrent import ctc_batch_cost, ctc_decode, ctc_label_dense_to_sparse
+from ksym.keras.ctc import ctc_batch_cost, ctc_decode, ctc_label_dense_to_sparse
 
 
-def name_scope(name: str | None) -> object:
-    """Put what is made inside under a name."""
-    return _name_scope(name or "scope")
+name_scope = _Scope
 
 
 def get_variable_shape(x: object) -> object:
@@ -192,6 +190,8 @@ def __getattr__(name: str) -> object:
     """Say of a name that is not here what it may have been meant to be."""
     near = _get_close_matches(name, [n for n in globals() if not n.startswith("_")])
     meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    if "session" in name:
+        meant = "; there are no sessions: K.eval, K.get_value and K.function compute by themselves"
     raise AttributeError(f"Keras's backend ksym.backend has no {name!r}{meant}")
 
 

@@ -126,6 +126,12 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":
         return array.astype("float64")
+    if array.dtype == object and not isinstance(value, np.ndarray | list | tuple):
+        kind = type(value)
+        raise DTypeError(
+            f"a {kind.__module__}.{kind.__qualname__} is neither a tensor of ksym nor a number",
+            remedy="stay with one library: make tensors by ksym's operators or Keras's backend",
+        )
     if array.dtype == object:
         raise DTypeError(
             "an array of Python objects has no numeric value",

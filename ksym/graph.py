@@ -191,13 +191,13 @@ class Tensor:
         raise GraphError(
             f"{self!r} is symbolic: it has no truth value while the graph is built",
             remedy="use ksym.where to choose between values, or `is None` to test for presence",
-        )
+        ).located(origin=current_origin())
 
     def __array__(self, *_: Any) -> np.ndarray:
         raise GraphError(
             f"{self!r} is symbolic: it has no value while the graph is built",
             remedy="use ksym operators on it, or ksym.evaluate(tensor) for its value",
-        )
+        ).located(origin=current_origin())
 
     def __iter__(self) -> Iterator[Tensor]:
         if not self.shape or self.shape[0] is None:

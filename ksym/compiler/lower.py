@@ -17,6 +17,13 @@ NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
 
 
+OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
+"""Operators whose results oneDNN may leave in a memory layout of its own; so do their gradients."""
+
+KEEPS_LAYOUT = {"Activation", "elemwise_add"}
+"""Operators whose results have the layout of their inputs; so have their gradients."""
+
+
 class Entry(NamedTuple):
     """One result of a native node."""
 
@@ -72,6 +79,7 @@ class GraphEmitter(Emitter):
         self._constants: dict[FrozenArray, Entry] = {}
         self._scratch: dict[tuple[Spec, str], Entry] = {}
         self._forward: dict[int, Entry] = {}
+        self._own_layout: set[int] = set()
 
     def __call__(self, operator: str, *inputs: Entry, outputs: int = 1, **attributes: Any) -> Any:
         return self._apply(operator, inputs, outputs, attributes, None)
@@ -91,6 +99,10 @@ class GraphEmitter(Emitter):
         attributes: Mapping[str, Any],
         after: int | None,
     ) -> Any:
+        if operator == "_np_reshape" and attributes["newshape"] and self._in_own_layout(inputs):
+            # The plain one only renames the shape of memory, which oneDNN's sum then takes for
+            # memory in a layout of the old shape, and fails; this one brings it into order.
+            operator, attributes = "Reshape", {"shape": attributes["newshape"]}
         texts = {key: str(value) for key, value in attributes.items()}
         key = (operator, inputs, tuple(texts.items()), after)
         number = self._nodes.get(key)
@@ -104,9 +116,15 @@ class GraphEmitter(Emitter):
             if after is not None:
                 node["control_deps"] = [after]
             number = self._nodes[key] = self._append(node)
+            kind = operator.removeprefix("_backward_")
+            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(inputs)):
+                self._own_layout.add(number)
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
+
+    def _in_own_layout(self, inputs: Sequence[Entry]) -> bool:
+        return any(entry.node in self._own_layout for entry in inputs)
 
     def _append(self, node: dict[str, Any]) -> int:
         self.graph.nodes.append(node)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,8 +13,9 @@ import numpy as np
 from ksym import autodiff, ops
 from ksym.function import Function, evaluate
 from ksym.function import function as compile_function
-from ksym.graph import Tensor, substitute
-from ksym.keras.tensors import as_tensor
+from ksym.graph import Tensor, substitute, topological_order
+from ksym.keras import ranges
+from ksym.keras.tensors import as_tensor, dense
 from ksym.variables import Update, Variable
 
 _context = threading.local()
@@ -76,15 +78,28 @@ def _join(updates: Sequence[Any]) -> list[Update]:
 class KerasFunction:
     """A function as Keras calls it: one list of values in, a list of values out."""
 
-    def __init__(self, compiled: Function, outputs: Sequence[Any]):
+    def __init__(
+        self,
+        compiled: Function,
+        outputs: Sequence[Any],
+        messages: Sequence[str],
+        expected: Sequence[tuple[int, ranges.Expected]],
+    ):
         self.compiled = compiled
         self.outputs = outputs
+        self._messages = messages
+        self._expected = expected
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """Compute the outputs, and carry out the updates."""
+        """Compute the outputs, carry out the updates, and print what is to be printed."""
         if not isinstance(inputs, list | tuple):
             raise TypeError("`inputs` should be a list or tuple.")
-        return self.compiled(*inputs)
+        given = [dense(value) for value in inputs]
+        ranges.check(self._expected, given)
+        values = self.compiled(*given)
+        for message, value in zip(self._messages, values[len(self.outputs) :], strict=True):
+            print(message, value)
+        return values[: len(self.outputs)]
 
 
 def function(
@@ -117,8 +132,12 @@ def function(
         results.append(output)
     joined = _join(pending)
     values = {update.variable: update.value for update in joined}
+    order = topological_order([*results, *values.values()], until=inputs)
+    printed = {x: x._message for node in order for x in node.outputs if hasattr(x, "_message")}
     results = [_after_updates(result, values) for result in results]
-    return KerasFunction(compile_function(list(inputs), results, joined, name=name), outputs)
+    compiled = compile_function(list(inputs), [*results, *printed], joined, name=name)
+    expected = ranges.collect(order, inputs)
+    return KerasFunction(compiled, outputs, list(printed.values()), expected)
 
 
 def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
@@ -132,9 +151,22 @@ def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
 
 
 def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
-    """Return the gradient for each variable, None where the loss does not depend on it."""
+    """Return the gradient for each variable, None where there is none.
+
+    Keras's optimizers then raise an error that does not say why: a warning does, if an operator
+    without a gradient is on every way from a variable to the loss.
+    """
     targets = [variables] if isinstance(variables, Tensor) else list(variables)
-    return autodiff.gradients(loss, targets, disconnected="none")  # type: ignore[return-value]
+    result: Sequence[Tensor | None] = autodiff.gradients(loss, targets, disconnected="none")
+    missing = [target for target, found in zip(targets, result, strict=True) if found is None]
+    used = set(topological_order([loss])) if missing else set()
+    reasons: dict[str, list[str]] = {}
+    for target in missing:
+        if target.node in used:
+            reasons.setdefault(autodiff.explain_gradient(loss, target), []).append(target.name)
+    for reason, names in reasons.items():
+        warnings.warn(f"no gradient for {', '.join(names)}: {reason}", stacklevel=2)
+    return list(result)
 
 
 def stop_gradient(variables: Any) -> Any:
@@ -148,13 +180,21 @@ def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
     """Return the value of a tensor; carry out an update and return the new value."""
     if isinstance(x, list | tuple):
         return [eval(item) for item in x]
-    if isinstance(x, Tensor) and hasattr(x, "_after"):
+    if isinstance(x, Variable):
+        return x.get_value()
+    if isinstance(x, Tensor):
         return function([], [x])([])[0]
-    if isinstance(x, Tensor | Update):
+    if isinstance(x, Update):
         return evaluate(x)
-    return np.asarray(x)
+    return np.asarray(dense(x))
 
 
 def print_tensor(x: Tensor, message: str = "") -> Tensor:
-    """Not there yet."""
-    raise NotImplementedError("K.print_tensor is not there yet")
+    """Return x; functions that compute the result print the message and the value of x.
+
+    They print it when a call is over, once for each tensor returned from here.
+    """
+    result = ops.identity(x)
+    result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
+    result._message = message
+    return result

@@ -6,6 +6,7 @@ from typing import Any
 
 from ksym import ops
 from ksym.graph import Tensor
+from ksym.keras import ranges
 from ksym.keras.tensors import as_tensor, int_shape
 
 
@@ -24,7 +25,10 @@ def gather(reference: Any, indices: Any) -> Tensor:
     indices = ops.as_tensor(indices)
     if indices.dtype.startswith("float"):
         indices = ops.cast(indices, "int32")
-    return ops.take(as_tensor(reference), indices, axis=0)
+    reference = as_tensor(reference)
+    result = ops.take(reference, indices, axis=0)
+    ranges.expect(result, indices, int_shape(reference)[0], "rows to take")
+    return result
 
 
 def _batch_axes(x: Any, y: Any, axes: Any) -> tuple[int, int]:

@@ -120,7 +120,7 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def round(x: Any) -> Tensor:
     """The nearest whole number, halves to the even one."""
-    return ops.round_(as_tensor(x))
+    return ops.stop_gradient(ops.round_(as_tensor(x)))
 
 
 def sign(x: Any) -> Tensor:

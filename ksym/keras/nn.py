@@ -9,6 +9,7 @@ import numpy as np
 
 from ksym import ops
 from ksym.graph import Tensor
+from ksym.keras import ranges
 from ksym.keras.config import epsilon as config_epsilon
 from ksym.keras.random import stream
 from ksym.keras.tensors import as_tensor, int_shape
@@ -134,6 +135,7 @@ def sparse_categorical_crossentropy(
         raise ValueError("sparse_categorical_crossentropy needs a static number of classes")
     sides = ops.shape_of(output)[:-1]
     marks = ops.one_hot(ops.cast(ops.reshape(target, sides), "int64"), classes, output.dtype)
+    ranges.expect(marks, target, classes, "classes")
     return -ops.sum_(marks * logarithms, -1)
 
 
@@ -144,8 +146,9 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     if from_logits:
         # max(x, 0) - x * z + log(1 + exp(-|x|)), as TensorFlow computes it
         return ops.relu(output) - output * target + ops.softplus(-ops.abs_(output))
-    p = _probabilities(output)
-    return -(target * ops.log(p) + (1.0 - target) * ops.log(1.0 - p))
+    # Both logarithms are shifted, as in TensorFlow 2: in float32, 1 - p is too coarse near p = 1.
+    p, shift = _probabilities(output), config_epsilon()
+    return -(target * ops.log(p + shift) + (1.0 - target) * ops.log(1.0 - p + shift))
 
 
 def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:

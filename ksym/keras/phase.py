@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ksym import ops
+from ksym.control import cond
 from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor
 
@@ -13,14 +14,16 @@ class _Phase:
     """0 or 1 once it was set, else one symbolic scalar for the process."""
 
     def __init__(self) -> None:
+        # Compiled anew for each of its two values, so that a training step holds nothing of the
+        # inference branch, and the other way round.
+        self._symbol = ops.placeholder(
+            (), "bool", name="keras_learning_phase", default=False, static=True
+        )
         self.clear()
 
     def clear(self) -> None:
-        # Compiled anew for each of its two values, so that a training step holds nothing of the
-        # inference branch, and the other way round.
-        self.value: Any = ops.placeholder(
-            (), "bool", name="keras_learning_phase", default=False, static=True
-        )
+        # The same symbol again: models made before have it inside, and train on.
+        self.value: Any = self._symbol
 
 
 PHASE = _Phase()
@@ -61,9 +64,22 @@ def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
     return in_train_phase(alt, x, training)
 
 
+def _is_static(condition: Tensor) -> bool:
+    """Whether the choice falls before the call, so that only what is chosen gets compiled."""
+    return condition.value is not None or condition.node.attributes.get("static", False)
+
+
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
-    """Choose by a condition: one for everything, or one for each element or leading slice."""
+    """Choose by a condition: one for everything, or one for each element or leading slice.
+
+    Of two functions and a scalar condition only what the chosen one makes is computed.
+    """
     condition = ops.as_tensor(condition)
+    lazy = callable(then_expression) and callable(else_expression)
+    if lazy and condition.rank == 0 and not _is_static(condition):
+        return cond(
+            condition, lambda: as_tensor(then_expression()), lambda: as_tensor(else_expression())
+        )
     x, y = (
         as_tensor(choice() if callable(choice) else choice)
         for choice in (then_expression, else_expression)

@@ -10,12 +10,16 @@ from typing import Any
 from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.keras.config import data_format as normalize_format
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, int_shape, is_sparse, mark_sparse
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
-    """Join along an axis."""
-    return ops.concatenate([as_tensor(x) for x in tensors], axis)
+    """Join along an axis; of nothing but sparse tensors, the result counts as sparse."""
+    tensors = [as_tensor(x) for x in tensors]
+    result = ops.concatenate(tensors, axis)
+    if all(is_sparse(x) for x in tensors):
+        mark_sparse(result)
+    return result
 
 
 def reshape(x: Any, shape: Any) -> Tensor:

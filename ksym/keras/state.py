@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.function import evaluate
+from ksym.function import evaluate, function
 from ksym.graph import Tensor
 from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx, floatx
 from ksym.keras.random import seed_or_numpy
-from ksym.keras.tensors import as_tensor
+from ksym.keras.tensors import as_tensor, dense, mark_sparse
 from ksym.variables import Update, Variable
 
 
@@ -21,11 +21,13 @@ def variable(
     value: Any, dtype: Any = None, name: str | None = None, constraint: Any = None
 ) -> Variable:
     """Return a variable; a symbolic value, as initializers give, is evaluated first."""
-    if hasattr(value, "toarray"):
-        value = value.toarray()
+    given = value
     if isinstance(value, Tensor):
-        value = evaluate(value)
-    result = Variable(value, dtype_or_floatx(dtype), name)
+        # Computed once: not worth a compilation, of which a model would need one for each weight.
+        value = function([], value, mode="interpret")()
+    result = Variable(dense(value), dtype_or_floatx(dtype), name)
+    if hasattr(given, "toarray"):
+        mark_sparse(result)
     result.constraint = constraint  # type: ignore[attr-defined]
     return result
 
@@ -48,10 +50,13 @@ def placeholder(
     sparse: bool = False,
     name: str | None = None,
 ) -> Tensor:
-    """Return a placeholder; a sparse one is dense, as Keras densifies what it feeds."""
+    """Return a placeholder; a sparse one takes sparse matrices, and is computed with densely."""
     if shape is None:
         shape = (None,) * (ndim or 0)
-    return ops.placeholder(tuple(shape), dtype_or_floatx(dtype), name)
+    result = ops.placeholder(tuple(shape), dtype_or_floatx(dtype), name)
+    if sparse:
+        mark_sparse(result)
+    return result
 
 
 def zeros(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:

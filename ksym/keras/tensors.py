@@ -33,17 +33,21 @@ def install() -> None:
     """Give tensors the attributes that Keras reads without asking whether they are there."""
     Tensor._keras_shape = property(_get_keras_shape, _set_keras_shape)  # type: ignore[attr-defined]
     Tensor._uses_learning_phase = False  # type: ignore[attr-defined]
+    Tensor._is_sparse = False  # type: ignore[attr-defined]
 
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:
     """Return x as a tensor; numbers and arrays become constants of Keras's float dtype."""
     if isinstance(x, Tensor):
         return x
-    if hasattr(x, "toarray"):
-        x = x.toarray()
     from ksym.keras.config import dtype_or_floatx
 
-    return ops.constant(x, dtype_or_floatx(dtype))
+    return ops.constant(dense(x), dtype_or_floatx(dtype))
+
+
+def dense(value: Any) -> Any:
+    """Return a SciPy sparse matrix as an array, anything else as it is."""
+    return value.toarray() if hasattr(value, "toarray") else value
 
 
 def is_tensor(x: Any) -> bool:
@@ -76,13 +80,21 @@ def is_keras_tensor(x: Any) -> bool:
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Always False: sparse values are stored densely."""
-    return False
+    """Whether a tensor was declared sparse, or joined of such; its values are stored densely.
+
+    Keras hands sparse matrices on to sparse placeholders as they are, batch by batch.
+    """
+    return bool(tensor._is_sparse)  # type: ignore[attr-defined]
 
 
 def to_dense(tensor: Tensor) -> Tensor:
-    """Return the tensor: all are dense."""
-    return tensor
+    """Return the tensor as one that is not sparse."""
+    return ops.identity(tensor) if is_sparse(tensor) else tensor
+
+
+def mark_sparse(tensor: Tensor) -> None:
+    """Declare a tensor sparse."""
+    tensor._is_sparse = True  # type: ignore[attr-defined]
 
 
 def int_shape(x: Any) -> KerasShape:

@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 import pytest
+import scipy.sparse
 
 import ksym
 
@@ -100,6 +101,15 @@ def test_the_learning_phase_is_zero_unless_it_is_given_or_set():
             K.set_learning_phase(2)
     finally:
         K.clear_session()
+
+
+def test_models_made_before_the_session_is_cleared_still_know_training():
+    x = keras.layers.Input((50,))
+    model = keras.Model(x, keras.layers.Dropout(0.5)(x))
+    K.clear_session()
+    model.compile("sgd", "mse")
+    assert model.train_on_batch(np.ones((4, 50)), np.ones((4, 50))) > 0.5
+    assert model.test_on_batch(np.ones((4, 50)), np.ones((4, 50))) == 0
 
 
 def test_a_static_phase_returns_the_choice_itself():
@@ -295,6 +305,71 @@ def test_a_layer_of_the_wrong_shape_names_the_users_line():
     with pytest.raises(ksym.ShapeError) as caught:
         keras.layers.Lambda(lambda x: x + np.ones((2, 7), "float32"))(inputs)
     assert caught.value.origin.filename == __file__
+
+
+def test_print_tensor_prints_when_a_function_has_run(capsys):
+    x = K.placeholder((None, 2))
+    y = K.print_tensor(x * 2.0, "doubled:") + 1.0
+    f = K.function([x], [y, K.sum(y)])
+    assert [v.tolist() for v in f([[[1, 2]]])] == [[[3, 5]], 8]
+    assert capsys.readouterr().out == "doubled: [[2. 4.]]\n"
+    K.function([x], [x * 3.0])([[[1, 2]]])
+    K.function([y], [y * 3.0])([[[1, 2]]])
+    assert not capsys.readouterr().out
+    K.eval(K.print_tensor(K.constant([1.5])))
+    assert capsys.readouterr().out == " [1.5]\n"
+
+
+def test_print_tensor_inside_of_a_model(capsys):
+    x = keras.layers.Input((2,))
+    seen = keras.layers.Lambda(lambda t: K.print_tensor(t, "seen"))(x)
+    model = keras.Model(x, keras.layers.Dense(1)(seen))
+    model.compile("sgd", "mse")
+    model.train_on_batch(np.ones((1, 2)), np.ones((1, 1)))
+    assert capsys.readouterr().out == "seen [[1. 1.]]\n"
+
+
+def test_sparse_matrices_are_variables_inputs_and_batches():
+    matrix = scipy.sparse.random(9, 6, 0.4, format="csr", random_state=0)
+    v = K.variable(matrix)
+    assert K.is_sparse(v)
+    assert not K.is_sparse(K.to_dense(v))
+    np.testing.assert_allclose(K.eval(v), matrix.toarray(), rtol=1e-6)
+    assert K.is_sparse(K.concatenate([v, v]))
+    assert not K.is_sparse(K.concatenate([v, K.to_dense(v)]))
+    assert not K.is_sparse(K.dot(v, K.ones((6, 2))))
+    x = keras.layers.Input((6,), sparse=True)
+    assert K.is_sparse(x)
+    model = keras.Model(x, keras.layers.Dense(2)(x))
+    model.compile("sgd", "mse")
+    np.testing.assert_array_equal(model.predict(matrix), model.predict(matrix.toarray()))
+    losses = model.fit(matrix, np.zeros((9, 2)), batch_size=4, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(("floatx", "epsilon"), [("float64", 1e-7), ("float16", 1e-4)])
+def test_models_are_of_the_float_dtype_that_is_set(floatx, epsilon):
+    before = K.epsilon()
+    K.set_floatx(floatx)
+    K.set_epsilon(epsilon)
+    try:
+        model = keras.Sequential(
+            [
+                keras.layers.Conv2D(4, 3, activation="relu", input_shape=(6, 6, 1)),
+                keras.layers.BatchNormalization(),
+                keras.layers.Flatten(),
+                keras.layers.Dense(3, activation="softmax"),
+            ]
+        )
+        model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+        x, y = np.random.rand(12, 6, 6, 1), np.eye(3)[np.arange(12) % 3]
+        losses = model.fit(x, y, epochs=10, verbose=0).history["loss"]
+        assert losses[-1] < losses[0]
+        assert model.predict(x).dtype == floatx
+        assert {w.dtype for w in model.weights} == {floatx}
+    finally:
+        K.set_floatx("float32")
+        K.set_epsilon(before)
 
 
 def test_what_is_not_there_yet_says_so():
