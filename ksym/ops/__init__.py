@@ -95,6 +95,7 @@ from ksym.ops.creation import (
 from ksym.ops.ctc import (
     ctc_loss,
 )
+from ksym.ops.ctc_decoding import ctc_decode
 from ksym.ops.decompositions import (
     cholesky,
 )
@@ -130,6 +131,7 @@ from ksym.ops.division import (
     true_divide,
     truncate_divide,
 )
+from ksym.ops.dynamic import argwhere, boolean_mask, flatnonzero, unique, unique_positions
 from ksym.ops.einsum import (
     contraction,
     einsum,

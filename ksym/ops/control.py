@@ -241,7 +241,10 @@ def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor
         [*elements, *before, *g_outputs, *g_histories, *g_states, *totals, *rest],
         [*for_states, *(t + g for t, g in zip(totals, for_closed, strict=True)), *for_elements],
     )
-    initial = [ops.zeros_like(node.outputs[i]) if (arrived := by_state[i]) is None else arrived for i in states]
+    initial = [
+        ops.zeros_like(node.outputs[i]) if (arrived := by_state[i]) is None else arrived
+        for i in states
+    ]
     results = scan_node.make(
         [
             steps,

@@ -123,7 +123,11 @@ class _UniquePositions(Operator):
     runs = "host"
 
     def infer(self, x: Tensor) -> tuple[Spec, Spec, Spec]:
-        return Spec((None,), "int64"), Spec((shapes.size(x.shape),), "int64"), Spec((None,), "int64")
+        return (
+            Spec((None,), "int64"),
+            Spec((shapes.size(x.shape),), "int64"),
+            Spec((None,), "int64"),
+        )
 
     def numpy(self, x: Any) -> Any:
         _, index, inverse, counts = np.unique(
@@ -174,4 +178,3 @@ def unique(x: Any) -> tuple[Tensor, Tensor, Tensor]:
     index, inverse, counts = unique_positions(x)
     flat = ops.reshape(x, ops.reshape(ops.prod(ops.shape_of(x)), (1,)))
     return ops.take(flat, index), inverse, counts
-

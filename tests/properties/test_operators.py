@@ -52,7 +52,8 @@ def test_values(name, data):
     inputs, values, outputs = build(name, sample)
     native = ksym.function(inputs, outputs)(*values)
     for found, output in zip(native, outputs, strict=True):
-        assert (found.shape, found.dtype.name) == output.spec
+        assert found.dtype.name == output.dtype
+        assert ksym.shapes.compatible(found.shape, output.shape)
     record(name, "values")
     if not operator.pure:
         return
