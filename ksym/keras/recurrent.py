@@ -81,7 +81,7 @@ def rnn(
     outputs = _time_first(outputs)
     if first._uses_learning_phase:  # type: ignore[attr-defined]
         for tensor in (last_output, outputs):
-            tensor._uses_learning_phase = True
+            tensor._uses_learning_phase = True  # type: ignore[attr-defined]
     return last_output, outputs, list(last_states)
 
 

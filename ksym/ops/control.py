@@ -50,7 +50,17 @@ class Body:
         return [np.asarray(found[tensor], tensor.dtype) for tensor in self.outputs]
 
     def sharpened(self, specs: Sequence[Spec]) -> Body:
-        """Return the body for parameters of which more is known than before."""
+        """Return the body for parameters of which more is known than before.
+
+        Raises:
+            ShapeError: A parameter has another shape than it was traced with.
+            DTypeError: It has another dtype.
+        """
+        for parameter, spec in zip(self.inputs, specs, strict=True):
+            if parameter.dtype != spec.dtype:
+                raise DTypeError(f"{spec} is given where the body was made for {parameter.spec}")
+            if not shapes.compatible(parameter.shape, spec.shape):
+                raise ShapeError(f"{spec} is given where the body was made for {parameter.spec}")
         if all(t.shape == s.shape for t, s in zip(self.inputs, specs, strict=True)):
             return self
         inputs = [
@@ -91,21 +101,24 @@ class _Scan(Operator):
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         steps, *rest = operands
         count, carried = attributes["sequences"], attributes["states"]
-        body, rest = _constants_inlined(attributes["body"], rest, count + carried)
-        specs = [t.spec for t in rest]
-        for i in range(count):
-            specs[i] = Spec(rest[i].shape[1:], rest[i].dtype)
-        body = _settled(body.sharpened(specs), count, carried)
+        with self.named(operands):
+            body, rest = _constants_inlined(attributes["body"], rest, count + carried)
+            specs = [t.spec for t in rest]
+            for i, sequence in enumerate(rest[:count]):
+                if not sequence.rank:
+                    raise ShapeError("a sequence is a scalar: there is nothing to go through")
+                specs[i] = Spec(sequence.shape[1:], sequence.dtype)
+            body = _settled(body.sharpened(specs), count, carried)
         return super().make([steps, *rest], {**attributes, "body": body})
 
     def infer(
         self, steps: Tensor, *operands: Tensor, body: Body, sequences: int, states: int, **_: Any
     ) -> tuple[Spec, ...]:
+        if steps.rank or dtypes.kind(steps.dtype) != 1:
+            raise ShapeError(f"the number of steps is an integer scalar, not {steps.spec}")
         length = None if steps.value is None else steps.value.item()
         length = length if isinstance(length, int) else None
         for tensor in operands[:sequences]:
-            if not tensor.rank:
-                raise ShapeError("a sequence is a scalar: there is nothing to go through")
             (length,) = shapes.merge((length,), tensor.shape[:1])
         carried = [t.spec for t in body.inputs[sequences : sequences + states]]
         outputs = [t.spec for t in body.outputs[states:]]
@@ -297,7 +310,8 @@ class _Cond(Operator):
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         predicate, *closed = operands
         specs = [t.spec for t in closed]
-        bodies = {key: attributes[key].sharpened(specs) for key in ("then", "otherwise")}
+        with self.named(operands):
+            bodies = {key: attributes[key].sharpened(specs) for key in ("then", "otherwise")}
         return super().make([predicate, *closed], {**attributes, **bodies})
 
     def infer(
@@ -399,8 +413,9 @@ class _While(Operator):
 
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         specs = [t.spec for t in operands]
-        body = _settled(attributes["body"].sharpened(specs), 0, attributes["states"])
-        test = attributes["test"].sharpened([t.spec for t in body.inputs])
+        with self.named(operands):
+            body = _settled(attributes["body"].sharpened(specs), 0, attributes["states"])
+            test = attributes["test"].sharpened([t.spec for t in body.inputs])
         return super().make(operands, {**attributes, "body": body, "test": test})
 
     def infer(

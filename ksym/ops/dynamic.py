@@ -7,6 +7,7 @@ flow through that.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,15 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, composite
+from ksym.ops.registry import (
+    Draw,
+    Operator,
+    Sample,
+    as_tensor,
+    composite,
+    known_dimensions,
+    shape_operand,
+)
 
 
 class _FlatNonzero(Operator):
@@ -72,6 +81,50 @@ def argwhere(x: Any) -> Tensor:
     return ops.stack(columns, axis=1)
 
 
+class _MaskPositions(_FlatNonzero):
+    static_operands = (1,)
+
+    def prepare(self, mask: Any, sides: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(mask), shape_operand(sides)], {}
+
+    def infer(self, mask: Tensor, sides: Tensor) -> Spec:  # type: ignore[override]
+        over = tuple(known_dimensions(sides))
+        if mask.dtype != "bool":
+            raise DTypeError(
+                f"a mask is of booleans, not {mask.dtype}", remedy="compare, or cast it to bool"
+            )
+        if not mask.rank or not shapes.compatible(mask.shape, over):
+            raise ShapeError(f"a mask of shape {mask.shape} does not fit axes of shape {over}")
+        return Spec((None,), "int64")
+
+    def known(self, *operands: Tensor) -> np.ndarray | None:
+        return None
+
+    def numpy(self, mask: Any, sides: Any) -> Any:  # type: ignore[override]
+        if mask.dtype != bool or mask.shape != tuple(sides):
+            raise ValueError(f"a mask of shape {mask.shape} for axes of shape {tuple(sides)}")
+        return np.flatnonzero(mask)
+
+    def sample(self, draw: Draw) -> Sample:
+        mask = draw.array(draw.shape(min_rank=1, min_side=0), dtype="bool")
+        return Sample(mask, np.array(mask.shape, "int64"))
+
+
+mask_positions = _MaskPositions(
+    "mask_positions",
+    doc="""The positions in row-major order at which a mask of given sides is true.
+
+    Args:
+        mask: Booleans.
+        sides: The shape that the mask must have, that of the axes it is for.
+
+    Raises:
+        DTypeError: The mask is not of booleans.
+        ShapeError: It has another shape, or is a scalar.
+    """,
+)
+
+
 def _mask_sample(draw: Draw) -> Sample:
     shape = draw.shape(min_rank=1, min_side=0)
     axis = draw.integer(0, len(shape) - 1)
@@ -101,22 +154,15 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
         ShapeError: Its shape is not that of the axes, or it is a scalar.
     """
     x, mask = as_tensor(x), as_tensor(mask)
-    if mask.dtype != "bool":
-        raise DTypeError(
-            f"a mask is of booleans, not {mask.dtype}", remedy="compare, or cast it to bool"
-        )
     axis = shapes.axis(axis, x.rank)
-    over = x.shape[axis : axis + mask.rank]
-    if not mask.rank or not shapes.compatible(mask.shape, over):
-        raise ShapeError(f"a mask of shape {mask.shape} does not fit axes of shape {over}")
     sides = ops.shape_of(x)
-    # Checked again at the call, where sizes were unknown.
-    mask = ops.reshape(mask, sides[axis : axis + mask.rank])
-    count = ops.prod(sides[axis : axis + mask.rank])
+    over = sides[axis : axis + mask.rank]
+    positions = mask_positions(mask, over)
+    count = ops.prod(over)
     flat = ops.concatenate(
         [sides[:axis], ops.reshape(count, (1,)), sides[axis + mask.rank :]], axis=0
     )
-    return ops.take(ops.reshape(x, flat), flatnonzero(mask), axis=axis)
+    return ops.take(ops.reshape(x, flat), positions, axis=axis)
 
 
 class _UniquePositions(Operator):

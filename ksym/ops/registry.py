@@ -22,7 +22,8 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -286,6 +287,21 @@ class Operator:
         """Call with one argument for each operand, whatever the public signature looks like."""
         return self(*operands, **attributes)
 
+    @contextmanager
+    def named(self, operands: Sequence[Tensor] = ()) -> Iterator[None]:
+        """Name what goes wrong inside after this operator, which is what the user called.
+
+        The operator inside it that objects stays visible.
+        """
+        try:
+            yield
+        except KsymError as error:
+            if error.operator not in (None, self.name):
+                error.details = (*error.details, f"in its part: {error.operator}")
+                error.operator, error.operands = None, ()
+            specs = [tensor.spec for tensor in operands]
+            raise error.located(self.name, specs, graph.current_origin()) from None
+
     # --- the parts of a declaration ------------------------------------------------------------
 
     def prepare(self, *args: Any, **kwargs: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -374,16 +390,9 @@ class Composite(Operator):
         self.__signature__ = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            # The scope names it in what goes wrong later, with the shapes of a call.
-            with graph.name_scope(self.name):
-                return self._build(*args, **kwargs)
-        except KsymError as error:
-            # Named after what the user called; the operator inside it that objects stays visible.
-            if error.operator not in (None, self.name):
-                error.details = (*error.details, f"in its part: {error.operator}")
-                error.operator = None
-            raise error.located(self.name, origin=graph.current_origin()) from None
+        # The scope names it in what goes wrong later, with the shapes of a call.
+        with self.named(), graph.name_scope(self.name):
+            return self._build(*args, **kwargs)
 
     def numpy(self, *arrays: Any, **attributes: Any) -> Any:
         return self._numpy(*arrays, **attributes)

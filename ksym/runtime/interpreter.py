@@ -15,6 +15,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler.lower import GraphEmitter, lower_node
+from ksym.compiler.plan import Part
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
 from ksym.ops.registry import Emitter
@@ -168,12 +169,10 @@ def first_line(error: Exception) -> str:
     return lines[-1] if lines else "no message"
 
 
-def blame(
-    outputs: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray], error: Exception
-) -> KsymError:
+def blame(part: Part, arrays: Mapping[Tensor, DeviceArray], error: Exception) -> KsymError:
     """Return an error that names the operator behind a failure of a native graph."""
     try:
-        interpret(outputs, arrays, [t for t in arrays if t.node.inputs])
+        interpret(part.outputs, arrays, part.inputs)
     except KsymError as found:
         return found
     return ExecutionError(

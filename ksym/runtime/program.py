@@ -40,14 +40,14 @@ class _Native:
         try:
             self.executable = Executable(graph, arrays, shared)
         except NativeError as error:
-            raise blame(part.outputs, arrays, error) from None
+            raise blame(part, arrays, error) from None
         self.outputs: Sequence[DeviceArray] = self.executable.outputs
 
     def run(self) -> None:
         try:
             self.executable.run()
         except NativeError as error:
-            raise blame(self._part.outputs, self._arrays, error) from None
+            raise blame(self._part, self._arrays, error) from None
 
 
 class _Interpreted:
