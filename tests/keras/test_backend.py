@@ -372,6 +372,26 @@ def test_models_are_of_the_float_dtype_that_is_set(floatx, epsilon):
         K.set_epsilon(before)
 
 
+# --- the process --------------------------------------------------------------------------------
+
+TRAIN = """
+import numpy as np
+model = keras.Sequential([keras.layers.Dense(1, input_shape=(2,))])
+model.compile('sgd', 'mse')
+model.fit(np.ones((4, 2)), np.ones(4), verbose=0)
+print(keras.backend.backend())
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "environment"),
+    [
+        ("import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym; import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym.backend; import keras", {"KERAS_BACKEND": "ksym.backend"}),
+        ("import ksym.backend; import keras", {}),
+    ],
+)
 def test_any_order_of_imports(first, environment, tmp_path):
     assert fresh(f"{first}\n{TRAIN}", KERAS_HOME=str(tmp_path), **environment) == "ksym.backend"
 
