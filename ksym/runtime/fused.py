@@ -19,7 +19,7 @@ from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, storage_of
 
 BLOCK = 32768
-"""Elements in a block: 32 KiB of float32, so that the blocks of a chain fit into a core's cache."""
+"""Elements in a block: 128 KiB of float32, of which a core's second cache holds several."""
 
 
 BLOCKS_PER_THREAD = 4
