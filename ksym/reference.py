@@ -76,6 +76,7 @@ class _Example(Draw):
         *,
         dtype: str | None = None,
         apart: float = 0.0,
+        kinks: Sequence[float] = (),
     ) -> np.ndarray:
         count = int(np.prod(shape))
         values = low + (high - low) * (np.arange(count) + 0.6) / (count + 0.9)

@@ -134,14 +134,14 @@ def wrong_second(scale):
 def test_wrong_gradients_are_seen_at_any_scale(scale):
     point = [np.array([0.7, 1.3, 0.9])]
     verify_gradient(slightly_wrong(scale, 0.0), point)
-    with pytest.raises(GradientError, match=r"order 1 by operand\(s\) \[0\].*difference quotient"):
+    with pytest.raises(GradientError, match=r"order 1 by operand 0.*difference quotient"):
         verify_gradient(slightly_wrong(scale, 1e-4), point, order=1)
     with pytest.raises(GradientError, match="order 2"):
         verify_gradient(wrong_second(scale), point)
 
 
 def test_the_operand_with_the_wrong_gradient_is_named():
-    with pytest.raises(GradientError, match=r"operand\(s\) \[1\]"):
+    with pytest.raises(GradientError, match=r"operand 1"):
         verify_gradient(lambda x, y: x * x + 1e-8 * ksym.stop_gradient(y) * y, [np.ones(2)] * 2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -118,20 +118,26 @@ class _ReluGradient(Operator):
 relu_gradient: Operator = _ReluGradient("relu_gradient", doc="g where y is positive, else zero.")
 
 
-def _sample(low: float, high: float, **attributes: Any) -> Callable[[Draw], Sample]:
+def _sample(
+    low: float, high: float, kinks: Sequence[float] = (), **attributes: Any
+) -> Callable[[Draw], Sample]:
     def sample(draw: Draw) -> Sample:
         dtype = draw.dtype("float", "integer", "bool")
-        x = draw.array(draw.shape(min_side=0), low, high, dtype=dtype, apart=0.05)
+        x = draw.array(draw.shape(min_side=0), low, high, dtype=dtype, apart=0.05, kinks=kinks)
         return Sample(x, attributes=attributes)
 
     return sample
 
 
 def _activation(
-    numpy: Callable[..., Any], low: float = -2.0, high: float = 2.0, **attributes: Any
+    numpy: Callable[..., Any],
+    low: float = -2.0,
+    high: float = 2.0,
+    kinks: Sequence[float] = (),
+    **attributes: Any,
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Declare an activation composed of other operators, tested on an interval."""
-    return composite(_in_float64(numpy), _sample(low, high, **attributes))
+    return composite(_in_float64(numpy), _sample(low, high, kinks, **attributes))
 
 
 def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
@@ -139,7 +145,7 @@ def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
     return lambda x, **attributes: numpy(np.asarray(x, "float64"), **attributes)
 
 
-@_activation(lambda x: np.clip(x, 0.0, 6.0), -3.07, 8.11)
+@_activation(lambda x: np.clip(x, 0.0, 6.0), -3.0, 8.0, (6.0,))
 def relu6(x: Any) -> Tensor:
     """X limited to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
     x = _float(x)
@@ -274,7 +280,7 @@ def log_sigmoid(x: Any) -> Tensor:
     return -softplus(-_float(x))
 
 
-@_activation(lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), -4.07, 4.11)
+@_activation(lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), -4.0, 4.0, (-2.5, 2.5))
 def hard_sigmoid(x: Any) -> Tensor:
     """0.2 * x + 0.5 limited to [0, 1], as in Keras 2; the gradient on the ends is 0.2.
 
@@ -283,14 +289,14 @@ def hard_sigmoid(x: Any) -> Tensor:
     return ops.clip(0.2 * _float(x) + 0.5, 0.0, 1.0)
 
 
-@_activation(lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, -4.07, 4.11)
+@_activation(lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, -4.0, 4.0, (-3.0, 3.0))
 def hard_swish(x: Any) -> Tensor:
     """X * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends are those of `relu6`."""
     x = _float(x)
     return x * relu6(x + 3.0) * (1.0 / 6.0)
 
 
-@_activation(lambda x: np.clip(x, -1.0, 1.0), -2.07, 2.11)
+@_activation(lambda x: np.clip(x, -1.0, 1.0), -2.0, 2.0, (-1.0, 1.0))
 def hard_tanh(x: Any) -> Tensor:
     """X limited to [-1, 1]; the gradient on the ends is 1, as in JAX."""
     return ops.clip(_float(x), -1.0, 1.0)

@@ -150,8 +150,8 @@ class _Clip(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         dtype = draw.dtype("float", "integer")
-        x = draw.array(draw.shape(min_side=0), -5, 5, dtype=dtype, apart=0.05)
-        low, high = (-2.513, 1.987) if dtypes.is_float(dtype) else (1, 3)
+        low, high = (-2.5, 2.0) if dtypes.is_float(dtype) else (1, 3)
+        x = draw.array(draw.shape(min_side=0), -5, 5, dtype=dtype, kinks=(low, high))
         return Sample(x, np.array(low, dtype), np.array(high, dtype))
 
 
@@ -170,8 +170,23 @@ clip = _Clip(
 )
 
 
+def _untied(draw: Draw, *kinds: str) -> list[np.ndarray]:
+    """Draw two arrays that broadcast; no float of one is close to one of the other."""
+    whole = (-2.0, 2.0, 0.0)
+    pair = broadcast_sample(draw, whole, whole, kinds=kinds)
+    if all(array.dtype.kind == "f" for array in pair):
+        return [
+            np.asarray(np.round(array, 1) + shift, array.dtype)
+            for array, shift in zip(pair, (0.025, 0.075), strict=True)
+        ]
+    return pair
+
+
 class _Extreme(Binary):
     """`maximum` and `minimum`: on booleans or and and, for which MXNet has its arithmetic."""
+
+    def sample(self, draw: Draw) -> Sample:
+        return Sample(*_untied(draw, "bool", "integer", "float"))
 
     def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         if node.outputs[0].dtype == "bool":
@@ -192,8 +207,6 @@ maximum = _Extreme(
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
-    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
-    kinds=("bool", "integer", "float"),
 )
 minimum = _Extreme(
     "minimum",
@@ -208,14 +221,11 @@ minimum = _Extreme(
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
-    domains=((-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1)),
-    kinds=("bool", "integer", "float"),
 )
 
 
 def _pair_sample(draw: Draw) -> Sample:
-    kinds = ("float", "integer")
-    return Sample(*broadcast_sample(draw, (-2.0, 2.0, 0.1), (-2.05, 1.95, 0.1), kinds=kinds))
+    return Sample(*_untied(draw, "float", "integer"))
 
 
 def _without_nan(x: Any, y: Any) -> tuple[Tensor, Tensor]:

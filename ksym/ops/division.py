@@ -23,6 +23,24 @@ class _Divide(Binary):
         return self._kept(node, 0) if is_filled_with(node.inputs[1], 1) else None
 
 
+class _Whole(Binary):
+    """An operator that jumps, or has a kink, where one operand divides the other."""
+
+    def sample(self, draw: Draw) -> Sample:
+        if not dtypes.is_float(draw.dtype(*NUMBERS)):
+            return super().sample(draw)
+        shape = draw.shape(min_side=0)
+        own = [draw.choose((side, side, 1)) for side in shape][draw.integer(0, len(shape)) :]
+        quotient = draw.array(shape, 0.3, 4.0, kinks=(1, 2, 3, 4))
+        other = draw.array(own, 0.5, 2.0)
+        multiplied = draw.choose((True, False))
+        made = quotient * other if multiplied else other / quotient
+        signed = [
+            np.asarray(array * draw.choose((-1.0, 1.0)), other.dtype) for array in (made, other)
+        ]
+        return Sample(*(signed if multiplied else reversed(signed)))
+
+
 def _not_bool(dtype: str) -> str:
     return "int8" if dtype == "bool" else dtype
 
@@ -69,21 +87,21 @@ def _float_rest(emit: Emitter, node: Node, x: Any, y: Any) -> Any:
     return emit("_npi_where", emit("_npi_less", x, zero), emit("_npi_negative", rest), rest)
 
 
-class _TruncateDivide(Binary):
+class _TruncateDivide(_Whole):
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         if dtypes.is_float(node.outputs[0].dtype):
             return emit("_npi_trunc", emit("_npi_true_divide", x, y))
         return _whole_division(emit, node, x, y)[0]
 
 
-class _Fmod(Binary):
+class _Fmod(_Whole):
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         if dtypes.is_float(node.outputs[0].dtype):
             return _float_rest(emit, node, x, _not_zero(emit, node, y))
         return _whole_division(emit, node, x, y)[1]
 
 
-class _FloorDivide(Binary):
+class _FloorDivide(_Whole):
     """Composed: MXNet 1.9.1 has no floor division."""
 
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
@@ -104,7 +122,7 @@ class _FloorDivide(Binary):
         return emit("_npi_where", emit("_npi_equal", y, zero), by_zero, whole)
 
 
-class _Mod(Binary):
+class _Mod(_Whole):
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         dtype = node.outputs[0].dtype
         if dtypes.is_float(dtype):
@@ -188,7 +206,7 @@ fmod = _Fmod(
     np.fmod,
     "",
     (None, None),
-    (lambda x, y, z, g: g, lambda x, y, z, g: -g * truncate_divide(x - z, y)),
+    (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.round_((x - z) / y)),
     """What division rounded toward zero leaves over; it has the sign of x.
 
     By zero, NaN for floats and 0 for integers; booleans count as int8.

@@ -59,6 +59,7 @@ class Unary(Operator):
         native: The MXNet operator.
         gradient: ``(x, y, g) -> gradient``; None where the function is constant almost everywhere.
         domain: The interval tests draw from, and how far apart elements must be.
+        kinks: Where the function has no gradient, for tests to keep away.
         floating: Whether integers are converted to floats first.
         dtype: What the operand is converted to, where floating does not say it.
         kinds: The kinds of dtypes tests draw from; by default all, or numbers if not floating.
@@ -78,6 +79,7 @@ class Unary(Operator):
         doc: str,
         *,
         domain: tuple[float, float, float] = (-2.0, 2.0, 0.0),
+        kinks: Sequence[float] = (),
         floating: bool = True,
         activation: str | None = None,
         result: str | None = None,
@@ -92,6 +94,7 @@ class Unary(Operator):
         self._native = native
         self._gradient = gradient
         self._domain = domain
+        self._kinks_at = kinks
         self._activation = activation
         self._result = result
         super().__init__(name, doc)
@@ -120,7 +123,8 @@ class Unary(Operator):
     def sample(self, draw: Draw) -> Sample:
         low, high, apart = self._domain
         dtype = draw.dtype(*self._kinds)
-        return Sample(draw.array(draw.shape(min_side=0), low, high, dtype=dtype, apart=apart))
+        shape = draw.shape(min_side=0)
+        return Sample(draw.array(shape, low, high, dtype=dtype, apart=apart, kinks=self._kinks_at))
 
 
 class _Identity(Unary):

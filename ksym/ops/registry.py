@@ -111,6 +111,7 @@ class Draw(Protocol):
         *,
         dtype: str | None = None,
         apart: float = 0.0,
+        kinks: Sequence[float] = (),
     ) -> np.ndarray:
         """Return an array with elements from low to high.
 
@@ -121,6 +122,7 @@ class Draw(Protocol):
             dtype: Its dtype; by default the float dtype of this sample.
             apart: Keep elements at least this far from each other and from zero, for operators
                 with a kink or a tie.
+            kinks: Other places from which elements are kept away where gradients are checked.
         """
 
 

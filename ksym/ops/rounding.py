@@ -34,6 +34,9 @@ class _Round(_Rounding):
         return emit("_copy", x)
 
 
+_WHOLE = tuple(range(-3, 4))
+_HALVES = tuple(number + 0.5 for number in range(-3, 3))
+
 floor = _Rounding(
     "floor",
     np.floor,
@@ -42,6 +45,7 @@ floor = _Rounding(
     "The largest whole number not above x; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
+    kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
 )
 ceil = _Rounding(
@@ -52,6 +56,7 @@ ceil = _Rounding(
     "The smallest whole number not below x; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
+    kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
 )
 trunc = _Rounding(
@@ -62,6 +67,7 @@ trunc = _Rounding(
     "x without its fraction: rounded toward zero; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
+    kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
 )
 fix = trunc
@@ -73,6 +79,7 @@ round_ = _Round(
     "The nearest whole number, halves to the even one; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
+    kinks=_HALVES,
     kinds=("float", "integer", "bool"),
     half=False,
 )

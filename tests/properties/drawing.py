@@ -16,6 +16,9 @@ KINDS = {
     "float": ("float64", "float32", "float16"),
 }
 
+KEPT_AWAY = 0.01
+"""How far from a kink elements are drawn; the steps of a difference quotient are shorter."""
+
 
 class HypothesisDraw:
     """Implements `ksym.ops.registry.Draw`.
@@ -52,7 +55,7 @@ class HypothesisDraw:
         names = [n for kind in kinds for n in KINDS[kind] if kind != "float"]
         return self.choose([self._float] * ("float" in kinds) + names)
 
-    def array(self, shape, low=-2.0, high=2.0, *, dtype=None, apart=0.0):
+    def array(self, shape, low=-2.0, high=2.0, *, dtype=None, apart=0.0, kinks=()):
         dtype = dtype or self._float
         if dtype == "uint8":
             low, high = max(low, 0), max(high, 0)
@@ -71,8 +74,13 @@ class HypothesisDraw:
             values = low + spacing * (steps + 1 + 0.25 * rng.uniform(-1, 1, size))
             near = np.abs(values) < apart / 2
             values[near] = np.sign(values[near] + 1e-9) * apart / 2
-            return values.reshape(shape).astype(dtype)
-        return rng.uniform(low, high, shape).astype(dtype)
+            values = values.reshape(shape)
+        else:
+            values = rng.uniform(low, high, shape)
+        for kink in kinks if self._smooth else ():
+            near = np.abs(values - kink) < KEPT_AWAY
+            values = np.where(near, kink + np.where(values < kink, -KEPT_AWAY, KEPT_AWAY), values)
+        return values.astype(dtype)
 
 
 def build(
