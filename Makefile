@@ -10,12 +10,15 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python examples/digits.py
 
+# Two processes with a thread each: the tests' graphs are too small for more threads to help.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
+
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
-	HYPOTHESIS_PROFILE=deep $(BIN)/python -m pytest tests/properties
+	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/properties
 
 # The page of all operators is written from their declarations.
 docs: $(READY)

@@ -102,6 +102,7 @@ class _Scan(Operator):
         steps, *rest = operands
         count, carried = attributes["sequences"], attributes["states"]
         with self.named(operands):
+            _check_counts(attributes["body"], rest, count, carried)
             body, rest = _constants_inlined(attributes["body"], rest, count + carried)
             specs = [t.spec for t in rest]
             for i, sequence in enumerate(rest[:count]):
@@ -199,6 +200,16 @@ def _settled(body: Body, count: int, carried: int) -> Body:
                     remedy="a state keeps its shape; broadcast the initial one to it",
                 )
         return body if specs == [t.spec for t in body.inputs] else body.sharpened(specs)
+
+
+def _check_counts(body: Body, operands: Sequence[Tensor], elements: int, states: int) -> None:
+    """Refuse numbers of parameters that a body does not have."""
+    fits = elements >= 0 and 0 <= states <= len(body.outputs)
+    if not fits or len(operands) != len(body.inputs) or elements + states > len(operands):
+        raise ShapeError(
+            f"{elements} sequences and {states} states do not fit {len(operands)} operands, "
+            f"{len(body.inputs)} parameters and {len(body.outputs)} outputs of the body"
+        )
 
 
 def _floats(tensors: Sequence[Tensor]) -> list[int]:
@@ -414,6 +425,9 @@ class _While(Operator):
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         specs = [t.spec for t in operands]
         with self.named(operands):
+            _check_counts(attributes["body"], operands, 0, attributes["states"])
+            if len(attributes["body"].outputs) != attributes["states"]:
+                raise ShapeError("the body gives another number of states than it takes")
             body = _settled(attributes["body"].sharpened(specs), 0, attributes["states"])
             test = attributes["test"].sharpened([t.spec for t in body.inputs])
         return super().make(operands, {**attributes, "body": body, "test": test})

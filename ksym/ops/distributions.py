@@ -472,9 +472,7 @@ def random_multinomial(p: Any, n: int, dtype: Any = "int64", stream: Stream = No
     """
     p = as_tensor(p)
     drawn = random_categorical(ops.log(p), n, "int64", stream)
-    if p.shape[-1] is None:
-        raise ShapeError(f"the number of classes is not known in {p.shape}")
-    hits = ops.equal(ops.expand_dims(drawn, -1), np.arange(p.shape[-1]))
+    hits = ops.equal(ops.expand_dims(drawn, -1), ops.arange(ops.shape_of(p)[-1]))
     return ops.sum_(ops.cast(hits, dtype), -2)
 
 
