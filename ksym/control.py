@@ -271,9 +271,12 @@ def while_loop(
     Raises:
         ShapeError: A state changes its shape, or the condition is not a scalar.
         DTypeError: A state changes its dtype.
+        GraphError: max_steps is negative, or the body returns more or fewer states.
         ExecutionError: At the call, the loop has not ended after max_steps.
     """
     try:
+        if max_steps is not None and max_steps < 0:
+            raise GraphError(f"max_steps is {max_steps}", remedy="give 0 or more, or None")
         initial, single = _listed(states)
         initial = [as_tensor(s) for s in initial]
         carried = [placeholder(s.shape, s.dtype) for s in initial]

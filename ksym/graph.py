@@ -8,6 +8,7 @@ the last of them is.  Every walk here is iterative; depth is limited by memory o
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import itertools
 import operator
@@ -259,7 +260,8 @@ class Tensor:
 
 # --- provenance --------------------------------------------------------------------------------
 
-_library_folders = [str(Path(__file__).parent), "<frozen "]
+# contextlib is on the stack while a context manager of ksym's own passes an error on.
+_library_folders = [str(Path(__file__).parent), contextlib.__file__, "<frozen "]
 _is_library: dict[str, bool] = {}
 _context = threading.local()
 
