@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ksym
-from ksym.errors import ExecutionError, KsymError
+from ksym.errors import ExecutionError, GradientError, KsymError
 from ksym.testing import verify_gradient
 
 MODES = ["native", "interpret"]
@@ -249,12 +249,33 @@ def test_random_numbers_are_drawn_anew_at_each_step(mode):
     assert not np.array_equal(drawn, f(np.zeros(20))[0])
 
 
-def test_gradients_see_the_random_numbers_that_were_drawn():
-    x = ksym.placeholder((None,))
-    y = ksym.map_fn(lambda e: e * ksym.random_uniform(()), x)
-    value = np.arange(1.0, 6.0)
-    out, gradient = ksym.function([x], [y, ksym.gradients(ksym.sum(y), x)])(value)
-    close(gradient, out / value)
+@both_modes
+def test_gradients_see_the_random_numbers_that_were_drawn(mode):
+    x = ksym.placeholder((None, 2))
+
+    def row(r):
+        noisy = r * ksym.random_normal(ksym.shape_of(r))
+        inner = ksym.map_fn(lambda e: e * ksym.random_uniform(()), noisy)
+        positive = ksym.sum(r) > 0.0
+        return ksym.cond(
+            positive, lambda: inner * ksym.random_uniform((1,)), lambda: ksym.dropout(inner, 0.5)
+        )
+
+    y = ksym.map_fn(row, x)
+    f = ksym.function([x], [y, ksym.gradients(ksym.sum(y), x)], mode=mode)
+    for length in (5, 3):
+        value = np.random.normal(size=(length, 2))
+        out, gradient = f(value)
+        close(gradient, out / value, 1e-4)
+        assert len(set(gradient.flat)) >= length
+
+
+def test_gradients_that_would_draw_other_numbers_are_refused():
+    x = ksym.placeholder((3,))
+    y = ksym.while_loop(lambda s: ksym.sum(s) < 9.0, lambda s: s + ksym.random_uniform(()), x)
+    assert ksym.function([x], y)(np.zeros(3)).sum() >= 9
+    with pytest.raises(GradientError, match="draw other numbers"):
+        ksym.gradients(ksym.sum(y), x)
 
 
 def test_the_body_updates_a_variable():
@@ -270,7 +291,7 @@ def test_the_body_updates_a_variable():
 @both_modes
 def test_unknown_batch_and_length_change_from_call_to_call(mode):
     x, w = ksym.placeholder((None, None, 2)), ksym.Variable(np.eye(2), "float32")
-    start = ksym.zeros_like(x[0])
+    start = ksym.zeros_like(ksym.sum(x, 0))
     found = ksym.scan(lambda e, h: (h, ksym.tanh(e @ w + h)), x, start)
     loss = ksym.sum(found.states**2)
     f = ksym.function([x], [found.outputs, ksym.gradients(loss, w)], mode=mode)
