@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from ksym import ops
-from ksym.errors import GraphError, KsymError, ShapeError
-from ksym.graph import Node, Tensor, current_origin, rewrite, topological_order
+from ksym import dtypes, ops
+from ksym.closures import branches, closure, drawn_ahead
+from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
+from ksym.graph import Tensor, current_origin, rewrite
 from ksym.ops.control import Body, cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, cast_to, is_constant
+from ksym.ops.registry import as_tensor, cast_to
 from ksym.variables import Update, Variable, collect
 
 Tensors = Tensor | Sequence[Tensor]
@@ -46,43 +47,6 @@ def _number_of(parameters: Sequence[Tensor]) -> int:
     return placeholder(()).node.number if not parameters else min(p.node.number for p in parameters)
 
 
-def closure(
-    parameters: Sequence[Tensor], outputs: Sequence[Tensor], since: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Separate a traced body from what it closes over.
-
-    What the body computes from outside only is computed outside, once.  Random tensors made while
-    it was traced stay inside: each step draws its own.
-
-    Args:
-        parameters: The body's own placeholders.
-        outputs: What it computes.
-        since: The node number from which on nodes were made while it was traced.
-
-    Returns:
-        The outer tensors, a placeholder for each, and outputs in terms of these.
-    """
-    inside: set[Node] = {p.node for p in parameters}
-    outer: dict[Tensor, Tensor] = {}
-
-    def captured(tensor: Tensor) -> None:
-        if tensor not in outer and not is_constant(tensor):
-            outer[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
-
-    for node in topological_order(outputs, until=parameters):
-        own = not node.operator.pure and node.number >= since and bool(node.inputs)
-        if own or any(t.node in inside for t in node.inputs):
-            inside.add(node)
-            for tensor in node.inputs:
-                if tensor.node not in inside:
-                    captured(tensor)
-    for tensor in outputs:
-        if tensor.node not in inside:
-            captured(tensor)
-    replaced = rewrite(outputs, lambda node, inputs: None, given=outer)
-    return list(outer), list(outer.values()), replaced
-
-
 def scan(
     body: Callable[..., Any],
     sequences: Tensors = (),
@@ -108,6 +72,7 @@ def scan(
     Returns:
         A `Scanned`: outputs stacked along a new first axis, the states after the last step, and
         the updates of variables the body assigned to: such a variable is a state of the loop.
+        Random numbers made by the body are drawn anew for each step.
 
     Raises:
         ShapeError: Sequences differ in length, or a state changes its shape.
@@ -143,7 +108,10 @@ def _scan(
         if not walked:
             raise GraphError("there is no sequence to go through", remedy="give steps")
         steps = next(iter(lengths)) if lengths else ops.shape_of(walked[0])[0]
-    steps = cast_to(as_tensor(steps), "int64")
+    steps = as_tensor(steps)
+    if dtypes.kind(steps.dtype) != 1:
+        raise DTypeError(f"the number of steps is an integer, not {steps.spec}")
+    steps = cast_to(steps, "int64")
     elements = [placeholder(x.shape[1:], x.dtype) for x in walked]
     carried = [placeholder(s.shape, s.dtype) for s in initial]
     since = _number_of([*elements, *carried])
@@ -166,6 +134,10 @@ def _scan(
     traced = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
     given = dict(zip(assigned, own, strict=True))
     traced = rewrite(traced, lambda node, inputs: None, given=given)  # type: ignore[arg-type]
+    shaped_like = [ops.zeros(ops.shape_of(x)[1:], x.dtype) for x in walked]
+    alike = dict(zip([*elements, *carried, *own], [*shaped_like, *initial, *assigned], strict=True))
+    drawn, each, traced = drawn_ahead(alike, traced, since, steps)
+    walked, elements = [*walked, *drawn], [*elements, *each]
     outer, inner, traced = closure([*elements, *carried, *own], traced, since)
     count = len(initial) + len(assigned)
     results = scan_node.make(
@@ -208,7 +180,7 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
         first, single = _listed(then())
         second, _ = _listed(otherwise())
         first, second = [as_tensor(t) for t in first], [as_tensor(t) for t in second]
-        outer, inner, traced = _branches(first, second, since)
+        outer, inner, traced = branches(first, second, since)
         return _packed(
             cond_node.make(
                 [predicate, *outer],
@@ -221,33 +193,6 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
         )
     except KsymError as error:
         raise error.located("cond", origin=current_origin()) from None
-
-
-def _branches(
-    first: Sequence[Tensor], second: Sequence[Tensor], since: int
-) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Separate what was made while branches were traced from what they close over.
-
-    Branches have no parameters that could tell what depends on them: what was made for one belongs
-    to it, whether or not it could be computed outside.
-    """
-    outer: dict[Tensor, Tensor] = {}
-    outputs = [*first, *second]
-
-    def captured(tensor: Tensor) -> None:
-        if tensor not in outer and not is_constant(tensor):
-            outer[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
-
-    for node in topological_order(outputs):
-        if node.number >= since and not isinstance(node.outputs[0], Variable):
-            for tensor in node.inputs:
-                if tensor.node.number < since or isinstance(tensor, Variable):
-                    captured(tensor)
-    for tensor in outputs:
-        if tensor.node.number < since or isinstance(tensor, Variable):
-            captured(tensor)
-    replaced = rewrite(outputs, lambda node, inputs: None, given=outer)
-    return list(outer), list(outer.values()), replaced
 
 
 def while_loop(
@@ -271,9 +216,12 @@ def while_loop(
     Raises:
         ShapeError: A state changes its shape, or the condition is not a scalar.
         DTypeError: A state changes its dtype.
+        GraphError: max_steps is negative, or the body returns more or fewer states.
         ExecutionError: At the call, the loop has not ended after max_steps.
     """
     try:
+        if max_steps is not None and max_steps < 0:
+            raise GraphError(f"max_steps is {max_steps}", remedy="give 0 or more, or None")
         initial, single = _listed(states)
         initial = [as_tensor(s) for s in initial]
         carried = [placeholder(s.shape, s.dtype) for s in initial]

@@ -260,8 +260,8 @@ class Tensor:
 
 # --- provenance --------------------------------------------------------------------------------
 
-# The standard library's context managers stand between ksym and ksym.
-_library_folders = [str(Path(__file__).parent), "<frozen ", contextlib.__file__]
+# contextlib is on the stack while a context manager of ksym's own passes an error on.
+_library_folders = [str(Path(__file__).parent), contextlib.__file__, "<frozen "]
 _is_library: dict[str, bool] = {}
 _context = threading.local()
 

@@ -19,7 +19,7 @@ ROUNDS = 32
 
 def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs with each node replaced by what its operator says is simpler and equal."""
-    finished: set[Node] = set()
+    found: dict[Node, Sequence[Tensor] | None] = {}
     zeros: dict[Spec, Tensor] = {}
 
     def zero(spec: Spec) -> Tensor:
@@ -33,20 +33,25 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
             return [zero(tensor.spec) for tensor in node.outputs]
         return None
 
+    def once(node: Node) -> Sequence[Tensor] | None:
+        # Remembered, so that all results of a node come from the same new nodes.
+        if node not in found:
+            made = vanished(node) or node.operator.simplify(node)
+            found[node] = (made,) if isinstance(made, Tensor) else made
+        return found[node]
+
+    def settled(tensor: Tensor) -> Tensor:
+        for _ in range(ROUNDS):
+            made = once(tensor.node)
+            if made is None:
+                break
+            tensor = made[tensor.index]
+        return tensor
+
     def simpler(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
         if not same(inputs, node.inputs):
             node = node.operator.remake(node, inputs)
-        tensors: Sequence[Tensor] = node.outputs
-        for _ in range(ROUNDS):
-            current = tensors[0].node
-            if current in finished:
-                break
-            found = vanished(current) or current.operator.simplify(current)
-            if found is None:
-                finished.add(current)
-                break
-            tensors = (found,) if isinstance(found, Tensor) else found
-        return tensors
+        return [settled(tensor) for tensor in node.outputs]
 
     return rewrite(outputs, simpler)
 

@@ -1,11 +1,12 @@
 """What unmodified Keras 2.3.1 lacks on a current Python and a current h5py.
 
-Two things, each as narrow as it can be, both switched off by KSYM_KERAS_SHIMS=0:
+Three things, each as narrow as it can be, both switched off by KSYM_KERAS_SHIMS=0:
 
 * Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``.
   The rest is changed in the h5py that ``keras.utils.io_utils`` sees, and nowhere else.
+* The step of ``TimeDistributed`` reads a global that Keras does not define.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ ENVIRONMENT = "KSYM_KERAS_SHIMS"
 
 
 def install() -> None:
-    """Put both in place; calling it again completes what was not imported before."""
+    """Put in place what can be; calling it again completes what was not imported before."""
     if os.environ.get(ENVIRONMENT) == "0":
         return
     _restore_collections()
@@ -40,6 +41,13 @@ def _restore_collections() -> None:
     for name in ("Container", "Iterable", "Mapping", "Sequence"):
         if not hasattr(collections, name):
             setattr(collections, name, getattr(collections.abc, name))
+
+
+def define_globals() -> None:
+    """Define what ``TimeDistributed`` declares global and reads first; once Keras is imported."""
+    wrappers = sys.modules.get("keras.layers.wrappers")
+    if wrappers is not None and os.environ.get(ENVIRONMENT) != "0":
+        wrappers.__dict__.setdefault("uses_learning_phase", False)
 
 
 class H5Text(str):

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError, ShapeError
+from ksym.errors import DTypeError, GradientError, ShapeError
 from ksym.graph import Node, Spec, Tensor, rewrite, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import Draw, Operator, Sample, is_constant
@@ -119,6 +119,8 @@ class _Scan(Operator):
             raise ShapeError(f"the number of steps is an integer scalar, not {steps.spec}")
         length = None if steps.value is None else steps.value.item()
         length = length if isinstance(length, int) else None
+        if length is not None and length < 0:
+            raise ShapeError(f"there cannot be {length} steps")
         for tensor in operands[:sequences]:
             (length,) = shapes.merge((length,), tensor.shape[:1])
         carried = [t.spec for t in body.inputs[sequences : sequences + states]]
@@ -151,6 +153,7 @@ class _Scan(Operator):
         return (*current, *collected)
 
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
+        _refuse_random(node, node.attributes["body"])
         return [None, *_scan_gradient(node, arriving)]
 
     def sample(self, draw: Draw) -> Sample:
@@ -214,6 +217,24 @@ def _check_counts(body: Body, operands: Sequence[Tensor], elements: int, states:
 
 def _floats(tensors: Sequence[Tensor]) -> list[int]:
     return [i for i, tensor in enumerate(tensors) if dtypes.is_float(tensor.dtype)]
+
+
+def _refuse_random(node: Node, *bodies: Body) -> None:
+    """Refuse the gradient of a body that draws random numbers, for it would draw others.
+
+    Raises:
+        GradientError: It does.  (Standard ones were drawn before, see `ksym.closures`.)
+    """
+    for body in bodies:
+        for inside in topological_order(body.outputs, until=body.inputs):
+            parts = [a for a in inside.attributes.values() if isinstance(a, Body)]
+            _refuse_random(node, *parts)
+            if not inside.operator.pure and inside.inputs and not parts:
+                raise GradientError(
+                    f"the gradient computes the body anew, and its {inside.operator.name} would "
+                    "draw other numbers",
+                    remedy="draw them outside, and go through them as a sequence",
+                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
 
 
 def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor | None]:
@@ -354,6 +375,7 @@ class _Cond(Operator):
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
         from ksym.autodiff import gradients
 
+        _refuse_random(node, node.attributes["then"], node.attributes["otherwise"])
         predicate, *closed = node.inputs
         smooth = _floats(closed)
         seeds = [(i, g) for i, g in enumerate(arriving) if g is not None]
@@ -457,6 +479,7 @@ class _While(Operator):
 
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
         # Seen from behind, it is a scan over as many steps as it took.
+        _refuse_random(node, node.attributes["body"])
         states = node.attributes["states"]
         histories = node.outputs[states + 1 :]
         steps = ops.shape_of(histories[0])[0] if histories else ops.constant(0)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ksym import shapes
 from ksym.compiler import optimize
 from ksym.compiler.plan import Part
-from ksym.compiler.specialize import specialize
-from ksym.errors import ExecutionError, KsymError
+from ksym.compiler.specialize import Rest, specialize, split
+from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
 from ksym.ops.control import Body
+from ksym.ops.leaves import placeholder
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.program import Mode, Program, Runnable
 from ksym.variables import Variable
@@ -33,6 +36,13 @@ def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
     ]
 
 
+def _array_for(tensor: Tensor) -> DeviceArray:
+    """An array for a result; of a dynamic one not even the size is known before it is there."""
+    if shapes.is_known(tensor.shape):
+        return DeviceArray.empty(tensor.spec)
+    return DeviceArray.of(np.empty(0))
+
+
 class _Host:
     """A node computed by what it means in NumPy, its operands brought to the host."""
 
@@ -40,11 +50,7 @@ class _Host:
         self._node = node
         self._operands = _operands(node, arrays)
         self._wanted = wanted
-        self.outputs: list[DeviceArray] = [
-            # Of a dynamic result not even the size is known before it is there.
-            DeviceArray.empty(t.spec) if shapes.is_known(t.shape) else DeviceArray.of(np.empty(0))
-            for t in wanted
-        ]
+        self.outputs = [_array_for(t) for t in wanted]
 
     def run(self) -> None:
         node = self._node
@@ -65,19 +71,61 @@ class _Host:
                 self.outputs[position] = DeviceArray.of(value)
 
 
+SIZES = 16
+"""For how many combinations of dynamic sizes a body keeps what comes after them compiled."""
+
+
 def _compile(
-    body: Body, wanted: Sequence[Tensor], arrays: dict[Tensor, DeviceArray], mode: Mode
-) -> Program:
-    """Return a program for some of a body's outputs; arrays gives those of its inputs."""
+    wanted: Sequence[Tensor],
+    arrays: dict[Tensor, DeviceArray],
+    mode: Mode,
+    given: Mapping[Tensor, Tensor] | None = None,
+) -> Runnable:
+    """Return what computes some of a body's outputs; arrays gives those of its inputs."""
     with collection_paused():
-        tensors = specialize(wanted, {})
+        tensors, rest = split(specialize(wanted, given or {}))
         if mode == "native":
             tensors = optimize(tensors)
         for node in topological_order(tensors):
             leaf = node.outputs[0]
             if isinstance(leaf, Variable):
                 arrays[leaf] = storage_of(leaf)
-        return Program(tensors, arrays, mode)
+        program = Program(tensors, arrays, mode)
+        return program if rest is None else _Staged(program, rest, mode)
+
+
+class _Staged:
+    """A body with dynamic operators: what comes after them is compiled for the sizes they give."""
+
+    def __init__(self, first: Program, rest: Rest, mode: Mode):
+        self._first = first
+        self._rest = rest
+        self._mode: Mode = mode
+        self._later: OrderedDict[Any, tuple[list[DeviceArray], Runnable]] = OrderedDict()
+        self.outputs: Sequence[DeviceArray] = ()
+
+    def run(self) -> None:
+        self._first.run()
+        found = self._first.outputs
+        feeds, later = self._later_for(tuple(array.spec.shape for array in found))
+        for feed, array in zip(feeds, found, strict=True):
+            feed.copy_from(array)
+        later.run()
+        self.outputs = later.outputs
+
+    def _later_for(self, sizes: tuple[Any, ...]) -> tuple[list[DeviceArray], Runnable]:
+        if sizes not in self._later:
+            given = {
+                slot: placeholder(shape, slot.dtype, name=slot.name)
+                for slot, shape in zip(self._rest.slots, sizes, strict=True)
+            }
+            arrays = {tensor: DeviceArray.empty(tensor.spec) for tensor in given.values()}
+            feeds = list(arrays.values())
+            self._later[sizes] = feeds, _compile(self._rest.outputs, arrays, self._mode, given)
+            if len(self._later) > SIZES:
+                self._later.popitem(last=False)
+        self._later.move_to_end(sizes)
+        return self._later[sizes]
 
 
 def _live_states(body: Body, first: int, count: int, roots: Sequence[Tensor]) -> list[int]:
@@ -108,6 +156,12 @@ class _Scan:
     def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
         body: Body = node.attributes["body"]
         first, carried = node.attributes["sequences"], node.attributes["states"]
+        for tensor in body.outputs:
+            if not shapes.is_known(tensor.shape):
+                raise ShapeError(
+                    f"the size of what a step gives, {tensor.spec}, depends on data",
+                    remedy="pad it to a fixed size: what steps give is stacked",
+                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         outputs = len(body.outputs) - carried
         self._steps = int(node.inputs[0].value)  # type: ignore[arg-type]
         self._reverse: bool = node.attributes["reverse"]
@@ -122,7 +176,7 @@ class _Scan:
         operands = list(inner.values())
         for parameter in body.inputs[: first + carried]:
             inner[parameter] = DeviceArray.empty(parameter.spec)
-        self._body = _compile(body, [*(body.outputs[i] for i in live), *roots], inner, mode)
+        self._body = _compile([*(body.outputs[i] for i in live), *roots], inner, mode)
         states = {i: inner[body.inputs[first + i]] for i in live}
         self._states = list(states.values())
         self._initial = [operands[first + i] for i in live]
@@ -143,14 +197,14 @@ class _Scan:
         for state, initial in zip(self._states, self._initial, strict=True):
             state.copy_from(initial)
         order = range(self._steps)
-        computed = self._body.outputs
-        new, outputs = computed[: len(self._states)], computed[len(self._states) :]
         for step in reversed(order) if self._reverse else order:
             for element, sequence in self._elements:
                 element.load(sequence, step)
             for state, history in self._histories:
                 history.store(step, state)
             self._body.run()
+            computed = self._body.outputs
+            new, outputs = computed[: len(self._states)], computed[len(self._states) :]
             for stack, value in zip(self._stacked, outputs, strict=True):
                 stack.store(step, value)
             for state, value in zip(self._states, new, strict=True):
@@ -165,8 +219,8 @@ class _Cond:
         self._wanted = [t.index for t in wanted]
         self._predicate, *self._closed = _operands(node, arrays)
         self._mode: Mode = mode
-        self._programs: dict[bool, Program] = {}
-        self.outputs: Sequence[DeviceArray] = [DeviceArray.empty(t.spec) for t in wanted]
+        self._programs: dict[bool, Runnable] = {}
+        self.outputs = [_array_for(t) for t in wanted]
 
     def run(self) -> None:
         taken = bool(self._predicate.read())
@@ -175,10 +229,12 @@ class _Cond:
             body: Body = self._node.attributes["then" if taken else "otherwise"]
             arrays = dict(zip(body.inputs, self._closed, strict=True))
             wanted = [body.outputs[i] for i in self._wanted]
-            program = self._programs[taken] = _compile(body, wanted, arrays, self._mode)
+            program = self._programs[taken] = _compile(wanted, arrays, self._mode)
         program.run()
-        for output, value in zip(self.outputs, program.outputs, strict=True):
-            output.copy_from(value)
+        for position, value in enumerate(program.outputs):
+            if self.outputs[position].spec != value.spec:
+                self.outputs[position] = DeviceArray.empty(value.spec)
+            self.outputs[position].copy_from(value)
 
 
 class _While:
@@ -194,8 +250,8 @@ class _While:
         self._initial = operands[:count]
         self._states = [DeviceArray.empty(t.spec) for t in body.inputs[:count]]
         inside = [*self._states, *operands[count:]]
-        self._test = _compile(test, test.outputs, dict(zip(test.inputs, inside, strict=True)), mode)
-        self._body = _compile(body, body.outputs, dict(zip(body.inputs, inside, strict=True)), mode)
+        self._test = _compile(test.outputs, dict(zip(test.inputs, inside, strict=True)), mode)
+        self._body = _compile(body.outputs, dict(zip(body.inputs, inside, strict=True)), mode)
         nothing = DeviceArray.of(np.zeros((), "int64"))
         self.outputs: list[DeviceArray] = [
             self._states[t.index] if t.index < count else nothing for t in wanted
