@@ -9,10 +9,11 @@ import numpy as np
 from ksym import shapes
 from ksym.compiler import optimize
 from ksym.compiler.plan import Part
-from ksym.compiler.specialize import specialize
-from ksym.errors import ExecutionError, KsymError
+from ksym.compiler.specialize import specialize, split
+from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
 from ksym.ops.control import Body
+from ksym.ops.registry import static
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.program import Mode, Program, Runnable
 from ksym.variables import Variable
@@ -68,9 +69,19 @@ class _Host:
 def _compile(
     body: Body, wanted: Sequence[Tensor], arrays: dict[Tensor, DeviceArray], mode: Mode
 ) -> Program:
-    """Return a program for some of a body's outputs; arrays gives those of its inputs."""
+    """Return a program for some of a body's outputs; arrays gives those of its inputs.
+
+    Raises:
+        ShapeError: A size inside depends on data: it could be another one at every step.
+    """
     with collection_paused():
-        tensors = specialize(wanted, {})
+        tensors, rest = split(specialize(wanted, {}))
+        if rest is not None:
+            node = next(t.node for t in tensors if not shapes.is_known(t.shape))
+            raise ShapeError(
+                "the size of a result inside a loop or branch depends on data",
+                remedy="compute it outside, or choose by where and multiplication",
+            ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         if mode == "native":
             tensors = optimize(tensors)
         for node in topological_order(tensors):
@@ -109,7 +120,7 @@ class _Scan:
         body: Body = node.attributes["body"]
         first, carried = node.attributes["sequences"], node.attributes["states"]
         outputs = len(body.outputs) - carried
-        self._steps = int(node.inputs[0].value)  # type: ignore[arg-type]
+        self._steps = int(static(node, 0))
         self._reverse: bool = node.attributes["reverse"]
         finals = [t.index for t in wanted if t.index < carried]
         stacked = [t for t in wanted if carried <= t.index < carried + outputs]
