@@ -12,11 +12,13 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.compiler import optimize
 from ksym.compiler.specialize import Rest, specialize, split
+from ksym.compiler.updates import Loop, fuse_updates, is_ready
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, constant, is_constant
-from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.fused import FusedLoop
 from ksym.runtime.program import Mode, Program
 from ksym.variables import Update, Updates, Variable, collect
 
@@ -106,46 +108,90 @@ class Plan:
     def __init__(
         self,
         graph: Sequence[Tensor],
+        variables: Sequence[Variable],
         given: Mapping[Tensor, Tensor],
         mode: Mode,
         limit: int,
         shared: Plan | None = None,
     ):
-        specialized = specialize(graph, given)
-        self.tensors, self._rest = split(specialized)
+        self.tensors, self._rest = split(specialize(graph, given))
         if mode == "native":
             self.tensors = optimize(self.tensors)
+        self._variables = variables
         self._mode: Mode = mode
         self._limit = limit
         self._later: OrderedDict[Any, Plan] = OrderedDict()
+        self._last: Plan = self
         arrays: dict[Tensor, DeviceArray] = {}
         used = {node for node in topological_order(self.tensors) if not node.inputs}
         self._feeds: list[DeviceArray | None] = []
         for stand_in in given.values():
-            feed = DeviceArray.empty(stand_in.spec) if stand_in.node in used else None
-            if is_constant(stand_in):
-                feed = None
-            elif feed is not None:
-                arrays[stand_in] = feed
+            feed = None
+            if stand_in.node in used and not is_constant(stand_in):
+                feed = arrays[stand_in] = DeviceArray.empty(stand_in.spec)
             self._feeds.append(feed)
         for node in used:
             leaf = node.outputs[0]
             if isinstance(leaf, Variable):
                 arrays[leaf] = storage_of(leaf)
+        outputs = self.tensors
+        updates: dict[Variable, Tensor] = {}
+        if self._rest is None:
+            count = len(outputs) - len(variables)
+            outputs, values = outputs[:count], outputs[count:]
+            updates = dict(zip(variables, values, strict=True))
+        loops: list[Loop] = []
+        if mode == "native" and is_direct():
+            loops, updates = fuse_updates(outputs, updates)
+        read = dict.fromkeys(t for loop in loops for t in (*loop.arrays, *loop.scalars))
+        computed = [tensor for tensor in read if not is_ready(tensor)]
         memory = None if shared is None else shared.program
-        self.program: Program = Program(self.tensors, arrays, mode, memory)
+        self.program: Program = Program(
+            [*outputs, *updates.values(), *computed], arrays, mode, memory
+        )
+        self._count = len(outputs)
+        self._targets = [storage_of(variable) for variable in updates]
+        arrays.update(zip(computed, self._found()[2], strict=True))
+        for tensor in read:
+            if is_constant(tensor):
+                arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
+            elif isinstance(tensor, Variable):
+                arrays[tensor] = storage_of(tensor)
+        self._loops = [FusedLoop(loop, arrays) for loop in loops]
+
+    def _found(self) -> tuple[list[DeviceArray], list[DeviceArray], list[DeviceArray]]:
+        """The outputs, the new values, and what loops read, as the last run left them."""
+        arrays = self.program.outputs
+        last = self._count + len(self._targets)
+        return arrays[: self._count], arrays[self._count : last], arrays[last:]
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
-        """Compute the tensors from one value for each slot; return them where they lie."""
+        """Compute the outputs from one value for each slot; return them where they lie.
+
+        Variables are not changed before `commit`.
+        """
         for feed, value in zip(self._feeds, values, strict=True):
             if feed is not None:
                 feed.write(value)
         self.program.run()
-        computed = self.program.outputs
         if self._rest is None:
-            return computed
-        found = [array.read() for array in computed]
-        return self._plan_for(self._rest, found).run(found)
+            return self._found()[0]
+        found = [array.read() for array in self._found()[0]]
+        self._last = self._plan_for(self._rest, found)
+        return self._last.run(found)
+
+    def commit(self) -> None:
+        """Give the variables their new values; from here on nothing can fail."""
+        if self._last is not self:
+            self._last.commit()
+            return
+        computed = self._found()[1]
+        for array in computed:
+            array.wait()
+        for loop in self._loops:
+            loop.run()
+        for target, array in zip(self._targets, computed, strict=True):
+            target.copy_from(array)
 
     def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
         key = tuple(value.shape for value in found)
@@ -156,7 +202,7 @@ class Plan:
                 for slot, value in zip(rest.slots, found, strict=True)
             }
             with collection_paused():
-                plan = Plan(rest.outputs, given, self._mode, self._limit)
+                plan = Plan(rest.outputs, self._variables, given, self._mode, self._limit)
             self._later[key] = plan
             if len(self._later) > self._limit:
                 self._later.popitem(last=False)
@@ -187,6 +233,7 @@ class Function:
         self._single = isinstance(outputs, Tensor)
         results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
         self._updates = collect(updates)
+        self._variables = [update.variable for update in self._updates]
         self._count = len(results)
         graph = [as_tensor(r) for r in results] + [update.value for update in self._updates]
         graph = _substitute_givens(graph, givens)
@@ -260,17 +307,9 @@ class Function:
         values = [self._convert(position, value) for position, value in enumerate(arguments)]
         with self._lock:
             plan = self._plan(values)
-            computed = plan.run(values)
-            results = [array.read() for array in computed[: self._count]]
-            self._commit(computed[self._count :])
+            results = [array.read() for array in plan.run(values)]
+            plan.commit()
         return results[0] if self._single else results
-
-    def _commit(self, computed: Sequence[DeviceArray]) -> None:
-        """Give the variables their new values; from here on nothing can fail."""
-        for array in computed:
-            array.wait()
-        for update, array in zip(self._updates, computed, strict=True):
-            storage_of(update.variable).copy_from(array)
 
     def _convert(self, position: int, value: Any) -> np.ndarray:
         slot = self._slots[position]
@@ -333,7 +372,7 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = next(reversed(self._plans.values()), None)
         with collection_paused():
-            plan = Plan(self._graph, given, self._mode, self._limit, last)
+            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, last)
         self._plans[key] = plan
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)

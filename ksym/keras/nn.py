@@ -143,9 +143,12 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
     """The cross entropy of independent probabilities, elementwise."""
     target, output = as_tensor(target), as_tensor(output)
     target = ops.cast_to(target, output.dtype)
+    if not from_logits and output.node.operator is ops.sigmoid:
+        # As TensorFlow 2 does: nothing is lost to the rounding of probabilities near 1.
+        (output,), from_logits = output.node.inputs, True
     if from_logits:
-        # max(x, 0) - x * z + log(1 + exp(-|x|)), as TensorFlow computes it
-        return ops.relu(output) - output * target + ops.softplus(-ops.abs_(output))
+        # Of the forms of this, one that overflows nowhere and is smooth at 0.
+        return target * ops.softplus(-output) + (1.0 - target) * ops.softplus(output)
     # Both logarithms are shifted, as in TensorFlow 2: in float32, 1 - p is too coarse near p = 1.
     p, shift = _probabilities(output), config_epsilon()
     return -(target * ops.log(p + shift) + (1.0 - target) * ops.log(1.0 - p + shift))

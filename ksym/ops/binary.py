@@ -110,6 +110,7 @@ class Binary(Operator):
     ):
         self._kinds = kinds
         self._numpy = numpy
+        self.ufunc = numpy if isinstance(numpy, np.ufunc) else None
         self._native = native
         self._scalar = scalar
         self._gradients = gradients

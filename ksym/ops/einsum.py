@@ -81,6 +81,10 @@ class _Contraction(Operator):
         inner = [i for i in labels_a if i in labels_b and i not in output]
         left = [i for i in labels_a if i not in labels_b]
         right = [i for i in labels_b if i not in labels_a]
+        if left and right and output.index(right[0]) < output.index(left[0]):
+            # The other way round the product comes as the result wants it.
+            a, labels_a, left, b, labels_b, right = b, labels_b, right, a, labels_a, left
+            batch = [i for i in labels_a if i in labels_b and i in output]
         sides = [sizes[i] for i in (*batch, *left, *right)]
         if inner:
             rows, across_a = _matrix(a, labels_a, sizes, batch, left, inner)

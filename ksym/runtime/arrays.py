@@ -17,17 +17,24 @@ from ksym.runtime import device, loading
 from ksym.variables import Variable
 
 
+def is_direct() -> bool:
+    """Whether the host can touch the memory of arrays as soon as a call returns."""
+    return device.get_device().kind == "cpu" and loading.is_synchronous()
+
+
 class DeviceArray:
     """An MXNet NDArray of a fixed shape and dtype, and the way to its contents.
 
     Implements `ksym.variables.Storage`.
+
+    Attributes:
+        view: Its memory as a NumPy array, where the host can touch it.
     """
 
     def __init__(self, native: Any, spec: Spec):
         self.native = native
         self.spec = spec
-        direct = device.get_device().kind == "cpu" and loading.is_synchronous()
-        self._view = self._memory() if direct and 0 not in spec.shape else None
+        self.view = self._memory() if is_direct() and 0 not in spec.shape else None
 
     @classmethod
     def empty(cls, spec: Spec) -> DeviceArray:
@@ -56,9 +63,9 @@ class DeviceArray:
 
     def read(self) -> np.ndarray:
         """Return a copy of the contents."""
-        if self._view is not None:
-            self._settle()
-            return self._view.copy()
+        if self.view is not None:
+            self.settle()
+            return self.view.copy()
         if 0 in self.spec.shape:
             return np.empty(shapes.known(self.spec.shape), self.spec.dtype)
         with loading.numpy_shapes():
@@ -67,9 +74,9 @@ class DeviceArray:
 
     def write(self, value: np.ndarray) -> None:
         """Replace the contents by an array of the same shape; its dtype is converted."""
-        if self._view is not None:
-            self._settle()
-            np.copyto(self._view, value, casting="unsafe")
+        if self.view is not None:
+            self.settle()
+            np.copyto(self.view, value, casting="unsafe")
         elif 0 not in self.spec.shape:
             value = np.asarray(value, self.spec.dtype, order="C")
             with loading.numpy_shapes():
@@ -77,26 +84,26 @@ class DeviceArray:
 
     def copy_from(self, other: DeviceArray) -> None:
         """Replace the contents by those of another array."""
-        if self._view is not None and other._view is not None:
-            other._settle()
-            np.copyto(self._view, other._view)
+        if self.view is not None and other.view is not None:
+            other.settle()
+            np.copyto(self.view, other.view)
         elif 0 not in self.spec.shape:
             other.native.copyto(self.native)
 
     def load(self, stack: DeviceArray, position: int) -> None:
         """Replace the contents by one slice of another array along its first axis."""
-        if self._view is not None and stack._view is not None:
-            stack._settle()
-            np.copyto(self._view, stack._view[position])
+        if self.view is not None and stack.view is not None:
+            stack.settle()
+            np.copyto(self.view, stack.view[position])
         elif 0 not in self.spec.shape:
             with loading.numpy_shapes():
                 stack.native[position].copyto(self.native)
 
     def store(self, position: int, value: DeviceArray) -> None:
         """Replace one slice along the first axis."""
-        if self._view is not None and value._view is not None:
-            value._settle()
-            self._view[position] = value._view
+        if self.view is not None and value.view is not None:
+            value.settle()
+            self.view[position] = value.view
         elif 0 not in self.spec.shape:
             with loading.numpy_shapes():
                 value.native.copyto(self.native[position])
@@ -109,10 +116,10 @@ class DeviceArray:
 
     def wait(self) -> None:
         """Wait until the contents are there, and raise what went wrong while they were computed."""
-        if self._view is None:
+        if self.view is None:
             self.native.wait_to_read()
 
-    def _settle(self) -> None:
+    def settle(self) -> None:
         """Bring the contents into row-major order: oneDNN leaves its results in blocks."""
         pointer = ctypes.c_void_p()
         loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))

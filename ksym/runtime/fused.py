@@ -1,0 +1,131 @@
+"""Running fused loops with NumPy, a block of each array at a time.
+
+A block is small enough for the intermediate results to stay in the cache, and large enough for
+NumPy's vectorised functions to run at full speed.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from ksym.compiler.updates import Loop
+from ksym.graph import Tensor
+from ksym.runtime import loading
+from ksym.runtime.arrays import DeviceArray, storage_of
+
+BLOCK = 32768
+"""Elements in a block: 128 KiB of float32, of which a core's second cache holds several."""
+
+
+BLOCKS_PER_THREAD = 4
+"""Below so many blocks for each, starting threads costs more than it saves."""
+
+
+class FusedLoop:
+    """A loop over fixed arrays, ready to run.
+
+    All arrays must be in memory that the host can touch (`DeviceArray.view`).
+
+    Args:
+        loop: What to do.
+        arrays: The array of each tensor it reads.
+    """
+
+    def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
+        self._read = [arrays[t] for t in (*loop.arrays, *loop.scalars)]
+        flat = [_memory(arrays[t]).reshape(-1) for t in loop.arrays]
+        scalars = [_memory(arrays[t]) for t in loop.scalars]
+        targets = {
+            register: _memory(storage_of(variable)).reshape(-1)
+            for variable, register in loop.results.items()
+        }
+        starts = range(0, flat[0].size, BLOCK)
+        # Each thread has blocks and buffers of its own.
+        threads = min(loading.available_processors(), max(1, len(starts) // BLOCKS_PER_THREAD))
+        self._shares = [
+            _calls(loop, flat, scalars, targets, starts[k::threads]) for k in range(threads)
+        ]
+
+    def run(self) -> None:
+        """Give the variables their new values."""
+        for array in self._read:
+            array.settle()
+        if len(self._shares) == 1:
+            _work(self._shares[0])
+        else:
+            list(_threads().map(_work, self._shares))
+
+
+Call = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
+
+
+def _memory(array: DeviceArray) -> np.ndarray:
+    assert array.view is not None
+    return array.view
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(loading.available_processors(), "ksym")
+
+
+def _work(calls: Sequence[Call]) -> None:
+    with np.errstate(all="ignore"):
+        for function, operands, out in calls:
+            function(*operands, out=out)
+
+
+def _calls(
+    loop: Loop,
+    flat: Sequence[np.ndarray],
+    scalars: Sequence[np.ndarray],
+    targets: Mapping[int, np.ndarray],
+    starts: Sequence[int],
+) -> list[Call]:
+    """Return the calls of NumPy that do some blocks of a loop."""
+    first = len(flat) + len(scalars)
+    places = _places(loop, first)
+    buffers = [np.empty(BLOCK, flat[0].dtype) for _ in range(max(places, default=-1) + 1)]
+    calls: list[Call] = []
+    for start in starts:
+        block = slice(start, min(start + BLOCK, flat[0].size))
+        values: list[np.ndarray] = [*(a[block] for a in flat), *scalars]
+        for instruction, place in zip(loop.instructions, places, strict=True):
+            out = buffers[place][: block.stop - start]
+            calls.append(
+                (instruction.function, tuple(values[i] for i in instruction.operands), out)
+            )
+            values.append(out)
+        # At the end of the block, when its old values have been read by all.
+        calls.extend((np.positive, (values[r],), target[block]) for r, target in targets.items())
+    return calls
+
+
+def _places(loop: Loop, first: int) -> list[int]:
+    """Return in which buffer each instruction's result lies; buffers are used again."""
+    last_use = {
+        operand: number
+        for number, instruction in enumerate(loop.instructions)
+        for operand in instruction.operands
+    }
+    kept = set(loop.results.values())
+    free: list[int] = []
+    places: list[int] = []
+    count = 0
+    for number, instruction in enumerate(loop.instructions):
+        # A result may take the place of an operand: elementwise functions work in place.
+        free.extend(
+            places[operand - first]
+            for operand in set(instruction.operands)
+            if operand >= first and last_use[operand] == number and operand not in kept
+        )
+        if not free:
+            free.append(count)
+            count += 1
+        places.append(free.pop())
+    return places
