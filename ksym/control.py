@@ -63,13 +63,18 @@ def closure(
         The outer tensors, a placeholder for each, and outputs in terms of these.
     """
     inside: set[Node] = {p.node for p in parameters}
+    # Scalars computed from constants stay inside, where they are folded.
+    fixed: set[Node] = set()
     outer: dict[Tensor, Tensor] = {}
 
     def captured(tensor: Tensor) -> None:
-        if tensor not in outer and not is_constant(tensor):
+        if tensor not in outer and not is_constant(tensor) and tensor.node not in fixed:
             outer[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
 
     for node in topological_order(outputs, until=parameters):
+        scalars = all(t.rank == 0 for t in (*node.inputs, *node.outputs))
+        if scalars and node.operator.pure and all(t.node in fixed for t in node.inputs):
+            fixed.add(node)
         own = not node.operator.pure and node.number >= since and bool(node.inputs)
         if own or any(t.node in inside for t in node.inputs):
             inside.add(node)
@@ -101,8 +106,8 @@ def scan(
         sequences: Tensors to go through along their first axis, of equal lengths.
         states: The initial states: tensors, or numbers.
         constants: Tensors handed to the body as they are.
-        steps: How many steps to take, an int or a scalar computed from shapes; by default the
-            length of the sequences.
+        steps: How many steps to take, an int or a scalar computed from shapes or given as a static
+            placeholder; by default the length of the sequences.
         reverse: Go from the last element to the first; outputs stay with their elements.
 
     Returns:
@@ -114,6 +119,9 @@ def scan(
         DTypeError: A state changes its dtype.
         GraphError: There is neither a sequence nor a number of steps, or the body returns something
             else than it should.
+
+    The gradient is a scan too, which computes each step again from the state before it; so random
+    numbers that a gradient depends on are to be drawn outside, as one more sequence.
 
     >>> x = placeholder((None,))
     >>> scan(lambda e, s: (s + e, s + e), x, 0.0).outputs.spec
@@ -201,6 +209,10 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
 
     Raises:
         ShapeError: The condition is not a scalar, or the branches differ in what they return.
+
+    >>> x = placeholder(())
+    >>> cond(x > 0.0, lambda: ops.log(x), lambda: x).spec
+    Spec(shape=(), dtype='float32')
     """
     try:
         predicate = cast_to(as_tensor(condition), "bool")
@@ -272,6 +284,10 @@ def while_loop(
         ShapeError: A state changes its shape, or the condition is not a scalar.
         DTypeError: A state changes its dtype.
         ExecutionError: At the call, the loop has not ended after max_steps.
+
+    >>> x = placeholder((3,))
+    >>> while_loop(lambda v: ops.max_(v) < 9.0, lambda v: v * 2.0, x).spec
+    Spec(shape=(3,), dtype='float32')
     """
     try:
         initial, single = _listed(states)
@@ -304,6 +320,9 @@ def map_fn(function: Callable[..., Any], sequences: Tensors) -> Any:
     Args:
         function: Called once, as ``function(*elements)``; returns a tensor or a sequence.
         sequences: A tensor or several of equal lengths.
+
+    >>> map_fn(lambda row: ops.sum_(row), placeholder((4, None))).spec
+    Spec(shape=(4,), dtype='float32')
     """
     return scan(lambda *elements: (function(*elements), ()), sequences).outputs
 

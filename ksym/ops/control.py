@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError, ShapeError
+from ksym.errors import DTypeError, GradientError, ShapeError
 from ksym.graph import Node, Spec, Tensor, rewrite, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import Draw, Operator, Sample, is_constant
@@ -118,6 +118,8 @@ class _Scan(Operator):
             raise ShapeError(f"the number of steps is an integer scalar, not {steps.spec}")
         length = None if steps.value is None else steps.value.item()
         length = length if isinstance(length, int) else None
+        if length is not None and length < 0:
+            raise ShapeError(f"a loop cannot take {length} steps")
         for tensor in operands[:sequences]:
             (length,) = shapes.merge((length,), tensor.shape[:1])
         carried = [t.spec for t in body.inputs[sequences : sequences + states]]
@@ -205,6 +207,25 @@ def _floats(tensors: Sequence[Tensor]) -> list[int]:
     return [i for i, tensor in enumerate(tensors) if dtypes.is_float(tensor.dtype)]
 
 
+def _refuse_draws(outputs: Sequence[Tensor]) -> None:
+    """Refuse a gradient that depends on random numbers drawn inside of a body.
+
+    It is computed by another run of the body, which would draw other numbers than the first one.
+
+    Raises:
+        GradientError: There is such a number.
+    """
+    for node in topological_order(outputs):
+        for attribute in node.attributes.values():
+            if isinstance(attribute, Body):
+                _refuse_draws(attribute.outputs)
+        if node.inputs and not node.operator.pure and node.operator.runs == "native":
+            raise GradientError(
+                "the gradient of a loop or branch depends on random numbers drawn inside of it",
+                remedy="draw them outside: for a loop all at once, as one more sequence",
+            ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+
+
 def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor | None]:
     """Return the gradients for a scan's operands but the first, as a scan the other way."""
     attributes = node.attributes
@@ -244,6 +265,7 @@ def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor
     seeds = [*g_states, *g_outputs]
     losses = [*(forward[i] for i in states), *(forward[carried + i] for i, _ in by_output)]
     found = gradients(losses, wrt, output_gradients=seeds, disconnected="zero") if wrt else []
+    _refuse_draws(found)
     for_elements = found[: len(smooth_sequences)]
     for_states = found[len(smooth_sequences) : len(smooth_sequences) + len(states)]
     for_closed = found[len(smooth_sequences) + len(states) :]
@@ -358,6 +380,7 @@ class _Cond(Operator):
                 output_gradients=gs,
                 disconnected="zero",
             )
+            _refuse_draws(found)
             bodies[key] = Body([*rest, *gs], found)
         gradient: list[Tensor | None] = [None] * len(node.inputs)
         if smooth:
