@@ -40,6 +40,10 @@ def vjp(
 
     Raises:
         GradientError: The cotangents do not match the outputs, or a tensor is not a float.
+
+    >>> x = ops.placeholder((3,))
+    >>> vjp(x[:2] * x[1:], x, ops.ones((2,))).shape
+    (3,)
     """
     sources, arriving = _as_list(inputs), _as_list(cotangents)
     results = gradients(outputs, sources, output_gradients=arriving, disconnected="zero")
@@ -67,6 +71,10 @@ def jvp(
 
     Raises:
         GradientError: The tangents do not match the inputs, or a tensor is not a float.
+
+    >>> x = ops.placeholder((3,))
+    >>> jvp(x[:2] * x[1:], x, ops.ones((3,))).shape
+    (2,)
     """
     targets, sources, directions = _as_list(outputs), _as_list(inputs), _as_list(tangents)
     # Not constants: a gradient that is zero would stop the walk back.

@@ -49,8 +49,8 @@ def function(
 
     All outputs are computed with the values that variables have before the call.  All updates are
     computed from them too and take effect together when everything has been computed; a call that
-    fails changes nothing.  Everything the call computes is one native MXNet graph, compiled when a
-    combination of input shapes is first seen.
+    fails changes nothing.  What the call computes is one native MXNet graph, or several around
+    loops and what runs on the host, compiled when a combination of input shapes is first seen.
 
     Args:
         inputs: Tensors to be given at the call: placeholders, or any others, whose own computation

@@ -145,7 +145,12 @@ def evaluate_numpy(
 ) -> list[np.ndarray]:
     """Compute outputs by what their operators declare to mean in NumPy.
 
-    Floats are computed in float64 and rounded to their dtype.  Independent of MXNet; for tests.
+    Floats are computed in float64 and rounded to their dtype.  Independent of MXNet but for the
+    values of variables; for tests.
+
+    >>> x = placeholder((2,))
+    >>> evaluate_numpy([x * 3.0], {x: np.array([1.0, 2.0], "float32")})[0].tolist()
+    [3.0, 6.0]
     """
     values: dict[Tensor, Any] = dict(feeds or {})
     for node in topological_order(outputs, until=values):

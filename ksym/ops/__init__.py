@@ -174,6 +174,10 @@ from ksym.ops.gathering import (
     take,
     take_gradient,
 )
+from ksym.ops.global_pooling import (
+    global_average_pool,
+    global_max_pool,
+)
 from ksym.ops.indexing import (
     index,
     slice_,
@@ -203,7 +207,6 @@ from ksym.ops.losses import (
 from ksym.ops.movement import (
     concatenate,
     flip,
-    pad,
     repeat,
     stack,
     tile,
@@ -218,11 +221,12 @@ from ksym.ops.normalization import (
     batch_norm_gradient,
     normalize,
 )
+from ksym.ops.padding import (
+    pad,
+)
 from ksym.ops.pooling import (
     average_pool,
     average_pool_gradient,
-    global_average_pool,
-    global_max_pool,
     max_pool,
     max_pool_gradient,
     max_pool_select,

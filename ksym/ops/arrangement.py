@@ -10,6 +10,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
+from ksym.ops.padding import padding_pairs
 from ksym.ops.registry import Draw, Sample, as_tensor, composite
 
 
@@ -259,7 +260,7 @@ def pad_from_inside(x: Any, padding: Any, mode: str = "reflect") -> Tensor:
         ShapeError: The padding does not fit, or there is no such mode.
     """
     x = as_tensor(x)
-    pairs = ops.movement.padding_pairs(padding, x.rank)
+    pairs = padding_pairs(padding, x.rank)
     if mode not in ("reflect", "symmetric", "edge", "wrap"):
         raise ShapeError(
             f"there is no padding mode {mode!r}",
