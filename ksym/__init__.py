@@ -111,6 +111,7 @@ from ksym.ops import (
     digamma,
     dot,
     dropout,
+    eigh,
     einsum,
     elu,
     equal,
