@@ -286,6 +286,7 @@ from ksym.ops import (
     unique,
     unstack,
     var,
+    vdot,
     where,
     xlogy,
     zeros,

@@ -191,6 +191,7 @@ from ksym.ops.linalg import (
     matrix_transpose,
     outer,
     tensordot,
+    vdot,
 )
 from ksym.ops.local import (
     extract_patches,
