@@ -98,6 +98,7 @@ from ksym.ops.ctc import (
 from ksym.ops.ctc_decoding import ctc_decode
 from ksym.ops.decompositions import (
     cholesky,
+    eigh,
 )
 from ksym.ops.diagonal import (
     diag,
@@ -194,6 +195,7 @@ from ksym.ops.linalg import (
     matrix_transpose,
     outer,
     tensordot,
+    vdot,
 )
 from ksym.ops.local import (
     extract_patches,

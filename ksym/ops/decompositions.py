@@ -59,3 +59,105 @@ cholesky = _Cholesky(
         ExecutionError: At the call: one of them is not positive definite.
     """,
 )
+
+
+NOT_UNIQUE = {
+    "mistakes": "a sample that is cast or cut has equal values, whose vectors are not unique"
+}
+
+
+def _signs(vectors: Any) -> Any:
+    """For each column 1 or -1, so that its element of largest magnitude becomes positive."""
+    extremes = vectors.max(-2, keepdims=True) + vectors.min(-2, keepdims=True)
+    return np.where(extremes < 0, -1.0, 1.0)
+
+
+def _lower_signs(emit: Emitter, vectors: Any, values: Any, of: Spec) -> Any:
+    """The same, in native operators.
+
+    The zeros compared with are computed from the values: MXNet's kernel leaves the vectors unset
+    when nothing reads the values.
+    """
+    extremes = emit(
+        "_npi_add",
+        emit("_np_max", vectors, axis=-2, keepdims=True),
+        emit("_np_min", vectors, axis=-2, keepdims=True),
+    )
+    row = (*of.shape[:-1], 1, of.shape[-1])
+    zeros = emit("_np_reshape", emit("_npi_multiply_scalar", values, scalar=0.0), newshape=row)
+    negative = emit("Cast", emit("_npi_less", extremes, zeros), dtype=of.dtype)
+    return emit("_npi_add_scalar", emit("_npi_multiply_scalar", negative, scalar=-2.0), scalar=1.0)
+
+
+def _nothing(emit: Emitter, node: Node) -> tuple[Any, ...]:
+    return tuple(emit("_zeros", shape=out.shape, dtype=out.dtype) for out in node.outputs)
+
+
+def _inverse_differences(values: Tensor) -> Tensor:
+    """The matrix of 1 / (v[j] - v[i]), with zeros on its diagonal."""
+    differences = ops.expand_dims(values, -2) - ops.expand_dims(values, -1)
+    place = ops.arange(ops.shape_of(values)[-1])
+    same = ops.equal(ops.expand_dims(place, 1), ops.expand_dims(place, 0))
+    apart = ops.where(same, ops.ones_like(differences), differences)
+    return ops.where(same, ops.zeros_like(differences), 1.0 / apart)
+
+
+class _Eigh(Operator):
+    half = False
+    unproven = NOT_UNIQUE
+
+    def prepare(self, a: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [floating(a)], {}
+
+    def infer(self, a: Tensor) -> tuple[Spec, Spec]:
+        square(a)
+        return Spec(a.shape[:-1], a.dtype), a.spec
+
+    def numpy(self, a: Any) -> Any:
+        values, vectors = np.linalg.eigh(a)
+        return values, vectors * _signs(vectors) if vectors.size else vectors
+
+    def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
+        if 0 in node.outputs[1].shape:
+            return _nothing(emit, node)
+        values, vectors = emit("_npi_eigh", a, outputs=2, UPLO="L")
+        signs = _lower_signs(emit, vectors, values, node.outputs[0].spec)
+        return values, emit("_npi_multiply", vectors, signs)
+
+    def gradient(
+        self, node: Node, for_values: Tensor | None, for_vectors: Tensor | None
+    ) -> list[Tensor | None]:
+        values, v = node.outputs
+        inner = None if for_values is None else ops.matrix_diag(for_values)
+        if for_vectors is not None:
+            turned = ops.matmul(v, for_vectors, transpose_a=True) * _inverse_differences(values)
+            inner = turned if inner is None else inner + turned
+        return [_read_lower(ops.matmul(ops.matmul(v, inner), v, transpose_b=True))]
+
+    def sample(self, draw: Draw) -> Sample:
+        n, batch = draw.integer(1, 3), draw.shape(max_rank=2, min_side=0)
+        basis = np.linalg.qr(draw.array((*batch, n, n)).astype("float64"))[0]
+        values = draw.array((n,), apart=0.2)
+        a = (basis * values) @ np.swapaxes(basis, -1, -2)
+        return Sample(a.astype(values.dtype))
+
+
+eigh = _Eigh(
+    "eigh",
+    doc="""The eigenvalues, in ascending order, and eigenvectors of a symmetric matrix.
+
+    Only the lower triangle is read, as in NumPy, so the gradient is zero above the diagonal.  Of
+    each eigenvector the element of largest magnitude is positive.  Equal eigenvalues have no unique
+    vectors: the gradient of vectors is infinite or NaN there, that of the values alone is not.
+
+    Args:
+        a: Matrices in the last two axes; integers are computed in float64.
+
+    Returns:
+        The eigenvalues, and the matrices that have the eigenvectors as columns.
+
+    Raises:
+        ShapeError: The matrices are not square.
+        ExecutionError: At the call: an element is NaN.
+    """,
+)

@@ -291,3 +291,21 @@ def outer(a: Any, b: Any) -> Tensor:
     """Return the products of all elements of a, in rows, with all elements of b, in columns."""
     a, b = promoted(a, b)
     return ops.reshape(a, (-1, 1)) * ops.reshape(b, (1, -1))
+
+
+def _vdot_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_side=0)
+    dtype = draw.dtype("float", "integer", "bool")
+    return Sample(draw.array(shape, dtype=dtype), draw.array(shape, dtype=dtype))
+
+
+@composite(numpy=np.vdot, sample=_vdot_sample)
+def vdot(a: Any, b: Any) -> Tensor:
+    """Return the sum of products of all elements of a with those of b, in row-major order.
+
+    Raises:
+        ShapeError: They do not have equally many elements.
+    """
+    a, b = promoted(a, b)
+    with name_scope("vdot"):
+        return tensordot(ops.reshape(a, (-1,)), ops.reshape(b, (-1,)), 1)
