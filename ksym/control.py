@@ -9,7 +9,8 @@ from ksym import dtypes, ops
 from ksym.closures import branches, closure, drawn_ahead
 from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
 from ksym.graph import Tensor, current_origin, rewrite
-from ksym.ops.control import Body, cond_node, scan_node, while_node
+from ksym.ops.bodies import Body
+from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, cast_to
 from ksym.variables import Update, Variable, collect

@@ -9,6 +9,7 @@ os.environ.setdefault("KSYM_DEVICE", "cpu")
 # Keras keeps its settings in a folder; not the user's.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
 
+import coverage_table
 import hypothesis
 import numpy as np
 import pytest
@@ -37,3 +38,22 @@ def shallow_stack():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+# What the property tests covered is printed at the end, summed over all processes.
+
+
+def pytest_sessionfinish(session):
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:  # one of several processes: what it counted goes to the one that prints
+        output["coverage_table"] = coverage_table.counts()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    coverage_table.add(getattr(node, "workeroutput", {}).get("coverage_table", {}))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for line in coverage_table.lines(full=os.environ.get("HYPOTHESIS_PROFILE") == "deep"):
+        terminalreporter.write_line(line)

@@ -14,7 +14,7 @@ from ksym.compiler.plan import Part
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
-from ksym.ops.control import Body
+from ksym.ops.bodies import Body
 from ksym.ops.leaves import placeholder
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.program import Mode, Program, Runnable
