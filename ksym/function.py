@@ -11,8 +11,9 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.compiler import optimize
+from ksym.compiler.plan import is_leaf
 from ksym.compiler.specialize import Rest, specialize, split
-from ksym.compiler.updates import Loop, fuse_updates, is_ready
+from ksym.compiler.updates import Loop, fuse_updates
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
@@ -144,7 +145,7 @@ class Plan:
         if mode == "native" and is_direct():
             loops, updates = fuse_updates(outputs, updates)
         read = dict.fromkeys(t for loop in loops for t in (*loop.arrays, *loop.scalars))
-        computed = [tensor for tensor in read if not is_ready(tensor)]
+        computed = [tensor for tensor in read if not is_leaf(tensor.node)]
         memory = None if shared is None else shared.program
         self.program: Program = Program(
             [*outputs, *updates.values(), *computed], arrays, mode, memory

@@ -15,7 +15,6 @@ from typing import NamedTuple
 import numpy as np
 
 from ksym.graph import Node, Tensor, topological_order
-from ksym.ops.registry import is_constant
 from ksym.variables import Variable
 
 
@@ -160,8 +159,3 @@ def _independent(loops: Sequence[Loop]) -> list[Loop]:
         if not clashing:
             return kept
         kept.remove(clashing[0])
-
-
-def is_ready(tensor: Tensor) -> bool:
-    """Whether a tensor that a loop reads is there without being computed."""
-    return isinstance(tensor, Variable) or is_constant(tensor)

@@ -40,15 +40,20 @@ class FusedLoop:
         self._read = [arrays[t] for t in (*loop.arrays, *loop.scalars)]
         flat = [_memory(arrays[t]).reshape(-1) for t in loop.arrays]
         scalars = [_memory(arrays[t]) for t in loop.scalars]
-        targets = {
-            register: _memory(storage_of(variable)).reshape(-1)
-            for variable, register in loop.results.items()
-        }
+        at_once = _written_at_once(loop, len(flat) + len(scalars))
+        direct: dict[int, np.ndarray] = {}
+        late: list[tuple[int, np.ndarray]] = []
+        for variable, register in loop.results.items():
+            target = _memory(storage_of(variable)).reshape(-1)
+            if register in at_once:
+                direct[register] = target
+            else:
+                late.append((register, target))
         starts = range(0, flat[0].size, BLOCK)
         # Each thread has blocks and buffers of its own.
         threads = min(loading.available_processors(), max(1, len(starts) // BLOCKS_PER_THREAD))
         self._shares = [
-            _calls(loop, flat, scalars, targets, starts[k::threads]) for k in range(threads)
+            _calls(loop, flat, scalars, direct, late, starts[k::threads]) for k in range(threads)
         ]
 
     def run(self) -> None:
@@ -84,7 +89,8 @@ def _calls(
     loop: Loop,
     flat: Sequence[np.ndarray],
     scalars: Sequence[np.ndarray],
-    targets: Mapping[int, np.ndarray],
+    direct: Mapping[int, np.ndarray],
+    late: Sequence[tuple[int, np.ndarray]],
     starts: Sequence[int],
 ) -> list[Call]:
     """Return the calls of NumPy that do some blocks of a loop."""
@@ -96,23 +102,51 @@ def _calls(
         block = slice(start, min(start + BLOCK, flat[0].size))
         values: list[np.ndarray] = [*(a[block] for a in flat), *scalars]
         for instruction, place in zip(loop.instructions, places, strict=True):
-            out = buffers[place][: block.stop - start]
+            register = len(values)
+            if register in direct:
+                out = direct[register][block]
+            else:
+                out = buffers[place][: block.stop - start]
             calls.append(
                 (instruction.function, tuple(values[i] for i in instruction.operands), out)
             )
             values.append(out)
         # At the end of the block, when its old values have been read by all.
-        calls.extend((np.positive, (values[r],), target[block]) for r, target in targets.items())
+        calls.extend((np.positive, (values[register],), target[block]) for register, target in late)
     return calls
 
 
-def _places(loop: Loop, first: int) -> list[int]:
-    """Return in which buffer each instruction's result lies; buffers are used again."""
-    last_use = {
+def _last_uses(loop: Loop) -> dict[int, int]:
+    """Return for each register that is read the last instruction that reads it."""
+    return {
         operand: number
         for number, instruction in enumerate(loop.instructions)
         for operand in instruction.operands
     }
+
+
+def _written_at_once(loop: Loop, first: int) -> set[int]:
+    """Return the results that may go where they belong as soon as they are computed.
+
+    That is so where no later instruction reads the variable's old value.
+    """
+    last_use = _last_uses(loop)
+    direct = set()
+    for variable, register in loop.results.items():
+        old = loop.arrays.index(variable) if variable in loop.arrays else None
+        unread = old is None or last_use.get(old, -1) <= register - first
+        # One register for two variables, or one that is an operand, is copied at the end.
+        alone = (
+            list(loop.results.values()).count(register) == 1 and old not in loop.results.values()
+        )
+        if register >= first and unread and alone:
+            direct.add(register)
+    return direct
+
+
+def _places(loop: Loop, first: int) -> list[int]:
+    """Return in which buffer each instruction's result lies; buffers are used again."""
+    last_use = _last_uses(loop)
     kept = set(loop.results.values())
     free: list[int] = []
     places: list[int] = []
