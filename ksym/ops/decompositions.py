@@ -10,19 +10,10 @@ import numpy as np
 from ksym import ops
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import Draw, Emitter, Operator, Sample
-from ksym.ops.solving import dominant, floating, square, triangle
+from ksym.ops.solving import OfSquare, floating, square, triangle
 
 
-class _Cholesky(Operator):
-    half = False
-
-    def prepare(self, a: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [floating(a)], {}
-
-    def infer(self, a: Tensor) -> Spec:
-        square(a)
-        return a.spec
-
+class _Cholesky(OfSquare):
     def numpy(self, a: Any) -> Any:
         return np.linalg.cholesky(a)
 
@@ -35,9 +26,6 @@ class _Cholesky(Operator):
         left = ops.triangular_solve(factor, inner, transpose_a=True)
         both = ops.triangular_solve(factor, ops.matrix_transpose(left), transpose_a=True)
         return [_read_lower(both)]
-
-    def sample(self, draw: Draw) -> Sample:
-        return Sample(dominant(draw, draw.shape(max_rank=2, min_side=0)))
 
 
 def _read_lower(g: Tensor) -> Tensor:

@@ -61,7 +61,9 @@ def dominant(draw: Draw, batch: Sequence[int]) -> np.ndarray:
     return (a + np.diag(draw.array((n,), 1.5, 3.0))).astype(a.dtype)
 
 
-class _Inverse(Operator):
+class OfSquare(Operator):
+    """An operator that makes another square matrix of each of a stack of them."""
+
     half = False
 
     def prepare(self, a: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -71,6 +73,11 @@ class _Inverse(Operator):
         square(a)
         return a.spec
 
+    def sample(self, draw: Draw) -> Sample:
+        return Sample(dominant(draw, draw.shape(max_rank=2, min_side=0)))
+
+
+class _Inverse(OfSquare):
     def numpy(self, a: Any) -> Any:
         return np.linalg.inv(a)
 
@@ -80,9 +87,6 @@ class _Inverse(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         y = node.outputs[0]
         return [-ops.matmul(ops.matmul(y, g, transpose_a=True), y, transpose_b=True)]
-
-    def sample(self, draw: Draw) -> Sample:
-        return Sample(dominant(draw, draw.shape(max_rank=2, min_side=0)))
 
 
 inv = _Inverse(
