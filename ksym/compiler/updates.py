@@ -76,7 +76,7 @@ def _is_fusible(node: Node, variable: Variable) -> bool:
     return (
         not rest
         and node.operator.elementwise
-        and isinstance(node.operator.ufunc, np.ufunc)
+        and node.operator.ufunc is not None
         and first.shape == variable.shape
         and first.dtype == variable.dtype in ("float32", "float64")
         and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
