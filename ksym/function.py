@@ -131,10 +131,6 @@ class Plan:
             if stand_in.node in used and not is_constant(stand_in):
                 feed = arrays[stand_in] = DeviceArray.empty(stand_in.spec)
             self._feeds.append(feed)
-        for node in used:
-            leaf = node.outputs[0]
-            if isinstance(leaf, Variable):
-                arrays[leaf] = storage_of(leaf)
         outputs = self.tensors
         updates: dict[Variable, Tensor] = {}
         if self._rest is None:
@@ -150,21 +146,17 @@ class Plan:
         self.program: Program = Program(
             [*outputs, *updates.values(), *computed], arrays, mode, memory
         )
-        self._count = len(outputs)
         self._targets = [storage_of(variable) for variable in updates]
-        arrays.update(zip(computed, self._found()[2], strict=True))
+        # The same arrays at every call; only dynamic results, which end a plan, get new ones.
+        found, first, last = self.program.outputs, len(outputs), len(outputs) + len(updates)
+        self._outputs, self._new = found[:first], found[first:last]
+        arrays.update(zip(computed, found[last:], strict=True))
         for tensor in read:
             if is_constant(tensor):
                 arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
             elif isinstance(tensor, Variable):
                 arrays[tensor] = storage_of(tensor)
         self._loops = [FusedLoop(loop, arrays) for loop in loops]
-
-    def _found(self) -> tuple[list[DeviceArray], list[DeviceArray], list[DeviceArray]]:
-        """The outputs, the new values, and what loops read, as the last run left them."""
-        arrays = self.program.outputs
-        last = self._count + len(self._targets)
-        return arrays[: self._count], arrays[self._count : last], arrays[last:]
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the outputs from one value for each slot; return them where they lie.
@@ -176,8 +168,8 @@ class Plan:
                 feed.write(value)
         self.program.run()
         if self._rest is None:
-            return self._found()[0]
-        found = [array.read() for array in self._found()[0]]
+            return self._outputs
+        found = [array.read() for array in self.program.outputs]
         self._last = self._plan_for(self._rest, found)
         return self._last.run(found)
 
@@ -186,12 +178,11 @@ class Plan:
         if self._last is not self:
             self._last.commit()
             return
-        computed = self._found()[1]
-        for array in computed:
+        for array in self._new:
             array.wait()
         for loop in self._loops:
             loop.run()
-        for target, array in zip(self._targets, computed, strict=True):
+        for target, array in zip(self._targets, self._new, strict=True):
             target.copy_from(array)
 
     def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:

@@ -16,9 +16,8 @@ from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
 from ksym.ops.bodies import Body
 from ksym.ops.leaves import placeholder
-from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Mode, Program, Runnable
-from ksym.variables import Variable
 
 Arrays = Mapping[Tensor, DeviceArray]
 
@@ -30,10 +29,7 @@ def runner(part: Part, arrays: Arrays, mode: Mode) -> Runnable:
 
 
 def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
-    return [
-        storage_of(tensor) if isinstance(tensor, Variable) else arrays[tensor]
-        for tensor in node.inputs
-    ]
+    return [arrays[tensor] for tensor in node.inputs]
 
 
 def _array_for(tensor: Tensor) -> DeviceArray:
@@ -77,7 +73,7 @@ SIZES = 16
 
 def _compile(
     wanted: Sequence[Tensor],
-    arrays: dict[Tensor, DeviceArray],
+    arrays: Arrays,
     mode: Mode,
     given: Mapping[Tensor, Tensor] | None = None,
 ) -> Runnable:
@@ -86,10 +82,6 @@ def _compile(
         tensors, rest = split(specialize(wanted, given or {}))
         if mode == "native":
             tensors = optimize(tensors)
-        for node in topological_order(tensors):
-            leaf = node.outputs[0]
-            if isinstance(leaf, Variable):
-                arrays[leaf] = storage_of(leaf)
         program = Program(tensors, arrays, mode)
         return program if rest is None else _Staged(program, rest, mode)
 

@@ -7,12 +7,13 @@ from typing import Literal, Protocol
 
 from ksym.compiler.lower import lower
 from ksym.compiler.plan import Part, is_leaf, partition
-from ksym.graph import Tensor
+from ksym.graph import Tensor, topological_order
 from ksym.ops.registry import is_constant
-from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.interpreter import blame, interpret
 from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable
+from ksym.variables import Variable
 
 Mode = Literal["native", "interpret"]
 
@@ -70,7 +71,7 @@ class Program:
 
     Args:
         tensors: What to compute; every shape is known, but for the results of dynamic operators.
-        arrays: The array of each placeholder and variable.
+        arrays: The array of each placeholder.
         mode: Native graphs, or node by node.
         shared: A program that never runs at the same time, to share working memory with.
 
@@ -89,6 +90,10 @@ class Program:
         from ksym.runtime.control import runner
 
         known = dict(arrays)
+        for node in topological_order(tensors):
+            leaf = node.outputs[0]
+            if isinstance(leaf, Variable):
+                known[leaf] = storage_of(leaf)
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
         for part in partition(tensors):
