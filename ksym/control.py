@@ -13,6 +13,7 @@ from ksym.ops.bodies import Body
 from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, cast_to
+from ksym.recognition import kernel_for
 from ksym.variables import Update, Variable, collect
 
 Tensors = Tensor | Sequence[Tensor]
@@ -105,6 +106,7 @@ def _scan(
     lengths = {x.shape[0] for x in walked} - {None}
     if len(lengths) > 1:
         raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
+    whole = steps is None
     if steps is None:
         if not walked:
             raise GraphError("there is no sequence to go through", remedy="give steps")
@@ -141,15 +143,14 @@ def _scan(
     walked, elements = [*walked, *drawn], [*elements, *each]
     outer, inner, traced = closure([*elements, *carried, *own], traced, since)
     count = len(initial) + len(assigned)
-    results = scan_node.make(
-        [steps, *walked, *initial, *assigned, *outer],
-        {
-            "body": Body([*elements, *carried, *own, *inner], traced),
-            "sequences": len(walked),
-            "states": count,
-            "reverse": bool(reverse),
-        },
-    )
+    operands = [steps, *walked, *initial, *assigned, *outer]
+    attributes = {
+        "body": Body([*elements, *carried, *own, *inner], traced),
+        "sequences": len(walked),
+        "states": count,
+        "reverse": bool(reverse),
+    }
+    results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
     stacked = results[count : count + len(outputs)]
     return Scanned(
         _packed(stacked, single_output) if outputs else [],
