@@ -144,7 +144,8 @@ class _Reader:
                 if not first.terms.keys() & second.terms.keys():
                     terms = {**first.terms, **second.terms}
                     self.found[node.outputs[0]] = _Affine(terms, first.biases + second.biases)
-            elif bias is not None and bias.shape in ((), (first.width,), (1, first.width)):
+                return
+            if bias is not None and bias.shape in ((), (first.width,), (1, first.width)):
                 vector = ops.broadcast_to(bias, (first.width,)) if not bias.rank else bias
                 vector = ops.reshape(vector, (first.width,)) if bias.rank == 2 else vector
                 biases = (*first.biases, _columns(vector))
@@ -155,7 +156,8 @@ class _Reader:
         whole, taken = self.found.get(node.inputs[0]), _last_range(node)
         if whole is None or taken is None:
             return
-        start, stop, _ = taken.indices(whole.width)
+        start, _, _ = taken.indices(whole.width)
+        stop = start + int(node.outputs[0].shape[-1] or 0)
 
         def part(columns: _Columns) -> _Columns:
             return _Columns(columns.tensor, columns.start + start, columns.start + stop)
