@@ -183,12 +183,14 @@ class _Recurrent(Operator):
 
 def _prepared(mode: str, operands: Sequence[Any], biases: Sequence[Any]) -> Prepared:
     """Return operands of one dtype; a bias that is not there is zero."""
+    count = len(operands)
     tensors = promoted(*operands, *(bias for bias in biases if bias is not None))
-    given = iter(tensors[len(operands) :])
-    kernel = tensors[len(operands) - 2]
-    none = ops.zeros(ops.shape_of(kernel)[-1:], kernel.dtype) if None in biases else kernel
-    every = [none if bias is None else next(given) for bias in biases]
-    return [*tensors[: len(operands)], *every], {"cell": mode}
+    kernel, given = tensors[count - 2], iter(tensors[count:])
+    every = [
+        ops.zeros(ops.shape_of(kernel)[-1:], kernel.dtype) if bias is None else next(given)
+        for bias in biases
+    ]
+    return [*tensors[:count], *every], {"cell": mode}
 
 
 class _SimpleRnn(_Recurrent):
