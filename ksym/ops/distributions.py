@@ -549,9 +549,10 @@ def random_gamma(
     """Random numbers of density beta^alpha x^(alpha-1) exp(-beta x) / Gamma(alpha), for positive x.
 
     For an alpha of numbers NumPy draws them.  For a tensor they are drawn by the rejections of
-    Marsaglia and Tsang (A simple method for generating gamma variables, 2000) in eight rounds: at
-    least 95% are accepted in each, so fewer than one in 10^10 stays without, and is the mode of the
-    proposals.  Gradients reach beta, not alpha.
+    Marsaglia and Tsang (A simple method for generating gamma variables, 2000) in eight rounds.  A
+    round accepts 95.1% at worst (alpha 1, and towards 0), 98.2% at alpha 2 and ever more beyond; so
+    1.05 rounds are needed on average, and three in 10^11 elements stay without after eight: they
+    get the mode of the proposals.  Gradients reach beta, not alpha.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.

@@ -394,8 +394,8 @@ class Composite(Operator):
         self.__signature__ = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The scope names it in what goes wrong later, with the shapes of a call.
-        with self.named(), graph.name_scope(self.name):
+        # The parts say what they are of when something goes wrong later, with the shapes of a call.
+        with self.named(), graph.parts_of(self.name):
             return self._build(*args, **kwargs)
 
     def numpy(self, *arrays: Any, **attributes: Any) -> Any:
