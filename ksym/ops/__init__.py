@@ -107,18 +107,20 @@ from ksym.ops.diagonal import (
     matrix_diag_part,
     trace,
 )
-from ksym.ops.distributions import (
+from ksym.ops.discrete import (
     dropout,
     random_bernoulli,
     random_binomial,
     random_categorical,
+    random_multinomial,
+    random_shuffle,
+)
+from ksym.ops.distributions import (
     random_exponential,
     random_gamma,
     random_gumbel,
     random_laplace,
-    random_multinomial,
     random_normal,
-    random_shuffle,
     random_truncated_normal,
     random_uniform,
     symbolic_gamma,
@@ -234,11 +236,8 @@ from ksym.ops.pooling import (
     max_pool_select,
 )
 from ksym.ops.random import (
-    RandomStream,
     random_integers,
     random_permutation,
-    random_streams,
-    seed,
     standard_exponential,
     standard_gamma,
     standard_gumbel,
@@ -336,6 +335,11 @@ from ksym.ops.statistics import (
     ptp,
     std,
     var,
+)
+from ksym.ops.streams import (
+    RandomStream,
+    random_streams,
+    seed,
 )
 from ksym.ops.transposed import (
     convolution_transpose,
