@@ -174,3 +174,11 @@ def test_the_promotion_table_of_the_docs():
     assert tuple(cells) == dtypes.SUPPORTED
     for row, found in cells.items():
         assert found == [dtypes.promote(row, column) for column in dtypes.SUPPORTED]
+
+
+def test_softplus_is_nowhere_negative_and_keeps_nan():
+    x = np.concatenate([np.linspace(-120, 10, 4001), [np.nan, np.inf, -np.inf]])
+    for dtype in ("float16", "float32", "float64"):
+        found = ksym.evaluate(ksym.softplus(ksym.Variable(x.astype(dtype))))
+        assert (found[:-3] >= 0).all()
+        np.testing.assert_array_equal(found[-3:], [np.nan, np.inf, 0])
