@@ -182,3 +182,11 @@ def test_softplus_is_nowhere_negative_and_keeps_nan():
         found = ksym.evaluate(ksym.softplus(ksym.Variable(x.astype(dtype))))
         assert (found[:-3] >= 0).all()
         np.testing.assert_array_equal(found[-3:], [np.nan, np.inf, 0])
+
+
+@pytest.mark.parametrize("repeats", [(2, 2, 2, 2), (1, 2, 1, 2), (3, 1, 2), (2, 1, 2, 1, 2)])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_tiles_of_many_axes(shape, repeats):
+    x = np.random.default_rng(0).normal(size=shape)
+    found = ksym.evaluate(ksym.tile(ksym.Variable(x), repeats))
+    np.testing.assert_array_equal(found, np.tile(x, repeats))
