@@ -188,7 +188,7 @@ class _Tile(Operator):
         if len(times) <= 3:
             return emit("_npi_tile", x, reps=times)
         # The kernel fails or leaves results of more axes unwritten, so: an axis at a time, as rows.
-        sides = [1] * (len(times) - node.inputs[0].rank) + list(node.inputs[0].shape)
+        sides: list[Any] = [1] * (len(times) - node.inputs[0].rank) + list(node.inputs[0].shape)
         for axis, count in enumerate(times):
             if count != 1:
                 rows = (math.prod(sides[:axis]), math.prod(sides[axis:]))
