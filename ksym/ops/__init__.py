@@ -99,6 +99,8 @@ from ksym.ops.ctc_decoding import ctc_decode
 from ksym.ops.decompositions import (
     cholesky,
     eigh,
+    qr,
+    tall_qr,
 )
 from ksym.ops.diagonal import (
     diag,
@@ -233,6 +235,11 @@ from ksym.ops.pooling import (
     max_pool_gradient,
     max_pool_select,
 )
+from ksym.ops.products import (
+    cross,
+    kron,
+    matrix_power,
+)
 from ksym.ops.random import (
     RandomStream,
     random_integers,
@@ -300,6 +307,10 @@ from ksym.ops.shape import (
     squeeze,
     sum_to,
     transpose,
+)
+from ksym.ops.singular import (
+    pinv,
+    svd,
 )
 from ksym.ops.solving import (
     det,
