@@ -336,13 +336,17 @@ from ksym.ops.special import (
     polygamma,
 )
 from ksym.ops.standardization import (
+    group_norm,
+    instance_norm,
     layer_norm,
+    rms_norm,
 )
 from ksym.ops.statistics import (
     count,
     count_nonzero,
     logsumexp,
     mean,
+    moments,
     norm,
     ptp,
     std,
