@@ -186,6 +186,17 @@ from ksym.ops.indexing import (
     slice_,
     slice_gradient,
 )
+from ksym.ops.joining import (
+    array_split,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    vstack,
+)
 from ksym.ops.leaves import (
     placeholder,
     variable_leaf,
@@ -240,6 +251,17 @@ from ksym.ops.products import (
     kron,
     matrix_power,
 )
+from ksym.ops.quantiles import (
+    median,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nansum,
+    nanvar,
+    percentile,
+    quantile,
+)
 from ksym.ops.random import (
     RandomStream,
     random_integers,
@@ -283,6 +305,8 @@ from ksym.ops.rounding import (
     trunc,
 )
 from ksym.ops.scans import (
+    cummax,
+    cummin,
     cumprod,
     cumsum,
     exclusive_cumprod,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import index
+from collections.abc import Iterable, Sequence
+from functools import reduce
+from operator import index, mul
 from typing import Any
 
 import numpy as np
@@ -74,16 +75,21 @@ def kron(a: Any, b: Any) -> Tensor:
     rank = max(a.rank, b.rank)
     if not rank:
         return ops.multiply(a, b)
-    # Each axis becomes a pair: that of a, then that of b.
     sides = [[1] * (rank - x.rank) + [ops.shape_of(x)[i] for i in range(x.rank)] for x in (a, b)]
-    outer, inner = (
-        ops.reshape(x, [side for pair in pairs for side in pair])
-        for x, pairs in (
-            (a, [(side, 1) for side in sides[0]]),
-            (b, [(1, side) for side in sides[1]]),
-        )
-    )
-    return ops.reshape(outer * inner, [m * n for m, n in zip(*sides, strict=True)])
+    pairs = list(zip(*sides, strict=True))
+    behind = [[_product(side[i + 1 :]) for side in sides] for i in range(rank)]
+    # All axes at once would broadcast alternately, of which MXNet does four at most.
+    (m, n), (rest_a, rest_b) = pairs[0], behind[0]
+    x = ops.reshape(a, [m, 1, rest_a, 1]) * ops.reshape(b, [1, n, 1, rest_b])
+    for i in range(1, rank - 1):
+        (m, n), (rest_a, rest_b) = pairs[i], behind[i]
+        x = ops.reshape(x, [_product(m * n for m, n in pairs[:i]), m, rest_a, n, rest_b])
+        x = ops.transpose(x, (0, 1, 3, 2, 4))
+    return ops.reshape(x, [m * n for m, n in pairs])
+
+
+def _product(sides: Iterable[Any]) -> Any:
+    return reduce(mul, sides, 1)
 
 
 class _Cross(Operator):
