@@ -28,10 +28,13 @@ from ksym.ops.activations import (
 )
 from ksym.ops.arrangement import (
     diff,
+    fliplr,
+    flipud,
     moveaxis,
     pad_from_inside,
     ravel,
     roll,
+    rot90,
     split,
     swapaxes,
     tril,
@@ -235,6 +238,17 @@ from ksym.ops.normalization import (
     batch_norm,
     batch_norm_gradient,
     normalize,
+)
+from ksym.ops.numerical import (
+    allclose,
+    isneginf,
+    isposinf,
+    logit,
+    sinc,
+    trapz,
+    tri,
+    unravel_index,
+    vander,
 )
 from ksym.ops.padding import (
     pad,

@@ -78,7 +78,7 @@ def kron(a: Any, b: Any) -> Tensor:
     sides = [[1] * (rank - x.rank) + [ops.shape_of(x)[i] for i in range(x.rank)] for x in (a, b)]
     pairs = list(zip(*sides, strict=True))
     behind = [[_product(side[i + 1 :]) for side in sides] for i in range(rank)]
-    # All axes at once would broadcast alternately, of which MXNet does four at most.
+    # All axes at once would broadcast in turns, which MXNet does with five axes at most.
     (m, n), (rest_a, rest_b) = pairs[0], behind[0]
     x = ops.reshape(a, [m, 1, rest_a, 1]) * ops.reshape(b, [1, n, 1, rest_b])
     for i in range(1, rank - 1):
