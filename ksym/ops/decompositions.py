@@ -157,7 +157,7 @@ eigh = _Eigh(
 )
 
 
-def of_matrices(a: Tensor) -> tuple[int | None, int | None, int | None]:
+def matrix_sides(a: Tensor) -> tuple[int | None, int | None, int | None]:
     """The sides of matrices, and the shorter one.
 
     Raises:
@@ -185,7 +185,7 @@ class _TallQR(Operator):
         return [floating(a)], {}
 
     def infer(self, a: Tensor) -> tuple[Spec, Spec]:
-        rows, columns, shorter = of_matrices(a)
+        rows, columns, shorter = matrix_sides(a)
         if shorter is not None and shorter != columns:
             raise ShapeError(f"there are fewer rows than columns, {rows} and {columns}")
         return a.spec, Spec((*a.shape[:-2], columns, columns), a.dtype)
@@ -215,8 +215,7 @@ class _TallQR(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         columns = draw.integer(1, 3)
-        a = of_singular_values(draw, columns + draw.integer(0, 2), columns)
-        return Sample(a)
+        return Sample(well_conditioned(draw, columns + draw.integer(0, 2), columns))
 
 
 tall_qr = _TallQR(
@@ -224,7 +223,7 @@ tall_qr = _TallQR(
 )
 
 
-def of_singular_values(draw: Draw, rows: int, columns: int) -> np.ndarray:
+def well_conditioned(draw: Draw, rows: int, columns: int) -> np.ndarray:
     """Return matrices whose singular values differ, and are not near zero."""
     batch = draw.shape(max_rank=1, min_side=0)
     short = min(rows, columns)
@@ -237,7 +236,7 @@ def of_singular_values(draw: Draw, rows: int, columns: int) -> np.ndarray:
 
 
 def _sample_qr(draw: Draw) -> Sample:
-    return Sample(of_singular_values(draw, draw.integer(1, 3), draw.integer(1, 3)))
+    return Sample(well_conditioned(draw, draw.integer(1, 3), draw.integer(1, 3)))
 
 
 @composite(numpy=np.linalg.qr, sample=_sample_qr, unproven=DEPENDENT)
@@ -255,7 +254,7 @@ def qr(a: Any) -> tuple[Tensor, Tensor]:
         ShapeError: a has fewer than two axes.
     """
     a = floating(a)
-    rows, columns, shorter = of_matrices(a)
+    rows, columns, shorter = matrix_sides(a)
     if columns is not None and shorter == columns:
         return tall_qr(a)
     # What is wider than tall is a square, and columns behind it that are turned with it.

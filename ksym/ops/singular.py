@@ -14,11 +14,11 @@ from ksym.ops.decompositions import (
     NOT_UNIQUE,
     inverse_differences,
     lower_signs,
+    matrix_sides,
     nothing,
-    of_matrices,
-    of_singular_values,
     signs,
     swapped,
+    well_conditioned,
 )
 from ksym.ops.registry import Draw, Emitter, Operator, Sample
 from ksym.ops.solving import floating
@@ -64,7 +64,7 @@ class _SVD(Operator):
         return (u, values, vh) if compute_uv else values
 
     def infer(self, a: Tensor) -> tuple[Spec, Spec, Spec]:
-        rows, columns, shorter = of_matrices(a)
+        rows, columns, shorter = matrix_sides(a)
         batch = a.shape[:-2]
         return (
             Spec((*batch, rows, shorter), a.dtype),
@@ -83,7 +83,7 @@ class _SVD(Operator):
         source, (_, values, vh) = node.inputs[0], node.outputs
         if 0 in values.shape:
             return nothing(emit, node)
-        rows, _, shorter = of_matrices(source)
+        rows, _, shorter = matrix_sides(source)
         tall = shorter != rows
         left, numbers, right = emit(
             "_npi_svd", swapped(emit, a, source.rank) if tall else a, outputs=3
@@ -114,7 +114,7 @@ class _SVD(Operator):
         return [sum(rest, ops.matmul(ops.matmul(u, inner), vh))]
 
     def sample(self, draw: Draw) -> Sample:
-        a = of_singular_values(draw, draw.integer(1, 3), draw.integer(1, 3))
+        a = well_conditioned(draw, draw.integer(1, 3), draw.integer(1, 3))
         return Sample(a, attributes={"compute_uv": draw.choose((True, False))})
 
 
@@ -157,7 +157,7 @@ class _PInv(Operator):
         return [floating(a)], {"rcond": None if rcond is None else float(rcond)}
 
     def infer(self, a: Tensor, rcond: float | None) -> Spec:
-        rows, columns, _ = of_matrices(a)
+        rows, columns, _ = matrix_sides(a)
         return Spec((*a.shape[:-2], columns, rows), a.dtype)
 
     def numpy(self, a: Any, rcond: float | None) -> Any:
@@ -185,7 +185,7 @@ class _PInv(Operator):
         return [result + right - ops.matmul(ops.matmul(right, p), a)]
 
     def sample(self, draw: Draw) -> Sample:
-        return Sample(of_singular_values(draw, draw.integer(1, 3), draw.integer(1, 3)))
+        return Sample(well_conditioned(draw, draw.integer(1, 3), draw.integer(1, 3)))
 
 
 pinv = _PInv(
