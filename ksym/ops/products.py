@@ -126,7 +126,11 @@ class _Cross(Operator):
     def sample(self, draw: Draw) -> Sample:
         batch, dtype = draw.shape(max_rank=2, min_side=0), draw.dtype("float", "integer")
         axis = draw.integer(-len(batch) - 1, len(batch))
-        a, b = (np.moveaxis(draw.array((*batch, 3), dtype=dtype), -1, axis) for _ in range(2))
+        stretched = tuple(draw.choose((side, 1)) for side in batch)
+        a, b = (
+            np.moveaxis(draw.array((*sides, 3), dtype=dtype), -1, axis)
+            for sides in (batch, stretched)
+        )
         return Sample(a, b, attributes={"axis": axis})
 
 
