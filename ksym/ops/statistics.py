@@ -74,6 +74,22 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims)
 
 
+@composite(
+    numpy=lambda x, axis, keepdims: (
+        _quiet(np.mean)(x, axis=axis, keepdims=keepdims),
+        _quiet(np.var)(x, axis=axis, keepdims=keepdims),
+    ),
+    sample=_sample(*_ANY),
+)
+def moments(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of elements, as TensorFlow's tf.nn.moments."""
+    x = as_tensor(x)
+    axes = shapes.axes(axis, x.rank)
+    average = mean(x, axes, keepdims=True)
+    spread = mean(ops.square(x - average), axes, keepdims)
+    return average if keepdims else ops.squeeze(average, axes), spread
+
+
 def _sample_spread(draw: Draw) -> Sample:
     """Samples whose deviation is not zero, where the square root has a kink."""
     sides = draw.shape(max_rank=2)
