@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -12,6 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite
+from ksym.ops.statistics import quiet
 
 
 def _floats(x: Any) -> Tensor:
@@ -100,17 +100,6 @@ def _sample_with_nan(draw: Draw) -> Sample:
     return Sample(x, attributes={"axis": axis, "keepdims": draw.choose((True, False))})
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function without its warnings where all is NaN."""
-
-    def quiet(*args: Any, **attributes: Any) -> Any:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)
-            return function(*args, **attributes)
-
-    return quiet
-
-
 def _replaced(x: Any, number: float) -> Tensor:
     """X with a number in place of NaN."""
     x = as_tensor(x)
@@ -131,7 +120,7 @@ def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return ops.prod(_replaced(x, 1.0), axis, keepdims)
 
 
-@composite(numpy=_quiet(np.nanmean), sample=_sample_with_nan)
+@composite(numpy=quiet(np.nanmean), sample=_sample_with_nan)
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean of the elements that are not NaN, and NaN of none."""
     x = _floats(x)
@@ -139,7 +128,7 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return nansum(x, axis, keepdims) / ops.sum_(counted, axis, keepdims)
 
 
-@composite(numpy=_quiet(np.nanvar), sample=_sample_with_nan)
+@composite(numpy=quiet(np.nanvar), sample=_sample_with_nan)
 def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance of the elements that are not NaN, and NaN of none."""
     x = _floats(x)
@@ -159,13 +148,13 @@ def _extreme(x: Any, axis: Any, keepdims: bool, reduce: Any, worst: float) -> Te
     return ops.where(nothing, ops.full_like(result, np.nan), result)
 
 
-@composite(numpy=_quiet(np.nanmax), sample=_sample_with_nan)
+@composite(numpy=quiet(np.nanmax), sample=_sample_with_nan)
 def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the largest of the elements that are not NaN, and NaN of none."""
     return _extreme(x, axis, keepdims, ops.max_, -np.inf)
 
 
-@composite(numpy=_quiet(np.nanmin), sample=_sample_with_nan)
+@composite(numpy=quiet(np.nanmin), sample=_sample_with_nan)
 def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the smallest of the elements that are not NaN, and NaN of none."""
     return _extreme(x, axis, keepdims, ops.min_, np.inf)

@@ -76,8 +76,8 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @composite(
     numpy=lambda x, axis, keepdims: (
-        _quiet(np.mean)(x, axis=axis, keepdims=keepdims),
-        _quiet(np.var)(x, axis=axis, keepdims=keepdims),
+        quiet(np.mean)(x, axis=axis, keepdims=keepdims),
+        quiet(np.var)(x, axis=axis, keepdims=keepdims),
     ),
     sample=_sample(*_ANY),
 )
