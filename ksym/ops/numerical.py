@@ -197,14 +197,14 @@ def unravel_index(indices: Any, shape: Any) -> tuple[Tensor, ...]:
 
     Raises:
         DTypeError: The indices are not integers.
-        ShapeError: A shape of no elements.
+        ShapeError: The shape has no axes, or no elements.
     """
     indices = as_tensor(indices)
     sides = shapes.known(shapes.normalize(shape))
     if dtypes.kind(indices.dtype) != 1:
         raise DTypeError(f"indices are integers, not {indices.dtype}", remedy="cast them to int64")
-    if 0 in sides:
-        raise ShapeError(f"nothing can be indexed in the shape {sides}")
+    if not sides or 0 in sides:
+        raise ShapeError(f"there are no axes or no elements in the shape {sides}")
     rest, places = cast_to(indices, "int64"), []
     for side in reversed(sides):
         places.append(ops.mod(rest, side))
