@@ -238,6 +238,16 @@ def _summed(gates: Sequence[tuple[Columns, ...]], opposite: Sequence[int], like:
     return functools.reduce(ops.add, others, first)
 
 
+def _with_batch(x: Tensor, h: Tensor) -> Tensor:
+    """Return a sequence with the batch of a state, to which a step would broadcast one sample."""
+    if x.shape[1] == h.shape[0] is not None:
+        return x
+    length, _, features = (
+        ops.shape_of(x)[axis] if side is None else side for axis, side in enumerate(x.shape)
+    )
+    return ops.broadcast_to(x, (length, ops.shape_of(h)[0], features))
+
+
 KERNELS = {
     "rnn_tanh": ops.simple_rnn,
     "rnn_relu": ops.simple_rnn,
@@ -277,6 +287,7 @@ def kernel_for(
     recurrent_kernel = joined(negated(layer.by_state, opposite))
     biases = [_summed(gates, opposite, recurrent_kernel) for gates in layer.biases]
     given = [initial[position] for position in layer.positions]
+    x = _with_batch(x, given[0])
     reverse: bool = attributes["reverse"]
     outputs, *last = KERNELS[layer.form.mode].make(
         [ops.flip(x, 0) if reverse else x, *given, kernel, recurrent_kernel, *biases],

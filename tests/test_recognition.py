@@ -166,6 +166,25 @@ def test_random_numbers_drawn_before_the_loop_are_a_factor_of_the_input():
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [None, 1])
+@pytest.mark.parametrize("samples", [None, 3])
+def test_one_sample_for_several_states(batch, samples):
+    """As a step broadcasts it."""
+    x, h = ksym.placeholder((None, batch, 3)), ksym.placeholder((samples, 3))
+
+    def layer():
+        outputs = ksym.scan(lambda x, h: (ksym.tanh(x @ U + h @ U),) * 2, x, h).outputs
+        return [outputs, *ksym.gradients(outputs, [x, h])]
+
+    found = layer()
+    with kept_as_loops():
+        expected = layer()
+    assert operators(found) == {"simple_rnn"}
+    values = draw((4, 1, 3), (3, 3))
+    for a, b in zip(*(ksym.function([x, h], t)(*values) for t in (found, expected)), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize("steps", [0, 1, 3])
 def test_states_that_only_repeat_the_output(steps, static):
