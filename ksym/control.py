@@ -148,6 +148,7 @@ def _scan(
             "sequences": len(walked),
             "states": count,
             "reverse": bool(reverse),
+            "lean": False,
         },
     )
     stacked = results[count : count + len(outputs)]

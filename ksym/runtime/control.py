@@ -14,7 +14,7 @@ from ksym.compiler.plan import Part
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
-from ksym.ops.bodies import Body
+from ksym.ops.bodies import Body, live_states
 from ksym.ops.leaves import placeholder
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Mode, Program, Runnable
@@ -120,24 +120,6 @@ class _Staged:
         return self._later[sizes]
 
 
-def _live_states(body: Body, first: int, count: int, roots: Sequence[Tensor]) -> list[int]:
-    """Return the states that roots depend on, at this step or through an earlier one.
-
-    Args:
-        body: The body of a loop.
-        first: Where its states begin among its parameters.
-        count: How many there are.
-        roots: Outputs of the body that are wanted.
-    """
-    live: set[int] = set()
-    while True:
-        reached = set(topological_order([*roots, *(body.outputs[i] for i in live)]))
-        more = {i for i in range(count) if body.inputs[first + i].node in reached}
-        if more <= live:
-            return sorted(live)
-        live |= more
-
-
 class _Scan:
     """A loop over a number of steps that is known before it starts.
 
@@ -162,7 +144,8 @@ class _Scan:
         histories = [t for t in wanted if t.index >= carried + outputs]
         roots = [body.outputs[t.index] for t in stacked]
         asked = [*finals, *(t.index - carried - outputs for t in histories)]
-        live = _live_states(body, first, carried, [*roots, *(body.outputs[i] for i in asked)])
+        before, new = body.inputs[first : first + carried], body.outputs[:carried]
+        live = live_states(before, new, [*roots, *(body.outputs[i] for i in asked)])
         live = sorted({*live, *asked})
         inner = dict(zip(body.inputs, _operands(node, arrays)[1:], strict=True))
         operands = list(inner.values())
