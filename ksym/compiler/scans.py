@@ -9,6 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from ksym import shapes
+from ksym.compiler.fold import fold
+from ksym.compiler.merge import merge
+from ksym.compiler.simplify import simplify
 from ksym.compiler.specialize import specialize, split
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.ops.bodies import Body, live_states
@@ -199,18 +202,16 @@ def over_loops(
 
 
 def tighten(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs whose loops are optimised inside, and compute nothing that nobody reads."""
+    """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
     return over_loops(outputs, _tightened)
 
 
 def _tightened(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
-    # Here, because bodies are optimised by all passes, this one included.
-    from ksym.compiler import optimize
-
     roots, rest = split(specialize(loop.roots, {}))
     if rest is not None:
         return None
-    roots = optimize(roots)
+    # Enough to see what is the same; all passes run when the body is compiled.
+    roots = merge(simplify(fold(roots)))
     count = len(loop.new)
     finals = [i for i in range(count) if node.outputs[i] in used]
     outputs = [j for j in range(len(loop.outputs)) if node.outputs[count + j] in used]
