@@ -5,22 +5,26 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.compiler import optimize
+from ksym.compiler.flags import Flags, Mode, mode_of
+from ksym.compiler.loops import Loop, can_call, can_compile
 from ksym.compiler.plan import is_leaf
 from ksym.compiler.specialize import Rest, specialize, split
-from ksym.compiler.updates import Loop, fuse_updates
+from ksym.compiler.updates import fuse_updates
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, constant, is_constant
+from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.compiled import CompiledLoop
 from ksym.runtime.fused import FusedLoop
-from ksym.runtime.program import Mode, Program
+from ksym.runtime.program import Program
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
@@ -43,8 +47,9 @@ def function(
     givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None = None,
     *,
     name: str | None = None,
-    mode: Mode = "native",
+    mode: Literal["native", "interpret"] = "native",
     specializations: int = SPECIALIZATIONS,
+    flags: Flags | None = None,
 ) -> Function:
     """Return a function that computes outputs from inputs, and carries out updates.
 
@@ -63,9 +68,12 @@ def function(
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: How many combinations of input shapes to keep compiled; the one used least
             recently makes room.
+        flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
+            ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
+            `ksym.compiler.flags`.
 
     Raises:
-        GraphError: The graph depends on placeholders that are not given, an input is repeated, or
+        GraphError: There is no such flag, the graph depends on placeholders that are not given, an input is repeated, or
             a variable would get two values.
 
     >>> x = placeholder((None,))
@@ -74,7 +82,7 @@ def function(
     >>> accumulate([1, 2])[0].tolist(), float(total.get_value())
     ([2.0, 4.0], 1.0)
     """
-    return Function(inputs, outputs, updates, givens, name, mode, specializations)
+    return Function(inputs, outputs, updates, givens, name, mode, specializations, flags)
 
 
 def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None) -> np.ndarray:
@@ -116,10 +124,9 @@ class Plan:
         shared: Plan | None = None,
     ):
         self.tensors, self._rest = split(specialize(graph, given))
-        if mode == "native":
-            self.tensors = optimize(self.tensors)
+        self.tensors = optimize(self.tensors, mode.passes)
         self._variables = variables
-        self._mode: Mode = mode
+        self._mode = mode
         self._limit = limit
         self._later: OrderedDict[Any, Plan] = OrderedDict()
         self._last: Plan = self
@@ -138,9 +145,10 @@ class Plan:
             outputs, values = outputs[:count], outputs[count:]
             updates = dict(zip(variables, values, strict=True))
         loops: list[Loop] = []
-        if mode == "native" and is_direct():
-            loops, updates = fuse_updates(outputs, updates)
-        read = dict.fromkeys(t for loop in loops for t in (*loop.arrays, *loop.scalars))
+        if mode.runs(fuse_updates) and is_direct():
+            can_be_step = can_compile if compiled.is_available() else can_call
+            loops, updates = fuse_updates(outputs, updates, can_be_step)
+        read = dict.fromkeys(t for loop in loops for t in loop.operands)
         computed = [tensor for tensor in read if not is_leaf(tensor.node)]
         memory = None if shared is None else shared.program
         self.program: Program = Program(
@@ -156,7 +164,7 @@ class Plan:
                 arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
             elif isinstance(tensor, Variable):
                 arrays[tensor] = storage_of(tensor)
-        self._loops = [FusedLoop(loop, arrays) for loop in loops]
+        self._loops = [_ready(loop, arrays) for loop in loops]
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the outputs from one value for each slot; return them where they lie.
@@ -202,6 +210,14 @@ class Plan:
         return plan
 
 
+def _ready(loop: Loop, arrays: Mapping[Tensor, DeviceArray]) -> CompiledLoop | FusedLoop:
+    """Return what gives variables their new values."""
+    read = [arrays[tensor] for tensor in loop.operands]
+    written = [storage_of(variable) for variable in loop.targets if variable is not None]
+    made = CompiledLoop if compiled.is_available() else FusedLoop
+    return made(loop, read, written)
+
+
 class Function:
     """What `function` returns; call it with one value for each input, in their order.
 
@@ -215,13 +231,12 @@ class Function:
         updates: Updates | None,
         givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None,
         name: str | None,
-        mode: Mode,
+        mode: str,
         specializations: int,
+        flags: Flags | None,
     ):
-        if mode not in ("native", "interpret"):
-            raise GraphError(f'mode is {mode!r}, not "native" or "interpret"')
         self.name = name or "function"
-        self._mode: Mode = mode
+        self._mode = mode_of(mode, flags)
         self._single = isinstance(outputs, Tensor)
         results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
         self._updates = collect(updates)

@@ -30,12 +30,23 @@ PIPELINE: tuple[Pass, ...] = (
 )
 
 
-def optimize(outputs: Sequence[Tensor], passes: Sequence[Pass] = PIPELINE) -> list[Tensor]:
-    """Return outputs after all passes."""
+def optimize(
+    outputs: Sequence[Tensor],
+    passes: Sequence[Pass] = PIPELINE,
+    watch: Callable[[Pass, Sequence[Tensor]], None] = lambda done, result: None,
+) -> list[Tensor]:
+    """Return outputs after all passes.
+
+    Args:
+        outputs: The graph.
+        passes: What to do.
+        watch: Called with each pass and its result.
+    """
     result = list(outputs)
     left: dict[Pass, list[Tensor]] = {}
     for run in passes:
         # A pass has nothing to add to what it left itself.
         if left.get(run) != result:
             result = left[run] = run(result)
+            watch(run, result)
     return result
