@@ -73,8 +73,8 @@ def function(
             `ksym.compiler.flags`.
 
     Raises:
-        GraphError: There is no such flag, the graph depends on placeholders that are not given, an input is repeated, or
-            a variable would get two values.
+        GraphError: The graph depends on placeholders that are not given, an input is repeated, a
+            variable would get two values, or there is no such flag.
 
     >>> x = placeholder((None,))
     >>> total = Variable(0.0)
@@ -164,7 +164,9 @@ class Plan:
                 arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
             elif isinstance(tensor, Variable):
                 arrays[tensor] = storage_of(tensor)
-        self._loops = [_ready(loop, arrays) for loop in loops]
+        arrays.update((v, storage_of(v)) for v in variables if v not in updates)
+        runs = CompiledLoop if compiled.is_available() else FusedLoop
+        self._loops = [runs(loop, arrays) for loop in loops]
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the outputs from one value for each slot; return them where they lie.
@@ -208,14 +210,6 @@ class Plan:
                 self._later.popitem(last=False)
         self._later.move_to_end(key)
         return plan
-
-
-def _ready(loop: Loop, arrays: Mapping[Tensor, DeviceArray]) -> CompiledLoop | FusedLoop:
-    """Return what gives variables their new values."""
-    read = [arrays[tensor] for tensor in loop.operands]
-    written = [storage_of(variable) for variable in loop.targets if variable is not None]
-    made = CompiledLoop if compiled.is_available() else FusedLoop
-    return made(loop, read, written)
 
 
 class Function:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
+from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
 from ksym.compiler.scale import scale_factors
@@ -25,6 +26,7 @@ PIPELINE: tuple[Pass, ...] = (
     push_transpositions,  # channels-last layers on channels-first kernels
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
+    join_slices,  # gradients of a tensor's parts put together at once
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     scale_factors,  # thin matrices scaled instead of their large product
 )

@@ -29,7 +29,7 @@ class Machine(Protocol):
         """Return a constant."""
 
     def arithmetic(self, operation: str, x: Value, y: Value) -> Value:
-        """Apply ``add``, ``sub``, ``mul`` or ``div`` to floats; ``and``, ``or``, ``xor`` to bools."""
+        """Apply ``add``, ``sub``, ``mul``, ``div`` to floats; ``and``, ``or``, ``xor`` to bools."""
 
     def compare(self, relation: str, x: Value, y: Value) -> Value:
         """Apply ``eq``, ``ne``, ``lt``, ``le``, ``gt`` or ``ge``; only ``ne`` holds for NaN."""
@@ -144,9 +144,7 @@ class _Math:
         x = self.above(self.below(x, self.precision.high), self.precision.low)
         less_one, exponent = self.reduced(x)
         first, second = self.machine.power_of_two(exponent)
-        return self.multiply(
-            self.multiply(self.add(less_one, self.number(1.0)), first), second
-        )
+        return self.multiply(self.multiply(self.add(less_one, self.number(1.0)), first), second)
 
     def _expm1_of_limited(self, x: Value) -> Value:
         less_one, exponent = self.reduced(x)
@@ -193,9 +191,7 @@ class _Math:
         u = self.add(x, one)
         rounded = self.subtract(u, one)
         exact = self.divide(self.multiply(self.log(u), x), rounded)
-        as_it_is = machine.choose(
-            machine.compare("eq", rounded, self.number(0.0)), x, exact
-        )
+        as_it_is = machine.choose(machine.compare("eq", rounded, self.number(0.0)), x, exact)
         return machine.choose(machine.compare("eq", x, self.number(math.inf)), x, as_it_is)
 
     def softplus(self, x: Value) -> Value:
@@ -289,7 +285,7 @@ def apply(machine: Machine, operator: Operator, operands: list[Value], dtype: st
     if operator is ops.where:
         return machine.choose(*operands)
     if operator is ops.cast:
-        return machine.cast(*operands, dtype)
+        return machine.cast(operands[0], dtype)
     if operator in _on_bools:
         return _on_bools[operator](machine, *operands)
     return _on_floats[operator](_Math(machine, operands[0].dtype), *operands)

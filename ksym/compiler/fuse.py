@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ksym import ops, shapes
 from ksym.compiler.loops import can_compile, data, is_number
-from ksym.compiler.plan import Region, is_native, levels
+from ksym.compiler.plan import Region, is_native, levels, reads_of, views_for
 from ksym.graph import Node, Tensor, topological_order
 
 NATIVE_OPERATOR = 2.0, 0.6e-3
@@ -38,66 +38,116 @@ ROUNDS = 8
 def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     """Return the nodes of each loop that pays."""
     order = topological_order(outputs)
-    candidates = {node for node in order if _is_candidate(node)} - _in_blocks(order)
-    users: dict[Node, list[Node]] = defaultdict(list)
-    for node in order:
-        for tensor in node.inputs:
-            users[tensor.node].append(node)
     asked = set(outputs)
+    candidates = _candidates(order)
     kept: list[Region] = []
     for _ in range(ROUNDS):
-        late = _latest_levels(order, candidates)
+        candidates = _without_torn(candidates)
+        views = views_for(order, candidates, asked)
+        late = _latest_levels(order, candidates, views)
         kept = _regions(order, late, candidates)
-        gains = {region: _gain(region, users, asked) for region in kept}
-        losing = {region for region, gain in gains.items() if gain <= 0}
-        # Loops on one level divide a native graph together, if native nodes wait for them.
-        dividing: dict[int, list[Region]] = defaultdict(list)
-        for region in kept:
-            if any(is_native(u) and u not in candidates for n in region for u in users[n]):
-                dividing[late[next(iter(region))]].append(region)
-        for regions in dividing.values():
-            if sum(max(gains[region], 0.0) for region in regions) <= NATIVE_GRAPH:
-                losing.update(regions)
-        if not losing:
-            break
+        losing = _losing(kept, late, _Use(order, asked, candidates, views))
         kept = [region for region in kept if region not in losing]
-        candidates = {node for region in kept for node in region}
+        inside = {node for region in kept for node in region}
+        if inside == candidates:
+            break
+        candidates = inside
     return _within_limit(kept)
 
 
-def _is_candidate(node: Node) -> bool:
-    """Whether a loop could compute a node."""
-    return 0 not in node.outputs[0].shape and can_compile(node)
+class _Use:
+    """Who reads what.
+
+    Attributes:
+        users: The nodes that read each node's results.
+        asked: The tensors that are wanted.
+        candidates: The nodes that loops compute.
+        views: Those that loops look through.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[Node],
+        asked: Collection[Tensor],
+        candidates: Collection[Node],
+        views: Collection[Node],
+    ):
+        self.users: dict[Node, list[Node]] = defaultdict(list)
+        for node in order:
+            for tensor in node.inputs:
+                self.users[tensor.node].append(node)
+        self.asked = asked
+        self.candidates = candidates
+        self.views = views
+
+    def divides(self, region: Region) -> bool:
+        """Whether native nodes wait for a loop."""
+        return any(
+            is_native(user) and user not in self.candidates and user not in self.views
+            for node in region
+            for user in self.users[node]
+        )
+
+    def is_written(self, node: Node, region: Region) -> bool:
+        """Whether a node's result is wanted outside of its loop."""
+        return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
 
 
-def _in_blocks(order: Sequence[Node]) -> set[Node]:
-    """Nodes whose results oneDNN leaves in a layout of its own.
+def _candidates(order: Sequence[Node]) -> set[Node]:
+    """The nodes that a loop could compute: elementwise ones, and concatenations of their results.
 
-    A loop would have such arrays brought into order first, and back into blocks afterwards.
+    oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
+    order first, and back into blocks afterwards.
     """
     keeping = (ops.add, ops.relu, ops.relu_gradient)
+    in_blocks: set[Node] = set()
     found: set[Node] = set()
     for node in order:
         if node.operator.own_layout or (
             node.operator in keeping
-            and any(tensor.node in found and tensor.rank > 2 for tensor in node.inputs)
+            and any(tensor.node in in_blocks and tensor.rank > 2 for tensor in node.inputs)
         ):
+            in_blocks.add(node)
+        elif can_compile(node):
+            if 0 not in node.outputs[0].shape:
+                found.add(node)
+        elif node.operator is ops.concatenate:
             found.add(node)
     return found
 
 
-def _latest_levels(order: Sequence[Node], candidates: Collection[Node]) -> dict[Node, int]:
+def _without_torn(candidates: set[Node]) -> set[Node]:
+    """Leave out concatenations of anything but elementwise results of one shape."""
+    torn = {
+        node
+        for node in candidates
+        if node.operator is ops.concatenate
+        and not all(
+            t.node in candidates
+            and t.node.operator is not ops.concatenate
+            and t.node.operator is not ops.broadcast_to
+            and t.shape == node.inputs[0].shape
+            for t in node.inputs
+        )
+    }
+    return candidates - torn
+
+
+def _latest_levels(
+    order: Sequence[Node], candidates: Collection[Node], views: Collection[Node]
+) -> dict[Node, int]:
     """At which level each node runs, candidates as late as those who read them allow.
 
     So what only a loop reads is computed in that loop, and not kept in memory for it.
     """
-    late = levels(order, candidates)
+    order = [node for node in order if node not in views]
+    late = levels(order, candidates, views)
     allowed: dict[Node, int] = {}
     for node in reversed(order):
         if node in candidates:
             late[node] = max(late[node], allowed.get(node, 0))
-        bound = late[node] - (node not in candidates)
-        for tensor in node.inputs:
+        for tensor, rise in reads_of(node, candidates, views):
+            bound = late[node] - rise
             allowed[tensor.node] = min(allowed.get(tensor.node, bound), bound)
     return late
 
@@ -108,18 +158,25 @@ def _regions(
     """Group candidates of one level and shape that read each other, or the same array."""
     groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
     for node in order:
-        if node in candidates:
+        if node in candidates and node.operator is not ops.concatenate:
             groups[late[node], node.outputs[0].shape].append(node)
-    return [
-        frozenset(part[start : start + STEPS])
+    found = [
+        part[start : start + STEPS]
         for nodes in groups.values()
         for part in _connected(nodes)
         for start in range(0, len(part), STEPS)
     ]
+    place = {node: number for number, nodes in enumerate(found) for node in nodes}
+    for node in order:
+        if node in candidates and node.operator is ops.concatenate:
+            places = {place[tensor.node] for tensor in node.inputs}
+            if len(places) == 1:
+                found[places.pop()].append(node)
+    return [frozenset(nodes) for nodes in found]
 
 
 def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Divide nodes into groups that share no array of their shape."""
+    """Divide nodes of one shape into groups that share no array of that shape."""
     leader = {node: node for node in nodes}
 
     def first(node: Node) -> Node:
@@ -139,19 +196,36 @@ def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
     return list(groups.values())
 
 
-def _gain(region: Region, users: Mapping[Node, list[Node]], asked: Collection[Tensor]) -> float:
+def _losing(regions: Sequence[Region], late: Mapping[Node, int], use: _Use) -> set[Region]:
+    """The loops that cost more than they save."""
+    gains = {region: _gain(region, use) for region in regions}
+    losing = {region for region, gain in gains.items() if gain <= 0}
+    # Loops on one level divide a native graph together.
+    dividing: dict[int, list[Region]] = defaultdict(list)
+    for region in regions:
+        if use.divides(region):
+            dividing[late[next(iter(region))]].append(region)
+    for together in dividing.values():
+        if sum(max(gains[region], 0.0) for region in together) <= NATIVE_GRAPH:
+            losing.update(together)
+    return losing
+
+
+def _gain(region: Region, use: _Use) -> float:
     """How many microseconds a loop saves, but for what dividing a native graph costs."""
-    size = shapes.size(next(iter(region)).outputs[0].shape) or 0
     fixed, each = NATIVE_OPERATOR
     read = {t for n in region for t in data(n) if t.node not in region and not is_number(t)}
-    written = [
-        n
-        for n in region
-        if n.outputs[0] in asked or any(user not in region for user in users[n])
-    ]
-    native = sum(fixed + each * size for _ in region)
-    streams = len(written) + sum(1.0 for t in read if t.rank)
-    return native - LOOP - size * (STEP * len(region) + STREAM * streams)
+    looked_through = {tensor.node for tensor in read} & set(use.views)
+    saved = sum(fixed + each * size_of(node) for node in (*region, *looked_through))
+    streams = sum(size_of(node) for node in region if use.is_written(node, region))
+    streams += sum(shapes.size(tensor.shape) or 0 for tensor in read)
+    steps = sum(size_of(node) for node in region)
+    return saved - LOOP - STEP * steps - STREAM * streams
+
+
+def size_of(node: Node) -> int:
+    """How many elements a node computes."""
+    return shapes.size(node.outputs[0].shape) or 0
 
 
 def _within_limit(regions: Iterable[Region]) -> list[Region]:

@@ -1,8 +1,9 @@
 """Writing a loop down as LLVM's code, which is vectorised and compiled when it is loaded.
 
-The code knows how operands are broadcast but no sizes, so loops of equal structure share it.  It is
-one function of one argument, a table of 64-bit words: the size of each axis, then the address of
-each array.  It may be run by several threads of an OpenMP team at once, which share the work.
+The code knows what is contiguous or broadcast but no sizes, so loops of equal structure share it.
+It is one function of one argument, a table of 64-bit words: the size of each axis, the strides that
+occur, then the address of each array.  Several threads of an OpenMP team may run it at once, and
+share the work.
 """
 
 from __future__ import annotations
@@ -12,9 +13,7 @@ from typing import NamedTuple
 
 from ksym.compiler import formulas
 from ksym.compiler.formulas import Value
-from ksym.compiler.loops import Loop, collapsed, is_number
-from ksym.graph import Tensor
-from ksym.variables import Variable
+from ksym.compiler.loops import Loop, View, collapsed, is_number
 
 ENTRY = "run"
 """The name of the function."""
@@ -45,16 +44,13 @@ class Source(NamedTuple):
 
     Attributes:
         text: The code.
-        sizes: The size of each axis.
-        arrays: The tensors whose arrays are read.
-        written: For each result the position of its array among all; results that replace a
-            variable's value that is read are in `arrays`, the others follow these.
+        numbers: The first words of the table: sizes and strides.
+        arrays: Whose address comes next, and the element to begin with.
     """
 
     text: str
-    sizes: list[int]
-    arrays: list[Tensor]
-    written: list[int]
+    numbers: list[int]
+    arrays: list[View]
 
 
 class _Machine:
@@ -188,88 +184,79 @@ def _size(dtype: str) -> int:
 
 def emit(loop: Loop) -> Source:
     """Return the code of a loop."""
-    sizes, patterns = collapsed(loop)
+    sizes, views = collapsed(loop)
     if not sizes:  # a single element
-        sizes, patterns = [1], [(False,) for _ in patterns]
-    arrays, dtypes = loop.arrays, [tensor.dtype for tensor in loop.arrays]
-    written = []
-    for register, target in zip(loop.results, loop.targets, strict=True):
-        if isinstance(target, Variable) and target in arrays:
-            written.append(arrays.index(target))
-        else:
-            written.append(len(dtypes))
-            dtypes.append(loop.dtype_of(register))
-            patterns.append((True,) * len(sizes))
-    text = _function(loop, len(sizes), patterns, dtypes, written)
-    return Source(text, sizes, arrays, written)
-
-
-def _function(
-    loop: Loop,
-    rank: int,
-    patterns: list[tuple[bool, ...]],
-    dtypes: list[str],
-    written: list[int],
-) -> str:
+        sizes, views = [1], [view._replace(strides=(0,)) for view in views]
+    # What is written where it was read is one array.
+    arrays = list(dict.fromkeys(views))
+    read, written = views[: len(loop.arrays)], views[len(loop.arrays) :]
+    strides: list[int] = []
+    patterns: list[Pattern] = []
+    for view in arrays:
+        pattern: list[int | str] = []
+        for axis, stride in enumerate(view.strides):
+            if stride == 0 or (stride == 1 and axis == len(sizes) - 1):
+                pattern.append(stride)  # known to the code, so that it can be vectorised
+                continue
+            if stride not in strides:
+                strides.append(stride)
+            pattern.append(f"%stride{strides.index(stride)}")
+        patterns.append(tuple(pattern))
     machine = _Machine()
     kinds = list(dict.fromkeys(patterns))
-    addresses = []
-    for number, (pattern, dtype) in enumerate(zip(patterns, dtypes, strict=True)):
-        offset = f"%offset{kinds.index(pattern)}.{rank - 1}"
-        code = f"getelementptr inbounds {_STORED[dtype]}, ptr %a{number}, i64 {offset}"
-        addresses.append(machine.put(code, "").text)
-    _element(machine, loop, addresses, written)
-    parameters = [
-        *(f"i64 %n{axis}" for axis in range(rank)),
-        "i64 %begin",
-        "i64 %end",
-        *(f"ptr noalias nocapture %a{number}" for number in range(len(dtypes))),
+    dtypes = [view.tensor.dtype for view in arrays]
+    addresses = {}
+    for number, (view, kind) in enumerate(zip(arrays, patterns, strict=True)):
+        offset = f"%offset{kinds.index(kind)}.{len(sizes) - 1}"
+        element = _STORED[view.tensor.dtype]
+        code = f"getelementptr inbounds {element}, ptr %a{number}, i64 {offset}"
+        addresses[view] = machine.put(code, "").text
+    _element(machine, loop, [addresses[v] for v in read], [addresses[v] for v in written])
+    words = [
+        *(("i64", f"%n{axis}") for axis in range(len(sizes))),
+        *(("i64", f"%stride{number}") for number in range(len(strides))),
+        *(("ptr", f"%a{number}") for number in range(len(dtypes))),
     ]
-    body = [
-        f"define internal void @body({', '.join(parameters)}) {{",
+    parameters = ", ".join(
+        f"{kind} noalias nocapture {name}" if kind == "ptr" else f"{kind} {name}"
+        for kind, name in words
+    )
+    lines = [
+        f"define internal void @body(i64 %begin, i64 %end, {parameters}) {{",
         "entry:",
-        *_strides(kinds, rank),
         "  br label %head0",
-        *_nest(kinds, rank, machine.lines),
+        *_nest(kinds, len(sizes), machine.lines),
         "done:",
         "  ret void",
         "}",
+        *_entry(words),
+        *_DECLARATIONS,
     ]
-    return "\n".join([*body, *_entry(rank, len(dtypes)), *_DECLARATIONS]) + "\n"
+    return Source("\n".join(lines) + "\n", [*sizes, *strides], arrays)
 
 
-def _element(machine: _Machine, loop: Loop, addresses: list[str], written: list[int]) -> None:
-    """Read, compute and write one element; everything is read before anything is written."""
+Pattern = tuple[int | str, ...]
+"""For each axis how far an array's elements are apart: a number, or the register that holds it."""
+
+
+def _element(machine: _Machine, loop: Loop, read: list[str], written: list[str]) -> None:
+    """Read, compute and write one element, given the addresses."""
     values: list[Value] = []
-    at = iter(addresses)
-    for tensor in loop.operands:
-        if is_number(tensor):
-            assert tensor.value is not None
-            values.append(machine.number(tensor.value.item(), tensor.dtype))
+    at = iter(read)
+    for view in loop.reads:
+        if is_number(view.tensor):
+            assert view.tensor.value is not None
+            values.append(machine.number(view.tensor.value.item(), view.tensor.dtype))
         else:
-            values.append(machine.load(next(at), tensor.dtype))
+            values.append(machine.load(next(at), view.tensor.dtype))
     for step in loop.steps:
         operands = [values[register] for register in step.operands]
         values.append(formulas.apply(machine, step.operator, operands, step.dtype))
-    for register, position in zip(loop.results, written, strict=True):
-        machine.store(values[register], addresses[position])
+    for (register, _), address in zip(loop.writes, written, strict=True):
+        machine.store(values[register], address)
 
 
-def _strides(kinds: list[tuple[bool, ...]], rank: int) -> list[str]:
-    """How far apart elements are along each axis: the product of the axes after it."""
-    lines = []
-    for kind, pattern in enumerate(kinds):
-        product = "1"
-        for axis in reversed(range(rank)):
-            name = f"%stride{kind}.{axis}"
-            lines.append(f"  {name} = mul i64 {product}, {1 if pattern[axis] else 0}")
-            if pattern[axis]:
-                lines.append(f"  {name}.up = mul i64 {product}, %n{axis}")
-                product = f"{name}.up"
-    return lines
-
-
-def _nest(kinds: list[tuple[bool, ...]], rank: int, element: list[str]) -> list[str]:
+def _nest(kinds: list[Pattern], rank: int, element: list[str]) -> list[str]:
     """The loops over the axes, one in the other; the first one runs from %begin to %end."""
     lines = []
     for axis in range(rank):
@@ -286,11 +273,8 @@ def _nest(kinds: list[tuple[bool, ...]], rank: int, element: list[str]) -> list[
         ]
         for kind, pattern in enumerate(kinds):
             outer = f"%offset{kind}.{axis - 1}" if axis else "0"
-            stride = f"%stride{kind}.{axis}"
-            if axis == rank - 1:  # a plain index lets the vectoriser see what is contiguous
-                stride = "1" if pattern[axis] else "0"
             lines += [
-                f"  %step{kind}.{axis} = mul i64 {index}, {stride}",
+                f"  %step{kind}.{axis} = mul i64 {index}, {pattern[axis]}",
                 f"  %offset{kind}.{axis} = add i64 {outer}, %step{kind}.{axis}",
             ]
         if axis < rank - 1:
@@ -305,21 +289,15 @@ def _nest(kinds: list[tuple[bool, ...]], rank: int, element: list[str]) -> list[
     return lines
 
 
-def _entry(rank: int, arrays: int) -> list[str]:
+def _entry(words: list[tuple[str, str]]) -> list[str]:
     """The function that reads the table and takes a thread's share of the first axis."""
     lines = [f"define void @{ENTRY}(ptr %table) {{"]
-    for word in range(rank + arrays):
-        kind, name = ("i64", f"%n{word}") if word < rank else ("ptr", f"%a{word - rank}")
+    for position, (kind, name) in enumerate(words):
         lines += [
-            f"  {name}.at = getelementptr i64, ptr %table, i64 {word}",
+            f"  {name}.at = getelementptr i64, ptr %table, i64 {position}",
             f"  {name} = load {kind}, ptr {name}.at",
         ]
-    given = [
-        *(f"i64 %n{axis}" for axis in range(rank)),
-        "i64 %begin",
-        "i64 %end",
-        *(f"ptr %a{number}" for number in range(arrays)),
-    ]
+    given = ", ".join(f"{kind} {name}" for kind, name in words)
     return [
         *lines,
         "  %thread = call i32 @omp_get_thread_num()",
@@ -331,7 +309,7 @@ def _entry(rank: int, arrays: int) -> list[str]:
         "  %next = add i64 %k, 1",
         "  %after = mul i64 %n0, %next",
         "  %end = sdiv i64 %after, %count",
-        f"  call void @body({', '.join(given)})",
+        f"  call void @body(i64 %begin, i64 %end, {given})",
         "  ret void",
         "}",
     ]

@@ -7,11 +7,11 @@ graphs as their order allows, and nothing else is slower for it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ksym import ops
-from ksym.compiler.loops import Loop, data, describe
+from ksym.compiler.loops import Loop, data, describe, is_view, source_of
 from ksym.graph import Node, Tensor, topological_order
 
 Region = frozenset[Node]
@@ -42,29 +42,62 @@ def is_native(node: Node) -> bool:
     return node.operator.runs == "native"
 
 
-def levels(order: Sequence[Node], fused: Collection[Node] = ()) -> dict[Node, int]:
+def levels(
+    order: Sequence[Node], fused: Collection[Node] = (), views: Collection[Node] = ()
+) -> dict[Node, int]:
     """Return the level of each node: how many times what it needs changes over to a native graph.
 
     On a level a native graph runs first, then the loops that read it, then what runs alone; what
     reads these comes on the next level.  A node is computed as early as its operands allow.
 
     Args:
-        order: All nodes in a topological order.
+        order: All nodes in a topological order, but for those of views.
         fused: Those that are computed by loops.
+        views: Those that loops look through.
     """
     level: dict[Node, int] = {}
     for node in order:
-        in_loop = node in fused
         level[node] = max(
-            (level[t.node] + _rises(t.node, t.node in fused, in_loop) for t in node.inputs),
-            default=0,
+            (level[t.node] + rise for t, rise in reads_of(node, fused, views)), default=0
         )
     return level
 
 
-def _rises(source: Node, source_fused: bool, fused: bool) -> bool:
-    """Whether a node is on a higher level than one that it reads."""
-    return not is_native(source) or (source_fused and not fused)
+def reads_of(
+    node: Node, fused: Collection[Node], views: Collection[Node]
+) -> Iterator[tuple[Tensor, bool]]:
+    """Yield the tensors whose arrays a node reads, and whether it is on a higher level than each.
+
+    Loops of one level read each other's results as they are, and no others: else a loop could
+    depend on itself by way of another one.
+    """
+    in_loop = node in fused
+    for tensor in data(node) if in_loop else node.inputs:
+        source = source_of(tensor, views) if in_loop else tensor
+        from_loop = source.node in fused
+        joined = source.node.operator is ops.concatenate
+        changes = not in_loop or source is not tensor or joined
+        yield source, not is_native(source.node) or (from_loop and changes)
+
+
+def views_for(
+    order: Sequence[Node], fused: Collection[Node], outputs: Collection[Tensor]
+) -> set[Node]:
+    """Return the nodes that only loops read, and that these look through.
+
+    Args:
+        order: All nodes in a topological order.
+        fused: Those that are computed by loops.
+        outputs: What is computed.
+    """
+    views: set[Node] = set()
+    needed = {tensor.node for tensor in outputs}
+    for node in reversed(order):
+        if node not in needed and is_view(node):
+            views.add(node)
+        elif node not in fused or node.operator is ops.concatenate:
+            needed.update(tensor.node for tensor in node.inputs)
+    return views
 
 
 def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list[Part]:
@@ -72,17 +105,19 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
 
     Args:
         outputs: What to compute.
-        regions: Elementwise nodes that are loops; no path leads out of one and back into it.
+        regions: The nodes of each loop; no path leads out of one and back into it.
     """
     order = topological_order(outputs)
     region_of = {node: region for region in regions for node in region}
-    level = _levels_with(order, region_of)
+    views = views_for(order, region_of, outputs) if regions else set()
+    order = [node for node in order if node not in views]
+    level = _levels_with(order, region_of, views)
     last = max(level.values(), default=0)
     reads: list[dict[Tensor, None]] = [{} for _ in range(last + 1)]
     crossing = dict.fromkeys(outputs)
     for node in order:
         native = _is_in_graph(node, region_of)
-        for tensor in node.inputs if node not in region_of else data(node):
+        for tensor, _ in reads_of(node, region_of, views):
             if is_leaf(tensor.node):
                 continue
             if native and _is_in_graph(tensor.node, region_of):
@@ -108,10 +143,10 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     for at in range(last + 1):
         if made[at]:
             parts.append(Part(tuple(reads[at]), tuple(made[at]), None))
-        for region in _in_order(loops[at], region_of):
+        for region in _in_order(loops[at], region_of, views):
             results = [t for node in region for t in node.outputs if t in crossing]
-            loop = describe(region, results)
-            parts.append(Part(loop.operands, tuple(results), loop))
+            loop = describe(region, results, views=views)
+            parts.append(Part(tuple(loop.operands), tuple(results), loop))
         parts.extend(
             Part(node.inputs, tuple(t for t in node.outputs if t in crossing), node)
             for node in alone[at]
@@ -123,9 +158,11 @@ def _is_in_graph(node: Node, fused: Collection[Node]) -> bool:
     return is_native(node) and node not in fused
 
 
-def _levels_with(order: Sequence[Node], region_of: Mapping[Node, Region]) -> dict[Node, int]:
+def _levels_with(
+    order: Sequence[Node], region_of: Mapping[Node, Region], views: Collection[Node]
+) -> dict[Node, int]:
     """As `levels`, where all nodes of a region are on one level."""
-    level = levels(order, region_of)
+    level = levels(order, region_of, views)
     while True:
         highest: dict[Region, int] = {}
         for node, region in region_of.items():
@@ -135,19 +172,18 @@ def _levels_with(order: Sequence[Node], region_of: Mapping[Node, Region]) -> dic
             return level
         level.update(raised)
         for node in order:
-            fused = node in region_of
-            for tensor in node.inputs:
-                rise = _rises(tensor.node, tensor.node in region_of, fused)
+            for tensor, rise in reads_of(node, region_of, views):
                 level[node] = max(level[node], level[tensor.node] + rise)
 
 
-def _in_order(regions: Sequence[Region], region_of: Mapping[Node, Region]) -> list[Region]:
+def _in_order(
+    regions: Sequence[Region], region_of: Mapping[Node, Region], views: Collection[Node]
+) -> list[Region]:
     """Sort the regions of a level so that each comes after those that it reads."""
-    waiting = {
-        region: {region_of[t.node] for n in region for t in data(n) if t.node in region_of}
-        - {region}
-        for region in regions
-    }
+    waiting: dict[Region, set[Region]] = {}
+    for region in regions:
+        read = {t.node for node in region for t, _ in reads_of(node, region_of, views)}
+        waiting[region] = {region_of[node] for node in read if node in region_of} - {region}
     done: list[Region] = []
     while waiting:
         ready = [region for region, needed in waiting.items() if not needed & waiting.keys()]

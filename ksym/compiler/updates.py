@@ -17,7 +17,9 @@ from ksym.variables import Variable
 
 
 def fuse_updates(
-    outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor], can_be_step: Callable[[Node], bool]
+    outputs: Sequence[Tensor],
+    updates: Mapping[Variable, Tensor],
+    can_be_step: Callable[[Node], bool],
 ) -> tuple[list[Loop], dict[Variable, Tensor]]:
     """Return loops, and the updates that are left to native graphs.
 
@@ -40,7 +42,7 @@ def fuse_updates(
         describe(set().union(*(fused[v] for v in group)), [], {v: updates[v] for v in group})
         for group in _independent(_connected(fused), fused)
     ]
-    done = {variable for loop in loops for variable in loop.targets}
+    done = {variable for loop in loops for variable in loop.results}
     return loops, {v: t for v, t in updates.items() if v not in done}
 
 

@@ -1,4 +1,4 @@
-"""Loops as machine code, compiled when they are first needed; llvmlite is an optional dependency."""
+"""Loops as machine code, compiled when they are needed; llvmlite is an optional dependency."""
 
 from __future__ import annotations
 
@@ -6,13 +6,14 @@ import ctypes
 import functools
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ksym.compiler.llvm import ENTRY, emit
-from ksym.compiler.loops import Loop, is_number
+from ksym.compiler.loops import Loop
+from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
 
@@ -27,18 +28,19 @@ class CompiledLoop:
 
     Args:
         loop: What to do.
-        read: The array of each operand.
-        written: The array of each result.
+        arrays: The array of each tensor that it reads or writes.
     """
 
-    def __init__(self, loop: Loop, read: Sequence[DeviceArray], written: Sequence[DeviceArray]):
+    def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
         source = emit(loop)
-        arrays = [a for t, a in zip(loop.operands, read, strict=True) if not is_number(t)]
-        self._in_blocks = [array for array in arrays if array.in_blocks]
-        every = dict(enumerate(arrays))
-        every.update(zip(source.written, written, strict=True))
-        self._arrays = [every[position] for position in range(len(every))]
-        self._table = np.array([*source.sizes, *map(_address, self._arrays)], "int64")
+        used = [arrays[view.tensor] for view in source.arrays]
+        self._in_blocks = [array for array in dict.fromkeys(used) if array.in_blocks]
+        self._arrays = used  # their memory is to stay
+        addresses = [
+            _memory(array).ctypes.data + view.offset * _memory(array).itemsize
+            for array, view in zip(used, source.arrays, strict=True)
+        ]
+        self._table = np.array([*source.numbers, *addresses], "int64")
         table = ctypes.c_void_p(self._table.ctypes.data)
         code = _compiled(source.text)
         threads = loading.library().omp_get_max_threads()
@@ -62,9 +64,9 @@ class CompiledLoop:
         self._call(*self._arguments)
 
 
-def _address(array: DeviceArray) -> int:
+def _memory(array: DeviceArray) -> np.ndarray:
     assert array.view is not None
-    return array.view.ctypes.data
+    return array.view
 
 
 @functools.cache
@@ -109,6 +111,7 @@ def _compiled(text: str) -> int:
     module = llvm.parse_assembly(text.replace(f"@{ENTRY}(", f"@{name}("))
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
+    options.slp_vectorization = False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     engine.add_module(module)

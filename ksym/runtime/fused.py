@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ksym.compiler.loops import Loop
+from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray
 
@@ -33,23 +34,22 @@ class FusedLoop:
 
     Args:
         loop: What to do.
-        read: The array of each operand.
-        written: The array of each result.
+        arrays: The array of each tensor that it reads or writes.
     """
 
-    def __init__(self, loop: Loop, read: Sequence[DeviceArray], written: Sequence[DeviceArray]):
-        self._read = read
-        operands = [_memory(array).reshape(-1) if array.spec.shape else _memory(array) for array in read]
+    def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
+        self._read = [arrays[view.tensor] for view in loop.reads]
+        operands = [_flat(array) for array in self._read]
         at_once = _written_at_once(loop)
         direct: dict[int, np.ndarray] = {}
         late: list[tuple[int, np.ndarray]] = []
-        for register, array in zip(loop.results, written, strict=True):
-            target = _memory(array).reshape(-1)
+        for register, view in loop.writes:
+            target = _flat(arrays[view.tensor])
             if register in at_once:
                 direct[register] = target
             else:
                 late.append((register, target))
-        starts = range(0, _memory(written[0]).size, BLOCK)
+        starts = range(0, math.prod(loop.shape), BLOCK)
         # Each thread has blocks and buffers of its own.
         threads = min(loading.available_processors(), max(1, len(starts) // BLOCKS_PER_THREAD))
         self._shares = [
@@ -69,9 +69,9 @@ class FusedLoop:
 Call = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
 
 
-def _memory(array: DeviceArray) -> np.ndarray:
+def _flat(array: DeviceArray) -> np.ndarray:
     assert array.view is not None
-    return array.view
+    return array.view.reshape(-1) if array.view.ndim else array.view
 
 
 @functools.cache
@@ -95,7 +95,7 @@ def _calls(
     """Return the calls of NumPy that do some blocks of a loop."""
     places = _places(loop)
     size = math.prod(loop.shape)
-    dtype = loop.dtype_of(loop.results[0])
+    dtype = loop.dtype_of(loop.writes[0][0])
     buffers = [np.empty(BLOCK, dtype) for _ in range(max(places, default=-1) + 1)]
     calls: list[Call] = []
     for start in starts:
@@ -117,9 +117,7 @@ def _calls(
 
 def _last_uses(loop: Loop) -> dict[int, int]:
     """Return for each register that is read the last step that reads it."""
-    return {
-        operand: number for number, step in enumerate(loop.steps) for operand in step.operands
-    }
+    return {operand: number for number, step in enumerate(loop.steps) for operand in step.operands}
 
 
 def _written_at_once(loop: Loop) -> set[int]:
@@ -128,13 +126,15 @@ def _written_at_once(loop: Loop) -> set[int]:
     That is so where no later step reads the variable's old value.
     """
     last_use = _last_uses(loop)
-    first = len(loop.operands)
+    first = len(loop.reads)
+    read = [view.tensor for view in loop.reads]
+    registers = [register for register, _ in loop.writes]
     direct = set()
-    for target, register in zip(loop.targets, loop.results, strict=True):
-        old = loop.operands.index(target) if target in loop.operands else None
+    for register, view in loop.writes:
+        old = read.index(view.tensor) if view.tensor in read else None
         unread = old is None or last_use.get(old, -1) <= register - first
         # One register for two variables, or one that is an operand, is copied at the end.
-        alone = loop.results.count(register) == 1 and old not in loop.results
+        alone = registers.count(register) == 1 and old not in registers
         if register >= first and unread and alone:
             direct.add(register)
     return direct
@@ -143,7 +143,8 @@ def _written_at_once(loop: Loop) -> set[int]:
 def _places(loop: Loop) -> list[int]:
     """Return in which buffer each step's result lies; buffers are used again."""
     last_use = _last_uses(loop)
-    first = len(loop.operands)
+    first = len(loop.reads)
+    kept = {register for register, _ in loop.writes}
     free: list[int] = []
     places: list[int] = []
     count = 0
@@ -152,7 +153,7 @@ def _places(loop: Loop) -> list[int]:
         free.extend(
             places[operand - first]
             for operand in set(step.operands)
-            if operand >= first and last_use[operand] == number and operand not in loop.results
+            if operand >= first and last_use[operand] == number and operand not in kept
         )
         if not free:
             free.append(count)

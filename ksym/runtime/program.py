@@ -72,9 +72,9 @@ class _Fused:
     """A part as a loop that is compiled."""
 
     def __init__(self, loop: Loop, outputs: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray]):
-        self.outputs: Sequence[DeviceArray] = [DeviceArray.empty(t.spec) for t in outputs]
-        read = [arrays[tensor] for tensor in loop.operands]
-        self.run = compiled.CompiledLoop(loop, read, self.outputs).run
+        made = {tensor: DeviceArray.empty(tensor.spec) for tensor in outputs}
+        self.outputs: Sequence[DeviceArray] = list(made.values())
+        self.run = compiled.CompiledLoop(loop, {**arrays, **made}).run
 
 
 class Program:
