@@ -10,21 +10,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.compiler import optimize
-from ksym.compiler.flags import Flags, Mode, mode_of
-from ksym.compiler.loops import Loop, can_call, can_compile
-from ksym.compiler.plan import is_leaf
-from ksym.compiler.specialize import Rest, specialize, split
-from ksym.compiler.updates import fuse_updates
+from ksym.compiler.flags import Flags, mode_of
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, constant, is_constant
-from ksym.runtime import compiled
-from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
-from ksym.runtime.compiled import CompiledLoop
-from ksym.runtime.fused import FusedLoop
-from ksym.runtime.program import Program
+from ksym.ops.registry import as_tensor, constant
+from ksym.runtime.plans import Plan
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
@@ -100,116 +91,6 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
         return tensor.get_value()
     result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
     return result
-
-
-class Plan:
-    """A graph compiled for known shapes of what it is given.
-
-    Where the shape of a result is known only when it has been computed (a dynamic operator), the
-    plan ends; what comes after is a plan of its own, compiled for the shapes that turn up.
-
-    Attributes:
-        tensors: What is computed: the outputs, then the new values of the variables; of a graph
-            with dynamic operators what they depend on, and what can be computed without them.
-        program: What computes it.
-    """
-
-    def __init__(
-        self,
-        graph: Sequence[Tensor],
-        variables: Sequence[Variable],
-        given: Mapping[Tensor, Tensor],
-        mode: Mode,
-        limit: int,
-        shared: Plan | None = None,
-    ):
-        self.tensors, self._rest = split(specialize(graph, given))
-        self.tensors = optimize(self.tensors, mode.passes)
-        self._variables = variables
-        self._mode = mode
-        self._limit = limit
-        self._later: OrderedDict[Any, Plan] = OrderedDict()
-        self._last: Plan = self
-        arrays: dict[Tensor, DeviceArray] = {}
-        used = {node for node in topological_order(self.tensors) if not node.inputs}
-        self._feeds: list[DeviceArray | None] = []
-        for stand_in in given.values():
-            feed = None
-            if stand_in.node in used and not is_constant(stand_in):
-                feed = arrays[stand_in] = DeviceArray.empty(stand_in.spec)
-            self._feeds.append(feed)
-        outputs = self.tensors
-        updates: dict[Variable, Tensor] = {}
-        if self._rest is None:
-            count = len(outputs) - len(variables)
-            outputs, values = outputs[:count], outputs[count:]
-            updates = dict(zip(variables, values, strict=True))
-        loops: list[Loop] = []
-        if mode.runs(fuse_updates) and is_direct():
-            can_be_step = can_compile if compiled.is_available() else can_call
-            loops, updates = fuse_updates(outputs, updates, can_be_step)
-        read = dict.fromkeys(t for loop in loops for t in loop.operands)
-        computed = [tensor for tensor in read if not is_leaf(tensor.node)]
-        memory = None if shared is None else shared.program
-        self.program: Program = Program(
-            [*outputs, *updates.values(), *computed], arrays, mode, memory
-        )
-        self._targets = [storage_of(variable) for variable in updates]
-        # The same arrays at every call; only dynamic results, which end a plan, get new ones.
-        found, first, last = self.program.outputs, len(outputs), len(outputs) + len(updates)
-        self._outputs, self._new = found[:first], found[first:last]
-        arrays.update(zip(computed, found[last:], strict=True))
-        for tensor in read:
-            if is_constant(tensor):
-                arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
-            elif isinstance(tensor, Variable):
-                arrays[tensor] = storage_of(tensor)
-        arrays.update((v, storage_of(v)) for v in variables if v not in updates)
-        runs = CompiledLoop if compiled.is_available() else FusedLoop
-        self._loops = [runs(loop, arrays) for loop in loops]
-
-    def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
-        """Compute the outputs from one value for each slot; return them where they lie.
-
-        Variables are not changed before `commit`.
-        """
-        for feed, value in zip(self._feeds, values, strict=True):
-            if feed is not None:
-                feed.write(value)
-        self.program.run()
-        if self._rest is None:
-            return self._outputs
-        found = [array.read() for array in self.program.outputs]
-        self._last = self._plan_for(self._rest, found)
-        return self._last.run(found)
-
-    def commit(self) -> None:
-        """Give the variables their new values; from here on nothing can fail."""
-        if self._last is not self:
-            self._last.commit()
-            return
-        for array in self._new:
-            array.wait()
-        for loop in self._loops:
-            loop.run()
-        for target, array in zip(self._targets, self._new, strict=True):
-            target.copy_from(array)
-
-    def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
-        key = tuple(value.shape for value in found)
-        plan = self._later.get(key)
-        if plan is None:
-            given = {
-                slot: placeholder(value.shape, slot.dtype, name=slot.name)
-                for slot, value in zip(rest.slots, found, strict=True)
-            }
-            with collection_paused():
-                plan = Plan(rest.outputs, self._variables, given, self._mode, self._limit)
-            self._later[key] = plan
-            if len(self._later) > self._limit:
-                self._later.popitem(last=False)
-        self._later.move_to_end(key)
-        return plan
 
 
 class Function:
@@ -373,7 +254,7 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = next(reversed(self._plans.values()), None)
         with collection_paused():
-            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, last)
+            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, values, last)
         self._plans[key] = plan
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)

@@ -35,7 +35,7 @@ PIPELINE: tuple[Pass, ...] = (
 def optimize(
     outputs: Sequence[Tensor],
     passes: Sequence[Pass] = PIPELINE,
-    watch: Callable[[Pass, Sequence[Tensor]], None] = lambda done, result: None,
+    watch: Callable[[Pass, Sequence[Tensor]], None] | None = None,
 ) -> list[Tensor]:
     """Return outputs after all passes.
 
@@ -50,5 +50,6 @@ def optimize(
         # A pass has nothing to add to what it left itself.
         if left.get(run) != result:
             result = left[run] = run(result)
-            watch(run, result)
+            if watch is not None:
+                watch(run, result)
     return result
