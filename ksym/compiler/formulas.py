@@ -228,7 +228,7 @@ class _Math:
 
 
 Formula = Callable[..., Value]
-_on_floats: dict[Operator, Formula] = {
+ON_FLOATS: dict[Operator, Formula] = {
     ops.add: _Math.add,
     ops.subtract: _Math.subtract,
     ops.multiply: _Math.multiply,
@@ -262,6 +262,8 @@ _on_floats: dict[Operator, Formula] = {
     ops.greater: lambda m, x, y: m.machine.compare("gt", x, y),
     ops.greater_equal: lambda m, x, y: m.machine.compare("ge", x, y),
 }
+"""What operators compute from floats of one dtype."""
+
 _on_bools: dict[Operator, Callable[..., Value]] = {
     ops.logical_and: lambda m, x, y: m.arithmetic("and", x, y),
     ops.logical_or: lambda m, x, y: m.arithmetic("or", x, y),
@@ -277,7 +279,7 @@ def is_known(operator: Operator, operands: tuple[str, ...], result: str) -> bool
         return {*operands, result} <= {*FLOATS, "bool"}
     if operator in _on_bools:
         return set(operands) == {"bool"}
-    return operator in _on_floats and len(set(operands)) == 1 and operands[0] in FLOATS
+    return operator in ON_FLOATS and len(set(operands)) == 1 and operands[0] in FLOATS
 
 
 def apply(machine: Machine, operator: Operator, operands: list[Value], dtype: str) -> Any:
@@ -288,4 +290,4 @@ def apply(machine: Machine, operator: Operator, operands: list[Value], dtype: st
         return machine.cast(operands[0], dtype)
     if operator in _on_bools:
         return _on_bools[operator](machine, *operands)
-    return _on_floats[operator](_Math(machine, operands[0].dtype), *operands)
+    return ON_FLOATS[operator](_Math(machine, operands[0].dtype), *operands)
