@@ -122,6 +122,8 @@ class Function:
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        # For each argument what the last array was like that was taken as it is.
+        self._accepted: list[Any] = [None for _ in self._slots]
         self._limit = max(1, specializations)
         self._hits = self._misses = 0
         self._lock = threading.RLock()
@@ -194,6 +196,8 @@ class Function:
         return results[0] if self._single else results
 
     def _convert(self, position: int, value: Any) -> np.ndarray:
+        if type(value) is np.ndarray and (value.dtype, value.shape) == self._accepted[position]:
+            return value
         slot = self._slots[position]
         if isinstance(value, Tensor):
             raise InputError(
@@ -212,7 +216,10 @@ class Function:
                 f"expected is {Spec(slot.shape, slot.dtype)}",
                 remedy="reshape it, or add the missing batch axis",
             ).located(origin=slot.node.origin)
-        return self._cast(position, array, slot)
+        result = self._cast(position, array, slot)
+        if result is value:
+            self._accepted[position] = value.dtype, value.shape
+        return result
 
     def _cast(self, position: int, array: np.ndarray, slot: Tensor) -> np.ndarray:
         given = dtypes.name_of(array)

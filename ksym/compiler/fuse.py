@@ -12,17 +12,17 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ksym import ops, shapes
-from ksym.compiler.loops import can_compile, data, is_number
+from ksym.compiler.loops import can_compile, data, is_collected, is_number, shape_over
 from ksym.compiler.plan import Region, is_native, levels, reads_of, views_for
 from ksym.graph import Node, Tensor, topological_order
 
-NATIVE_OPERATOR = 2.0, 0.6e-3
+NATIVE_OPERATOR = 1.3, 0.6e-3
 """What a native elementwise operator costs in microseconds, and for each element besides."""
 
-LOOP, STEP, STREAM = 3.0, 0.06e-3, 0.05e-3
+LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
 """What a loop costs, and for each element each of its steps, and each array it reads or writes."""
 
-NATIVE_GRAPH = 30.0
+NATIVE_GRAPH = 6.0
 """What it costs to divide a native graph in two."""
 
 STEPS = 64
@@ -111,20 +111,20 @@ def _candidates(order: Sequence[Node]) -> set[Node]:
         elif can_compile(node):
             if 0 not in node.outputs[0].shape:
                 found.add(node)
-        elif node.operator is ops.concatenate:
+        elif is_collected(node):
             found.add(node)
     return found
 
 
 def _without_torn(candidates: set[Node]) -> set[Node]:
-    """Leave out concatenations of anything but elementwise results of one shape."""
+    """Leave out joins and sums of anything but elementwise results of one shape."""
     torn = {
         node
         for node in candidates
-        if node.operator is ops.concatenate
+        if is_collected(node)
         and not all(
             t.node in candidates
-            and t.node.operator is not ops.concatenate
+            and not is_collected(t.node)
             and t.node.operator is not ops.broadcast_to
             and t.shape == node.inputs[0].shape
             for t in node.inputs
@@ -158,7 +158,7 @@ def _regions(
     """Group candidates of one level and shape that read each other, or the same array."""
     groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
     for node in order:
-        if node in candidates and node.operator is not ops.concatenate:
+        if node in candidates and not is_collected(node):
             groups[late[node], node.outputs[0].shape].append(node)
     found = [
         part[start : start + STEPS]
@@ -168,7 +168,7 @@ def _regions(
     ]
     place = {node: number for number, nodes in enumerate(found) for node in nodes}
     for node in order:
-        if node in candidates and node.operator is ops.concatenate:
+        if node in candidates and is_collected(node):
             places = {place[tensor.node] for tensor in node.inputs}
             if len(places) == 1:
                 found[places.pop()].append(node)
@@ -224,8 +224,8 @@ def _gain(region: Region, use: _Use) -> float:
 
 
 def size_of(node: Node) -> int:
-    """How many elements a node computes."""
-    return shapes.size(node.outputs[0].shape) or 0
+    """How many elements a node works on."""
+    return shapes.size(shape_over(node)) or 0
 
 
 def _within_limit(regions: Iterable[Region]) -> list[Region]:

@@ -3,7 +3,7 @@
 The code knows what is contiguous or broadcast but no sizes, so loops of equal structure share it.
 It is one function of one argument, a table of 64-bit words: the size of each axis, the strides that
 occur, then the address of each array.  Several threads of an OpenMP team may run it at once, and
-share the work.
+share the work.  What it adds up, it adds to what is there.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ksym.compiler import formulas
 from ksym.compiler.formulas import Value
-from ksym.compiler.loops import Loop, View, collapsed, is_number
+from ksym.compiler.loops import Loop, View, collapsed, is_number, is_sum
 
 ENTRY = "run"
 """The name of the function."""
@@ -80,6 +80,10 @@ class _Machine:
         # Each is rounded as it would be alone, so a loop equals its steps to the last bit.
         code = operation if x.dtype == "bool" else f"f{operation}"
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
+
+    def added(self, total: Value, x: Value) -> Value:
+        """Return a sum whose summands may be taken in any order, so several at once."""
+        return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
 
     def compare(self, relation: str, x: Value, y: Value) -> Value:
         ordered = "u" if relation == "ne" else "o"
@@ -252,8 +256,11 @@ def _element(machine: _Machine, loop: Loop, read: list[str], written: list[str])
     for step in loop.steps:
         operands = [values[register] for register in step.operands]
         values.append(formulas.apply(machine, step.operator, operands, step.dtype))
-    for (register, _), address in zip(loop.writes, written, strict=True):
-        machine.store(values[register], address)
+    for (register, view), address in zip(loop.writes, written, strict=True):
+        value = values[register]
+        if is_sum(loop, view):
+            value = machine.added(machine.load(address, value.dtype), value)
+        machine.store(value, address)
 
 
 def _nest(kinds: list[Pattern], rank: int, element: list[str]) -> list[str]:

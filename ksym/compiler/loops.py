@@ -48,7 +48,8 @@ class Loop(NamedTuple):
         shape: What the loop runs over.
         reads: What is read; of an element everything is read before anything is written.
         steps: What is computed for each element.
-        writes: Registers, and where they are written to.  A variable may be among what is read.
+        writes: Registers, and where they are written to, or added up where a stride along an axis
+            of the loop is zero.  A variable may be among what is read.
     """
 
     shape: tuple[int, ...]
@@ -103,6 +104,32 @@ def can_call(node: Node) -> bool:
         and node.operator.ufunc is not None
         and first.dtype in formulas.FLOATS
         and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
+    )
+
+
+def is_collected(node: Node) -> bool:
+    """Whether a loop can make a result of others' elements: join them, or sum them up."""
+    if node.operator is ops.sum_:
+        (x,), (out,) = node.inputs, node.outputs
+        each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
+        # One sum after the other is not exact enough for more.
+        return x.dtype in formulas.FLOATS and 1 < each <= SUMMANDS
+    return node.operator is ops.concatenate
+
+
+SUMMANDS = 1 << 14
+"""The largest sums that loops compute."""
+
+
+def shape_over(node: Node) -> shapes.Shape:
+    """What a loop for a node runs over."""
+    return (node.inputs[0] if is_collected(node) else node.outputs[0]).shape
+
+
+def is_sum(loop: Loop, view: View) -> bool:
+    """Whether more than one element is written to a place, and so are added up."""
+    return any(
+        size > 1 and stride == 0 for size, stride in zip(loop.shape, view.strides, strict=True)
     )
 
 
@@ -175,7 +202,7 @@ def describe(
     """Return the loop that computes results by some nodes.
 
     Args:
-        inside: The nodes to do in it, elementwise ones and concatenations of their results.
+        inside: The nodes to do in it: elementwise ones, and joins and sums of their results.
         results: What it computes besides.
         targets: The new values of variables, of the shape of the loop; one that no node inside
             computes is copied.
@@ -184,9 +211,9 @@ def describe(
     targets = targets or {}
     wanted = [*results, *targets.values()]
     order = [node for node in topological_order(wanted) if node in inside]
-    steps_of = [node for node in order if node.operator is not ops.concatenate]
-    whole = shapes.known((steps_of[-1].outputs[0] if steps_of else wanted[0]).shape)
-    read = dict.fromkeys(t for node in steps_of for t in data(node) if t.node not in inside)
+    steps_of = [node for node in order if not is_collected(node)]
+    whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
+    read = dict.fromkeys(t for node in order for t in data(node) if t.node not in inside)
     read.update(dict.fromkeys(t for t in wanted if t.node not in inside))
     registers = {tensor: number for number, tensor in enumerate(read)}
     steps = []
@@ -214,6 +241,13 @@ def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[tuple[int, 
     strides = _contiguous(shapes.known(tensor.shape))
     if tensor in registers:
         return [(registers[tensor], View(tensor, 0, strides))]
+    if tensor.node.operator is ops.sum_:
+        (x,) = tensor.node.inputs
+        summed, kept = tensor.node.attributes["axis"], iter(strides)
+        if tensor.node.attributes["keepdims"]:
+            kept = iter(s for axis, s in enumerate(strides) if axis not in summed)
+        along = tuple(0 if axis in summed else next(kept) for axis in range(x.rank))
+        return [(registers[x], View(tensor, 0, along))]
     axis = tensor.node.attributes["axis"]
     writes, start = [], 0
     for part in tensor.node.inputs:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ksym import ops
-from ksym.compiler.loops import Loop, data, describe, is_view, source_of
+from ksym.compiler.loops import Loop, data, describe, is_collected, is_view, source_of
 from ksym.graph import Node, Tensor, topological_order
 
 Region = frozenset[Node]
@@ -75,8 +75,7 @@ def reads_of(
     for tensor in data(node) if in_loop else node.inputs:
         source = source_of(tensor, views) if in_loop else tensor
         from_loop = source.node in fused
-        joined = source.node.operator is ops.concatenate
-        changes = not in_loop or source is not tensor or joined
+        changes = not in_loop or source is not tensor or is_collected(source.node)
         yield source, not is_native(source.node) or (from_loop and changes)
 
 
@@ -95,7 +94,7 @@ def views_for(
     for node in reversed(order):
         if node not in needed and is_view(node):
             views.add(node)
-        elif node not in fused or node.operator is ops.concatenate:
+        elif node not in fused or is_collected(node):
             needed.update(tensor.node for tensor in node.inputs)
     return views
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ksym.compiler.llvm import ENTRY, emit
-from ksym.compiler.loops import Loop
+from ksym.compiler.loops import Loop, is_sum
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
@@ -43,7 +43,8 @@ class CompiledLoop:
         self._table = np.array([*source.numbers, *addresses], "int64")
         table = ctypes.c_void_p(self._table.ctypes.data)
         code = _compiled(source.text)
-        threads = loading.library().omp_get_max_threads()
+        self._sums = [_memory(arrays[v.tensor]) for _, v in loop.writes if is_sum(loop, v)]
+        threads = 1 if self._sums else loading.library().omp_get_max_threads()
         if threads > 1 and math.prod(loop.shape) * len(loop.steps) >= THREADS_FROM:
             # The team that MXNet's own kernels use: two teams would fight over the cores.
             self._call: Any = loading.library().GOMP_parallel
@@ -61,6 +62,8 @@ class CompiledLoop:
         """Compute the results from what the arrays hold."""
         for array in self._in_blocks:
             array.settle()
+        for view in self._sums:
+            view.fill(0)
         self._call(*self._arguments)
 
 

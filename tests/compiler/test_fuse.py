@@ -115,3 +115,15 @@ def test_more_is_not_compiled_than_what_is_sensible(x, monkeypatch):
         y = ksym.tanh(y) + 1.0
     assert sum(map(len, fuse_loops([y]))) == 64
     assert len(topological_order([y])) > 300
+
+
+def test_sums_are_made_along_the_way(x, rng):
+    y = ksym.exp(x) * 2.0
+    outputs = [ksym.sum(y, 0), ksym.sum(y, 1, keepdims=True), y - ksym.square(x)]
+    assert [len(part) for part in parts(*outputs)] == [4]
+    value = rng.normal(size=(256, 128)).astype("float32")
+    stepwise = ksym.function([x], outputs, mode="interpret")(value)
+    summing = ksym.function([x], outputs)
+    for _ in range(2):
+        for found, expected in zip(summing(value), stepwise, strict=True):
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)

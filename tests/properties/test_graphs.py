@@ -33,6 +33,7 @@ def grow(data, x, w):
         lambda a: a + ksym.sum(a, axis=1, keepdims=True) * 0.1,
         lambda a: ksym.flip(a, 0),
         lambda a: ksym.softmax(a, 0),
+        lambda a: ksym.sum(ksym.tanh(a), 0) * a,
         lambda a: ksym.reshape(ksym.reshape(a, (-1,)), a.shape),
         lambda a: ksym.tile(a[:1], (x.shape[0], 1)),
     ]
