@@ -25,6 +25,9 @@ LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
 NATIVE_GRAPH = 6.0
 """What it costs to divide a native graph in two."""
 
+BLOCKED = 0.5e-3
+"""And for each element of what is in oneDNN's layout before and read after it."""
+
 STEPS = 64
 """The longest loop: beyond it compiling takes long, and registers run out."""
 
@@ -39,14 +42,15 @@ def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     """Return the nodes of each loop that pays."""
     order = topological_order(outputs)
     asked = set(outputs)
-    candidates = _candidates(order)
+    in_blocks = _in_blocks(order)
+    candidates = _candidates(order, in_blocks)
     kept: list[Region] = []
     for _ in range(ROUNDS):
         candidates = _without_torn(candidates)
         views = views_for(order, candidates, asked)
         late = _latest_levels(order, candidates, views)
         kept = _regions(order, late, candidates)
-        losing = _losing(kept, late, _Use(order, asked, candidates, views))
+        losing = _losing(kept, late, _Use(order, asked, candidates, views), in_blocks)
         kept = [region for region in kept if region not in losing]
         inside = {node for region in kept for node in region}
         if inside == candidates:
@@ -93,25 +97,30 @@ class _Use:
         return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
 
 
-def _candidates(order: Sequence[Node]) -> set[Node]:
+def _candidates(order: Sequence[Node], in_blocks: Collection[Node]) -> set[Node]:
     """The nodes that a loop could compute: elementwise ones, and concatenations of their results.
 
     oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
     order first, and back into blocks afterwards.
     """
+    return {
+        node
+        for node in order
+        if node not in in_blocks
+        and 0 not in node.outputs[0].shape
+        and (can_compile(node) or is_collected(node))
+    }
+
+
+def _in_blocks(order: Sequence[Node]) -> set[Node]:
+    """Nodes whose results oneDNN may leave in its own layout."""
     keeping = (ops.add, ops.relu, ops.relu_gradient)
-    in_blocks: set[Node] = set()
     found: set[Node] = set()
     for node in order:
         if node.operator.own_layout or (
             node.operator in keeping
-            and any(tensor.node in in_blocks and tensor.rank > 2 for tensor in node.inputs)
+            and any(tensor.node in found and tensor.rank > 2 for tensor in node.inputs)
         ):
-            in_blocks.add(node)
-        elif can_compile(node):
-            if 0 not in node.outputs[0].shape:
-                found.add(node)
-        elif is_collected(node):
             found.add(node)
     return found
 
@@ -196,7 +205,9 @@ def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
     return list(groups.values())
 
 
-def _losing(regions: Sequence[Region], late: Mapping[Node, int], use: _Use) -> set[Region]:
+def _losing(
+    regions: Sequence[Region], late: Mapping[Node, int], use: _Use, in_blocks: Collection[Node]
+) -> set[Region]:
     """The loops that cost more than they save."""
     gains = {region: _gain(region, use) for region in regions}
     losing = {region for region, gain in gains.items() if gain <= 0}
@@ -205,8 +216,14 @@ def _losing(regions: Sequence[Region], late: Mapping[Node, int], use: _Use) -> s
     for region in regions:
         if use.divides(region):
             dividing[late[next(iter(region))]].append(region)
-    for together in dividing.values():
-        if sum(max(gains[region], 0.0) for region in together) <= NATIVE_GRAPH:
+    for level, together in dividing.items():
+        kept = sum(
+            size_of(node)
+            for node in in_blocks
+            if late[node] <= level and any(late.get(u, 0) > level for u in use.users[node])
+        )
+        gain = sum(max(gains[region], 0.0) for region in together)
+        if gain <= NATIVE_GRAPH + BLOCKED * kept:
             losing.update(together)
     return losing
 
