@@ -28,10 +28,13 @@ from ksym.ops.activations import (
 )
 from ksym.ops.arrangement import (
     diff,
+    fliplr,
+    flipud,
     moveaxis,
     pad_from_inside,
     ravel,
     roll,
+    rot90,
     split,
     swapaxes,
     tril,
@@ -99,6 +102,8 @@ from ksym.ops.ctc_decoding import ctc_decode
 from ksym.ops.decompositions import (
     cholesky,
     eigh,
+    qr,
+    tall_qr,
 )
 from ksym.ops.diagonal import (
     diag,
@@ -107,18 +112,20 @@ from ksym.ops.diagonal import (
     matrix_diag_part,
     trace,
 )
-from ksym.ops.distributions import (
+from ksym.ops.discrete import (
     dropout,
     random_bernoulli,
     random_binomial,
     random_categorical,
+    random_multinomial,
+    random_shuffle,
+)
+from ksym.ops.distributions import (
     random_exponential,
     random_gamma,
     random_gumbel,
     random_laplace,
-    random_multinomial,
     random_normal,
-    random_shuffle,
     random_truncated_normal,
     random_uniform,
     symbolic_gamma,
@@ -185,6 +192,17 @@ from ksym.ops.indexing import (
     slice_bounds,
     slice_gradient,
 )
+from ksym.ops.joining import (
+    array_split,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    vstack,
+)
 from ksym.ops.leaves import (
     placeholder,
     variable_leaf,
@@ -224,6 +242,17 @@ from ksym.ops.normalization import (
     batch_norm_gradient,
     normalize,
 )
+from ksym.ops.numerical import (
+    allclose,
+    isneginf,
+    isposinf,
+    logit,
+    sinc,
+    trapz,
+    tri,
+    unravel_index,
+    vander,
+)
 from ksym.ops.padding import (
     pad,
 )
@@ -234,12 +263,25 @@ from ksym.ops.pooling import (
     max_pool_gradient,
     max_pool_select,
 )
+from ksym.ops.products import (
+    cross,
+    kron,
+    matrix_power,
+)
+from ksym.ops.quantiles import (
+    median,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nansum,
+    nanvar,
+    percentile,
+    quantile,
+)
 from ksym.ops.random import (
-    RandomStream,
     random_integers,
     random_permutation,
-    random_streams,
-    seed,
     standard_exponential,
     standard_gamma,
     standard_gumbel,
@@ -277,6 +319,8 @@ from ksym.ops.rounding import (
     trunc,
 )
 from ksym.ops.scans import (
+    cummax,
+    cummin,
     cumprod,
     cumsum,
     exclusive_cumprod,
@@ -302,6 +346,10 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.singular import (
+    pinv,
+    svd,
+)
 from ksym.ops.solving import (
     det,
     inv,
@@ -326,17 +374,26 @@ from ksym.ops.special import (
     polygamma,
 )
 from ksym.ops.standardization import (
+    group_norm,
+    instance_norm,
     layer_norm,
+    rms_norm,
 )
 from ksym.ops.statistics import (
     count,
     count_nonzero,
     logsumexp,
     mean,
+    moments,
     norm,
     ptp,
     std,
     var,
+)
+from ksym.ops.streams import (
+    RandomStream,
+    random_streams,
+    seed,
 )
 from ksym.ops.transposed import (
     convolution_transpose,
