@@ -22,7 +22,7 @@ NATIVE_OPERATOR = 1.3, 0.6e-3
 LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
 """What a loop costs, and for each element each of its steps, and each array it reads or writes."""
 
-NATIVE_GRAPH = 6.0
+NATIVE_GRAPH = 10.0
 """What it costs to divide a native graph in two."""
 
 BLOCKED = 0.5e-3

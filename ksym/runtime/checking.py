@@ -16,7 +16,7 @@ from ksym.compiler.flags import Mode
 from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
 from ksym.ops.bodies import Body
-from ksym.ops.random import RandomStream, random_streams
+from ksym.ops.streams import RandomStream, random_streams
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Program
 
