@@ -41,6 +41,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/chains.py
+	$(BIN)/python benchmarks/passes.py
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)
