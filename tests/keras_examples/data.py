@@ -155,8 +155,8 @@ def write_here(folder: Path) -> None:
     for name in ("content", "style"):
         picture = Image.fromarray(random.integers(0, 255, (12, 16, 3)).astype(np.uint8))
         picture.resize((128, 96), Image.Resampling.BICUBIC).save(folder / f"{name}.png")
-    halves = np.zeros((48, 64, 3), np.uint8)
-    halves[:, 32:] = 255
+    halves = np.zeros((32, 32, 3), np.uint8)
+    halves[:, 16:] = 255
     Image.fromarray(halves).save(folder / "mask.png")
 
 

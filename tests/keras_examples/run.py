@@ -98,8 +98,7 @@ class Outcome(NamedTuple):
     """What came of an example."""
 
     result: listing.Result
-    seconds: float
-    memory: float
+    used: fetching.Used
     losses: list[list[float]]
 
 
@@ -149,19 +148,17 @@ def run(name: str) -> Outcome:
         if setting.after is not None:
             earlier = SETTINGS.get(setting.after, Setting())
             _start(setting.after, earlier, here, stream).wait(TIME_LIMIT)
-        start = time.monotonic()
         process = _start(name, setting, here, stream)
-        memory, finished = fetching.wait(process, TIME_LIMIT)
-        seconds = time.monotonic() - start
+        used = fetching.wait(process, TIME_LIMIT)
         report = here / "report.json"
         losses = json.loads(report.read_text()) if report.exists() else []
-    if not finished:
+    if not used.finished:
         said = f"over {TIME_LIMIT} s"
     elif process.returncode:
         said = output.read_text().strip().splitlines()[-1]
     else:
         said = complaint(losses, setting)
-    return Outcome(listing.Result("failed" if said else "passed", said), seconds, memory, losses)
+    return Outcome(listing.Result("failed" if said else "passed", said), used, losses)
 
 
 def _start(name: str, setting: Setting, here: Path, stream: Any) -> subprocess.Popen[bytes]:
@@ -212,7 +209,7 @@ def main() -> int:
     left_out = [name for name in chosen if name in entries and entries[name].outcome == "not run"]
     results: dict[str, listing.Result] = {}
     start = time.monotonic()
-    print(f"{'example':29} {'outcome':8} {'time':>5} {'memory':>9}  losses", flush=True)
+    print(f"{'example':29} outcome     time processor memory  losses", flush=True)
     for name in left_out:
         print(f"{name:29} not run: {entries[name].reason}", flush=True)
     running = [name for name in chosen if name not in left_out]
@@ -221,9 +218,8 @@ def main() -> int:
         for job in as_completed(jobs):
             name, outcome = jobs[job], job.result()
             results[name] = outcome.result
-            used = f"{outcome.seconds:3.0f} s {outcome.memory:5.0f} MiB"
             said = outcome.result.reason or _shown(outcome.losses)
-            print(f"{name:29} {outcome.result.outcome:8} {used}  {said}", flush=True)
+            print(f"{name:29} {outcome.result.outcome:7} {outcome.used}  {said}", flush=True)
     counts = Counter(result.outcome for result in results.values())
     total = f"{counts['passed']} passed, {counts['failed']} failed, {len(left_out)} not run"
     print(f"{total}, {time.monotonic() - start:.0f} s")

@@ -10,6 +10,7 @@ import tarfile
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 BUILD = Path(__file__).resolve().parents[2] / "build"
 KERAS = "2.3.1"
@@ -44,16 +45,36 @@ def fetch_keras(part: str, folder: Path) -> None:
         next(Path(unpacked).glob(f"*/{part}")).rename(folder)
 
 
-def wait(process: subprocess.Popen[bytes], seconds: float) -> tuple[float, bool]:
-    """Wait for a process; return its peak of resident memory in MiB, and whether it ended."""
-    limit = time.monotonic() + seconds
+class Used(NamedTuple):
+    """What a process used.
+
+    Attributes:
+        seconds: Time on the clock.
+        processor: Time of processors, in seconds, which other processes hardly change.
+        memory: The peak of resident memory, in MiB.
+        finished: Whether it ended by itself.
+    """
+
+    seconds: float
+    processor: float
+    memory: float
+    finished: bool
+
+    def __str__(self) -> str:
+        return f"{self.seconds:5.0f} s {self.processor:5.0f} s {self.memory:5.0f} MiB"
+
+
+def wait(process: subprocess.Popen[bytes], seconds: float) -> Used:
+    """Wait for a process that has just been started, but not longer than so many seconds."""
+    start = time.monotonic()
     finished = True
     while True:
         pid, status, usage = os.wait4(process.pid, os.WNOHANG)
         if pid:
             process.returncode = os.waitstatus_to_exitcode(status)
-            return usage.ru_maxrss / 1024, finished
-        if time.monotonic() > limit and finished:
+            processor = usage.ru_utime + usage.ru_stime
+            return Used(time.monotonic() - start, processor, usage.ru_maxrss / 1024, finished)
+        if time.monotonic() - start > seconds and finished:
             finished = False
             process.kill()
         time.sleep(0.2)

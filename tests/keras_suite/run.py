@@ -82,21 +82,19 @@ def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str
         command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(TESTS)]
         command += ["-c", os.devnull, "--durations=5", "--tb=short"]
         command += [f"--deselect={identity}" for identity in skip]
-        start = time.monotonic()
         process = subprocess.Popen(
             [*command, file], cwd=TESTS, env=environment, stdout=stream, stderr=subprocess.STDOUT
         )
-        memory, finished = fetching.wait(process, TIME_LIMIT)
-        seconds = time.monotonic() - start
+        used = fetching.wait(process, TIME_LIMIT)
     results = {}
     if report.exists():
         for line in report.read_text().splitlines():
             item = json.loads(line)
             results[item["id"]] = listing.Result(item["outcome"], item["reason"])
-    if not finished or process.returncode not in (0, 1, 2, 5):
-        said = f"exit status {process.returncode}" if finished else f"over {TIME_LIMIT} s"
+    if not used.finished or process.returncode not in (0, 1, 2, 5):
+        said = f"exit status {process.returncode}" if used.finished else f"over {TIME_LIMIT} s"
         results[file] = listing.Result("failed", f"the process ended early: {said}")
-    return results, f"{seconds:6.0f} s {memory:6.0f} MiB"
+    return results, str(used)
 
 
 def main() -> int:
@@ -117,7 +115,7 @@ def main() -> int:
     left_out = [name for name, entry in entries.items() if entry.outcome == "not run"]
     results: dict[str, listing.Result] = {}
     start = time.monotonic()
-    print(f"{'file':52} {'passed':>6} {'failed':>6} {'skipped':>7}", flush=True)
+    print(f"{'file':52} passed failed skipped    time processor  memory", flush=True)
 
     def run(file: str) -> tuple[dict[str, listing.Result], str]:
         if file in left_out:
