@@ -29,8 +29,9 @@ test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py
 
 # Keras's own examples, on small generated data, compared with the list of those that do not pass.
+# EXAMPLES="mnist_cnn imdb_lstm" runs these only.
 test-examples: $(READY)
-	$(BIN)/python tests/keras_examples/run.py
+	$(BIN)/python tests/keras_examples/run.py $(EXAMPLES)
 
 check: $(READY)
 	$(BIN)/ruff format --check

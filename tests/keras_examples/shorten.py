@@ -128,7 +128,7 @@ def weights_of(name):
             "inception_v3.InceptionV3",
             "inception_v3_weights_tf_dim_ordering_tf_kernels_notop.h5",
         ),
-        "ResNet50": ("resnet.ResNet50", "resnet50_weights_tf_dim_ordering_tf_kernels.h5"),
+        "ResNet50": ("resnet50.ResNet50", "resnet50_weights_tf_dim_ordering_tf_kernels.h5"),
     }[name]
     module, _, function = maker.partition(".")
     network = getattr(getattr(keras.applications, module), function)
