@@ -30,6 +30,8 @@ from contest.workloads import RECURRENT, SIX, WORKLOADS
 
 Cell = dict[str, Any]
 TRIAL_ROUNDS = 5
+CACHE_LIMITS = 10
+"""How many times the limit a peer has to fill its cache of compiled code."""
 
 
 def options() -> argparse.Namespace:
@@ -102,6 +104,9 @@ def contestants(
         settings = [name for name in settings if chosen.setting in name] or settings[:1]
     elif known.get(key) in settings:
         settings = [known[key]]
+    if PEERS[peer].caches:
+        patient = CACHE_LIMITS * chosen.limit
+        started(peer, settings[0], workload, chosen.folder, patient)[0].close()
     alive: dict[Process, Cell] = {}
     failure: PeerError | None = None
     for setting in settings:

@@ -56,6 +56,7 @@ class Peer:
         variables: Environment variables it needs; ``{folder}`` is the folder of all environments.
         old: It is older than Python 3.11 and needs what that took away.
         tools: What its requirements need installed before them, because they build with it.
+        caches: It keeps compiled code on disk, which a run that does not count fills first.
     """
 
     title: str
@@ -65,6 +66,7 @@ class Peer:
     variables: Variables = field(default_factory=dict)
     old: bool = False
     tools: tuple[str, ...] = ()
+    caches: bool = False
 
     def python(self, folder: Path) -> str:
         """Return the Python of its environment."""
@@ -113,6 +115,7 @@ PEERS = {
         },
         old=True,
         tools=_OLD_TOOLS,
+        caches=True,
     ),
     "mxnet": Peer(
         "keras-mxnet 2.2.4.3",

@@ -157,7 +157,13 @@ for _kind in ("lstm", "gru"):
 
 
 def steps(workload: str) -> tuple[Call, Call]:
-    """Return functions that run the kernels of a training step, and those of a prediction."""
+    """Return functions that run the kernels of a training step, and those of a prediction.
+
+    Raises:
+        LookupError: The workload is not made of native kernels.
+    """
+    if workload not in KERNELS:
+        raise LookupError("no native kernels")
     kernels = KERNELS[workload]()
     products = [kernel for kernel in kernels if isinstance(kernel, Product)]
     recorded = [kernel for kernel in kernels if isinstance(kernel, Recorded)]
