@@ -46,18 +46,20 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Builds an environment for each peer in .bench; benchmarks/README.md says how to take parts.
 bench: $(READY)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/chains.py
 	$(BIN)/python benchmarks/passes.py
+	$(BIN)/python benchmarks/peers.py --workloads all
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist demo-output .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

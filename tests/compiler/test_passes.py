@@ -251,6 +251,16 @@ def test_the_gradient_sums_its_bias_itself():
     assert used.count("convolution_gradient") == 2
 
 
+def test_the_gradient_has_the_bias_of_its_convolution():
+    a, w, bias = (ksym.placeholder(s) for s in ((2, 3, 5, 5), (4, 3, 3, 3), (4,)))
+    y = ksym.relu(ksym.convolution(a, w) + ksym.reshape(bias, (4, 1, 1)))
+    f = ksym.function([a, w, bias], ksym.gradients(ksym.sum(y), [a, w, bias]))
+    f(np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3)), np.ones(4))
+    nodes = {node.operator.name: node for node in f.last_graph()}
+    forward, backward = nodes["convolution"], nodes["convolution_gradient"]
+    assert backward.inputs[1:] == forward.inputs  # so natively it needs no forward node but this
+
+
 # --- scale_factors --------------------------------------------------------------------------------
 
 
