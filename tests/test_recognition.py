@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ksym
 from ksym.graph import topological_order
@@ -294,3 +296,87 @@ def test_a_state_of_another_shape_is_refused_as_by_a_loop():
     last = ksym.scan(lambda x, h: ((), ksym.tanh(x @ U + h @ U)), x, h).states
     with pytest.raises(ksym.ShapeError, match="made at"):
         ksym.function([x, h], last)(*draw((4, 2, 3), (1, 3)))
+
+
+class Chance:
+    """Draws how a step is written."""
+
+    def __init__(self, data):
+        self._data = data
+
+    def pick(self, *options):
+        return self._data.draw(st.sampled_from(options))
+
+    def mostly(self, right, *others):
+        return self.pick(*[right] * 12, *others)
+
+    def sum(self, terms):
+        """Add up terms in any order, in any grouping."""
+        terms = list(self._data.draw(st.permutations(terms)))
+        while len(terms) > 1:
+            at = self._data.draw(st.integers(0, len(terms) - 2))
+            terms[at : at + 2] = [terms[at] + terms[at + 1]]
+        return terms[0]
+
+    def product(self, a, b):
+        return self.pick(a * b, b * a)
+
+
+def sums_of_gates(chance, x, h, w, u, b):
+    """The sums of an LSTM's gates, written in some way."""
+    if chance.pick(True, False):
+        return ksym.split(chance.sum([x @ w, h @ u, b]), 4, 1)
+    parts = zip(*(ksym.split(t, 4, -1) for t in (w, u, b)), strict=True)
+    return [chance.sum([x @ w, h @ u, b]) for w, u, b in parts]
+
+
+def results(step, inputs, values):
+    x, h, c, *_ = inputs
+    scanned = ksym.scan(step, x, [h, c])
+    outputs = [scanned.outputs, *scanned.states]
+    return operators(outputs), ksym.function(inputs, outputs)(*values)
+
+
+@given(data=st.data())
+def test_an_lstm_is_found_however_it_is_written(data):
+    chance, values = Chance(data), draw(*sizes(4, 2, 1))
+    inputs = [ksym.placeholder(v.shape, "float64") for v in values]
+
+    def step(x, h, c):
+        i, f, g, o = sums_of_gates(chance, x, h, *inputs[3:])
+        kept = chance.product(ksym.sigmoid(f), c)
+        c = chance.sum([kept, chance.product(ksym.sigmoid(i), ksym.tanh(g))])
+        h = chance.product(ksym.tanh(c), ksym.sigmoid(o))
+        return h, (h, c)
+
+    names, found = results(step, inputs, values)
+    assert names == {"lstm"}
+    expected = ksym.function(inputs, ksym.lstm(*inputs))(*values)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@given(data=st.data())
+def test_with_a_change_here_and_there_it_is_still_what_it_was(data):
+    """Found or not: the numbers are those of the loop."""
+    chance, values = Chance(data), draw(*sizes(4, 2, 1))
+    inputs = [ksym.placeholder(v.shape, "float64") for v in values]
+    kinds = [chance.mostly(ksym.sigmoid, ksym.tanh, ksym.hard_sigmoid) for _ in range(3)]
+    kinds += [chance.mostly(ksym.tanh, ksym.sigmoid, lambda t: t) for _ in range(2)]
+    order = [chance.mostly(gate, *range(4)) for gate in range(4)]
+    old, inside, shown, carried, kept = (chance.mostly(0, 1, 2) for _ in range(5))
+    factor = chance.mostly(1.0, 0.5)
+
+    def step(x, h, c):
+        i, f, g, o = (ksym.split(x @ inputs[3] + h @ inputs[4] + inputs[5], 4, 1)[k] for k in order)
+        new_c = kinds[0](f) * [c, h, c * factor][old] + kinds[1](i) * kinds[3](g)
+        new_h = kinds[2](o) * kinds[4]([new_c, c, new_c + h][inside])
+        states = [new_h, new_c, h][carried], [new_c, new_h, c][kept]
+        return [new_h, new_c, x @ inputs[3][:, :UNITS]][shown], states
+
+    _, found = results(step, inputs, values)
+    with kept_as_loops():
+        names, expected = results(step, inputs, values)
+    assert names == {"scan"}
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
