@@ -151,8 +151,9 @@ def _picture(results: dict[str, Any], file: Path) -> None:
         floor = values.pop(FLOOR, math.nan)
         names = list(values)[::-1]
         colours = ["tab:blue" if name == OURS else "tab:gray" for name in names]
-        bars = panel.barh(names, [values[name] for name in names], color=colours)
-        panel.bar_label(bars, [f" {_number(values[name])}" for name in names], fontsize=8)
+        # The numbers are in the labels, since bars of the slowest are cut off.
+        labels = [f"{name}  {_number(values[name])}" for name in names]
+        panel.barh(labels, [values[name] for name in names], color=colours)
         if not math.isnan(floor):
             panel.axvline(floor, color="tab:red", linewidth=1, label=f"floor {_number(floor)}")
             panel.legend(loc="lower right", fontsize=7)
