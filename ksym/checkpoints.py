@@ -16,6 +16,7 @@ from ksym.graph import Tensor
 from ksym.ops.bodies import Body
 from ksym.ops.control import scan_node
 from ksym.ops.leaves import placeholder
+from ksym.recognition import kernel_for
 
 
 def scan_in_blocks(
@@ -40,7 +41,8 @@ def scan_in_blocks(
         stacks = [_split(x[:whole], blocks, every) for x in sequences]
         own = [placeholder(x.shape[1:], x.dtype) for x in stacks]
         own += [placeholder(t.shape, t.dtype) for t in body.inputs[count:]]
-        inner = scan_node.make([ops.constant(every), *own], attributes)
+        given = [ops.constant(every), *own]
+        inner = kernel_for(given, attributes, True) or scan_node.make(given, attributes)
         block = {**attributes, "body": Body(own, inner[: len(body.outputs)]), "lean": True}
         made = scan_node.make([blocks, *stacks, *states, *closed], block)
         outputs = made[carried : len(body.outputs)]

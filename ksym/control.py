@@ -14,6 +14,7 @@ from ksym.ops.bodies import Body
 from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, cast_to
+from ksym.recognition import kernel_for
 from ksym.variables import Update, Variable, collect
 
 Tensors = Tensor | Sequence[Tensor]
@@ -117,6 +118,7 @@ def _scan(
     lengths = {x.shape[0] for x in walked} - {None}
     if len(lengths) > 1:
         raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
+    whole = steps is None
     if steps is None:
         if not walked:
             raise GraphError("there is no sequence to go through", remedy="give steps")
@@ -159,10 +161,9 @@ def _scan(
         "sequences": len(walked),
         "states": count,
         "reverse": bool(reverse),
-        "lean": False,
     }
     if every is None:
-        results = scan_node.make(operands, attributes)
+        results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
     else:
         results = scan_in_blocks(operands, attributes, every)
     stacked = results[count : count + len(outputs)]

@@ -1,7 +1,8 @@
 """The errors ksym raises on purpose, and the one place where their messages are put together.
 
 Every message answers four questions: what is wrong, in which operator or argument, where the
-user's code made that node, and what to do about it.  A function that finds a problem states the
+user's code made that node, and what to do about it.  An operator that is part of a composition is
+named after the one the user called: ``fmax (where)``.  A function that finds a problem states the
 problem and the remedy; whoever knows the rest (the operator, the operands, the place) adds it with
 `KsymError.located` while the error passes through.
 """
@@ -43,7 +44,11 @@ class KsymError(Exception):
         return self
 
     def __str__(self) -> str:
-        lines = [f"{self.operator}: {self.problem}" if self.operator else self.problem]
+        called = self.origin.part_of if self.origin is not None else ""
+        operator = self.operator
+        if called and operator not in (None, called):
+            operator = f"{called} ({operator})"
+        lines = [f"{operator}: {self.problem}" if operator else self.problem]
         if self.operands:
             lines.append(f"  operands: {', '.join(self.operands)}")
         lines.extend(f"  {line}" for line in self.details)

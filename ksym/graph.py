@@ -48,13 +48,16 @@ class Spec(NamedTuple):
 class Origin(NamedTuple):
     """Where a node comes from: a place in the user's code and the name scope it was made under.
 
-    `gradient` tells whether it was made to carry a gradient back through a node from there.
+    `part_of` is the operator the user called, where that is composed of others and this node is one
+    of those.  `gradient` tells whether it was made to carry a gradient back through a node from
+    there.
     """
 
     filename: str
     line: int
     function: str
     scope: str = ""
+    part_of: str = ""
     gradient: bool = False
 
     def __str__(self) -> str:
@@ -281,6 +284,7 @@ def current_origin() -> Origin:
     if forced is not None:
         return forced
     scope: str = getattr(_context, "scope", "")
+    part_of: str = getattr(_context, "part_of", "")
     frame = sys._getframe(1)
     while True:
         filename = frame.f_code.co_filename
@@ -289,7 +293,7 @@ def current_origin() -> Origin:
             library = filename.startswith(tuple(_library_folders))
             _is_library[filename] = library
         if not library or frame.f_back is None:
-            return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope)
+            return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope, part_of)
         frame = frame.f_back
 
 
@@ -302,6 +306,17 @@ def origin_of(node: Node, gradient: bool = False) -> Iterator[None]:
         yield
     finally:
         _context.origin = before
+
+
+@contextmanager
+def parts_of(name: str) -> Iterator[None]:
+    """Record that what is made inside is part of an operator; of nested ones, the outermost."""
+    before: str = getattr(_context, "part_of", "")
+    _context.part_of = before or name
+    try:
+        yield
+    finally:
+        _context.part_of = before
 
 
 @contextmanager

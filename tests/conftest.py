@@ -17,7 +17,14 @@ import pytest
 hypothesis.settings.register_profile("ci", max_examples=25, deadline=None, derandomize=True)
 # Some 32 ms for an example of each of the four checks: 2000 examples for each of 250 operators take
 # two processes about half an hour.
-hypothesis.settings.register_profile("deep", max_examples=500, deadline=None)
+hypothesis.settings.register_profile(
+    "deep",
+    max_examples=500,
+    deadline=None,
+    database=None,  # two processes would write to one
+    print_blob=True,  # in its stead, what repeats a failure
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no failure
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
 

@@ -41,6 +41,21 @@ def test_gradients_remember_what_they_are_the_gradient_of():
     assert not y.node.origin.gradient
 
 
+def test_what_goes_wrong_at_the_call_names_the_operator_the_user_called():
+    x, y = ksym.placeholder((None,)), ksym.placeholder((None,))
+    larger, here = ksym.fmax(x, y), line()
+    f = ksym.function([x, y], larger)
+    with pytest.raises(ShapeError, match=rf"^fmax \(where\): (.|\n)*made at: .*:{here} in"):
+        f(np.ones(2), np.ones(3))
+    # Of a composition of compositions, the outermost; while the graph is built, the same name.
+    f = ksym.function([x, y], ksym.dot(x, y))
+    with pytest.raises(ShapeError, match=r"^dot \("):
+        f(np.ones(2), np.ones(3))
+    with pytest.raises(ShapeError, match=r"^fmax: "):
+        ksym.fmax(ksym.ones(2), ksym.ones(3))
+    assert larger.node.origin.scope == ""
+
+
 def test_name_scopes_nest():
     with ksym.name_scope("outer"), ksym.name_scope("inner"):
         x = ksym.placeholder(())

@@ -1,6 +1,7 @@
 """Special values, wrapping and dtypes: what NumPy gives is what ksym gives, bit for bit of kind."""
 
 import itertools
+import math
 import re
 from pathlib import Path
 
@@ -174,3 +175,35 @@ def test_the_promotion_table_of_the_docs():
     assert tuple(cells) == dtypes.SUPPORTED
     for row, found in cells.items():
         assert found == [dtypes.promote(row, column) for column in dtypes.SUPPORTED]
+
+
+def test_softplus_is_nowhere_negative_and_keeps_nan():
+    x = np.concatenate([np.linspace(-120, 10, 4001), [np.nan, np.inf, -np.inf]])
+    for dtype in ("float16", "float32", "float64"):
+        found = ksym.evaluate(ksym.softplus(ksym.Variable(x.astype(dtype))))
+        assert (found[:-3] >= 0).all()
+        np.testing.assert_array_equal(found[-3:], [np.nan, np.inf, 0])
+
+
+@pytest.mark.parametrize("repeats", [(2, 2, 2, 2), (1, 2, 1, 2), (3, 1, 2), (2, 1, 2, 1, 2)])
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+def test_tiles_of_many_axes(shape, repeats):
+    x = np.random.default_rng(0).normal(size=shape)
+    found = ksym.evaluate(ksym.tile(ksym.Variable(x), repeats))
+    np.testing.assert_array_equal(found, np.tile(x, repeats))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "end", "bound"), [("float64", 26.0, 1e-13), ("float32", 9.0, 1e-6)]
+)
+def test_what_erfc_leaves_of_one_is_exact_relative_to_its_size(dtype, end, bound):
+    points = np.linspace(-3.0, end, 300).astype(dtype)
+    x = ksym.placeholder((None,), dtype)
+    y = ksym.erfc(x)
+    evaluate = ksym.function([x], [y, ksym.gradients(y, x)])
+    values, slopes = evaluate(points)
+    exact = np.array([math.erfc(p) for p in points.tolist()])
+    np.testing.assert_allclose(values, exact, rtol=bound)
+    slope = -2.0 / math.sqrt(math.pi) * np.exp(-(points.astype("float64") ** 2))
+    np.testing.assert_allclose(slopes, slope, rtol=100 * bound)
+    np.testing.assert_array_equal(evaluate([np.inf, -np.inf, np.nan])[0], [0.0, 2.0, np.nan])

@@ -28,10 +28,13 @@ from ksym.ops.activations import (
 )
 from ksym.ops.arrangement import (
     diff,
+    fliplr,
+    flipud,
     moveaxis,
     pad_from_inside,
     ravel,
     roll,
+    rot90,
     split,
     swapaxes,
     tril,
@@ -99,6 +102,8 @@ from ksym.ops.ctc_decoding import ctc_decode
 from ksym.ops.decompositions import (
     cholesky,
     eigh,
+    qr,
+    tall_qr,
 )
 from ksym.ops.diagonal import (
     diag,
@@ -107,18 +112,20 @@ from ksym.ops.diagonal import (
     matrix_diag_part,
     trace,
 )
-from ksym.ops.distributions import (
+from ksym.ops.discrete import (
     dropout,
     random_bernoulli,
     random_binomial,
     random_categorical,
+    random_multinomial,
+    random_shuffle,
+)
+from ksym.ops.distributions import (
     random_exponential,
     random_gamma,
     random_gumbel,
     random_laplace,
-    random_multinomial,
     random_normal,
-    random_shuffle,
     random_truncated_normal,
     random_uniform,
     symbolic_gamma,
@@ -184,6 +191,17 @@ from ksym.ops.indexing import (
     slice_,
     slice_gradient,
 )
+from ksym.ops.joining import (
+    array_split,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    vstack,
+)
 from ksym.ops.leaves import (
     placeholder,
     variable_leaf,
@@ -223,6 +241,17 @@ from ksym.ops.normalization import (
     batch_norm_gradient,
     normalize,
 )
+from ksym.ops.numerical import (
+    allclose,
+    isneginf,
+    isposinf,
+    logit,
+    sinc,
+    trapz,
+    tri,
+    unravel_index,
+    vander,
+)
 from ksym.ops.padding import (
     pad,
 )
@@ -233,12 +262,25 @@ from ksym.ops.pooling import (
     max_pool_gradient,
     max_pool_select,
 )
+from ksym.ops.products import (
+    cross,
+    kron,
+    matrix_power,
+)
+from ksym.ops.quantiles import (
+    median,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nansum,
+    nanvar,
+    percentile,
+    quantile,
+)
 from ksym.ops.random import (
-    RandomStream,
     random_integers,
     random_permutation,
-    random_streams,
-    seed,
     standard_exponential,
     standard_gamma,
     standard_gumbel,
@@ -247,6 +289,12 @@ from ksym.ops.random import (
     standard_truncated_normal,
     standard_uniform,
 )
+from ksym.ops.recurrent import (
+    gru,
+    lstm,
+    simple_rnn,
+)
+from ksym.ops.recurrent_gradient import recurrent_gradient
 from ksym.ops.reduction import (
     all_,
     any_,
@@ -276,6 +324,8 @@ from ksym.ops.rounding import (
     trunc,
 )
 from ksym.ops.scans import (
+    cummax,
+    cummin,
     cumprod,
     cumsum,
     exclusive_cumprod,
@@ -301,6 +351,10 @@ from ksym.ops.shape import (
     sum_to,
     transpose,
 )
+from ksym.ops.singular import (
+    pinv,
+    svd,
+)
 from ksym.ops.solving import (
     det,
     inv,
@@ -325,17 +379,26 @@ from ksym.ops.special import (
     polygamma,
 )
 from ksym.ops.standardization import (
+    group_norm,
+    instance_norm,
     layer_norm,
+    rms_norm,
 )
 from ksym.ops.statistics import (
     count,
     count_nonzero,
     logsumexp,
     mean,
+    moments,
     norm,
     ptp,
     std,
     var,
+)
+from ksym.ops.streams import (
+    RandomStream,
+    random_streams,
+    seed,
 )
 from ksym.ops.transposed import (
     convolution_transpose,

@@ -39,7 +39,8 @@ def _sigmoid(x: Any) -> Any:
 
 class _Softplus(Unary):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("Activation", x, act_type="softrelu")
+        # oneDNN's softrelu is exact to the rounding of 1, and so goes below zero (-1.9e-6 at -20).
+        return emit("_npi_maximum_scalar", emit("Activation", x, act_type="softrelu"), scalar=0)
 
 
 sigmoid = Unary(

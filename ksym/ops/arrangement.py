@@ -95,6 +95,48 @@ def roll(x: Any, shift: int, axis: int | None = None) -> Tensor:
     return ops.concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], axis)
 
 
+def _sample_turn(draw: Draw) -> Sample:
+    x = _draw_array(draw, min_rank=2)
+    first = draw.integer(0, x.ndim - 1)
+    axes = (first, (first + draw.integer(1, x.ndim - 1)) % x.ndim - x.ndim)
+    return Sample(x, attributes={"k": draw.integer(-2, 5), "axes": axes})
+
+
+@composite(numpy=np.rot90, sample=_sample_turn)
+def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Tensor:
+    """Turn x by quarters in the plane of two axes.
+
+    Args:
+        x: A tensor of rank 2 or more.
+        k: By how many quarters, from the first axis towards the second.
+        axes: The two axes.
+
+    Raises:
+        ShapeError: These are not two axes.
+    """
+    x = as_tensor(x)
+    plane = [shapes.axis(a, x.rank) for a in axes]
+    if len(plane) != 2 or plane[0] == plane[1]:
+        raise ShapeError(f"a plane has two axes, not {tuple(axes)}")
+    if k % 4 in (1, 2):
+        x = ops.flip(x, plane[1])
+    if k % 2:
+        x = swapaxes(x, *plane)
+    return ops.flip(x, plane[0] if k % 4 == 2 else plane[1]) if k % 4 in (2, 3) else x
+
+
+@composite(numpy=np.fliplr, sample=lambda draw: Sample(_draw_array(draw, min_rank=2)))
+def fliplr(x: Any) -> Tensor:
+    """Reverse the second axis."""
+    return ops.flip(x, 1)
+
+
+@composite(numpy=np.flipud, sample=lambda draw: Sample(_draw_array(draw, min_rank=1)))
+def flipud(x: Any) -> Tensor:
+    """Reverse the first axis."""
+    return ops.flip(x, 0)
+
+
 def _split_numpy(x: Any, sections: Any, axis: int) -> Any:
     return tuple(np.split(x, sections, axis))
 
@@ -127,6 +169,9 @@ def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     if isinstance(sections, int | np.integer):
         if sections < 1 or (side is not None and side % sections):
             raise ShapeError(f"an axis of size {side} cannot be cut into {sections} equal parts")
+        if side is not None:
+            cuts = [side // sections * i for i in range(sections + 1)]
+            return tuple(x[(*before, slice(*pair))] for pair in pairwise(cuts))
         # Reshaping checks at the call what is not known yet.
         sides = [ops.shape_of(x)[a] if d is None else d for a, d in enumerate(x.shape)]
         part = sides[axis] // sections

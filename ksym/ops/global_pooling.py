@@ -10,6 +10,7 @@ from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.ops.registry import Draw, Sample, as_tensor, composite
+from ksym.ops.statistics import quiet
 from ksym.ops.windows import check_format
 
 
@@ -52,7 +53,7 @@ def global_max_pool(x: Any, keepdims: bool = False, data_format: str = "channels
     return ops.max_(x, _spatial_axes(x.rank, data_format), keepdims)
 
 
-@composite(numpy=_global(np.mean), sample=_global_sample)
+@composite(numpy=_global(quiet(np.mean)), sample=_global_sample)
 def global_average_pool(
     x: Any, keepdims: bool = False, data_format: str = "channels_first"
 ) -> Tensor:

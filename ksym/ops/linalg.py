@@ -9,7 +9,7 @@ import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
-from ksym.graph import Node, Spec, Tensor, name_scope
+from ksym.graph import Node, Spec, Tensor
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite, promoted
 
 
@@ -186,9 +186,7 @@ def dot(a: Any, b: Any) -> Tensor:
     a, b = promoted(a, b)
     if not a.rank or not b.rank:
         return ops.multiply(a, b)
-    # Sizes may turn out wrong only at the call: the error then still shows what was asked for.
-    with name_scope("dot"):
-        return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
+    return tensordot(a, b, ((a.rank - 1,), (max(0, b.rank - 2),)))
 
 
 def _tensordot_sample(draw: Draw) -> Sample:
@@ -233,8 +231,7 @@ def tensordot(a: Any, b: Any, axes: Any = 2) -> Tensor:
     output += [i for i in labels_b if i >= a.rank]
     if len({*over_a}) < len(over_a) or len({*over_b}) < len(over_b):
         raise ShapeError(f"the axes {over_a} or {over_b} name an axis twice")
-    with name_scope("tensordot"):
-        return ops.contraction(a, b, labels_a, labels_b, output)
+    return ops.contraction(a, b, labels_a, labels_b, output)
 
 
 def _stack_sample(draw: Draw) -> Sample:
@@ -276,8 +273,7 @@ def inner(a: Any, b: Any) -> Tensor:
     a, b = promoted(a, b)
     if not a.rank or not b.rank:
         return ops.multiply(a, b)
-    with name_scope("inner"):
-        return tensordot(a, b, ((-1,), (-1,)))
+    return tensordot(a, b, ((-1,), (-1,)))
 
 
 def _outer_sample(draw: Draw) -> Sample:
@@ -307,5 +303,4 @@ def vdot(a: Any, b: Any) -> Tensor:
         ShapeError: They do not have equally many elements.
     """
     a, b = promoted(a, b)
-    with name_scope("vdot"):
-        return tensordot(ops.reshape(a, (-1,)), ops.reshape(b, (-1,)), 1)
+    return tensordot(ops.reshape(a, (-1,)), ops.reshape(b, (-1,)), 1)

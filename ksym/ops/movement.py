@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -183,7 +184,17 @@ class _Tile(Operator):
         return np.tile(x, tuple(repeats))
 
     def lower(self, emit: Emitter, node: Node, x: Any, repeats: Any) -> Any:
-        return emit("_npi_tile", x, reps=tuple(int(t) for t in static(node, 1)))
+        times = tuple(int(t) for t in static(node, 1))
+        if len(times) <= 3:
+            return emit("_npi_tile", x, reps=times)
+        # The kernel fails or leaves results of more axes unwritten, so: an axis at a time, as rows.
+        sides: list[Any] = [1] * (len(times) - node.inputs[0].rank) + list(node.inputs[0].shape)
+        for axis, count in enumerate(times):
+            if count != 1:
+                rows = (math.prod(sides[:axis]), math.prod(sides[axis:]))
+                x = emit("_npi_tile", emit("_np_reshape", x, newshape=rows), reps=(1, count))
+                sides[axis] *= count
+        return emit("_np_reshape", x, newshape=tuple(sides))
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, repeats = node.inputs

@@ -1,9 +1,7 @@
-"""Streams of random numbers, and the operators that draw from them, anew at every call.
+"""Operators that draw random numbers, anew at every call.
 
-Each random node draws from a `RandomStream` of its own, on the host, by NumPy's generators: so the
-same seed gives the same numbers bit for bit whatever the device, the number of threads and the
-order in which a graph runs, and on CPU this is faster than MXNet's samplers.  In a compiled graph
-the numbers arrive as inputs.
+Each random node draws from a `RandomStream` of its own, on the host.  In a compiled graph the
+numbers arrive as inputs.
 
 What is drawn here is of a standard form; `ksym.ops.distributions` makes the distributions that
 users ask for of it.
@@ -11,16 +9,14 @@ users ask for of it.
 
 from __future__ import annotations
 
-import copy
-import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
-from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
+from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.ops.registry import (
     Draw,
     Emitter,
@@ -29,192 +25,7 @@ from ksym.ops.registry import (
     known_dimensions,
     shape_operand,
 )
-
-# --- streams -------------------------------------------------------------------------------------
-
-
-class RandomStream:
-    """A sequence of random numbers that goes on from one call to the next.
-
-    It can be pickled, and its state taken and given back, so that a run can be resumed where it
-    stopped.
-
-    Args:
-        seed: Equal seeds give equal sequences; without one the next from `seed` is taken.
-
-    Raises:
-        GraphError: The seed is negative.
-
-    >>> stream = RandomStream(1)
-    >>> state = stream.get_state()
-    >>> first = stream.draw("uniform", (3,), "float32")
-    >>> stream.set_state(state)
-    >>> bool((stream.draw("uniform", (3,), "float32") == first).all())
-    True
-    """
-
-    def __init__(self, seed: int | None = None):
-        value = _next_seed() if seed is None else int(seed)
-        if value < 0:
-            raise GraphError(f"a seed is not negative, unlike {value}")
-        self._generator = np.random.Generator(np.random.SFC64(value))
-        self._lock = threading.Lock()
-
-    def draw(
-        self, kind: str, shape: Sequence[int], dtype: str, **parameters: FrozenArray
-    ) -> np.ndarray:
-        """Return an array of random numbers.
-
-        Args:
-            kind: One of `DISTRIBUTIONS`.
-            shape: The shape.
-            dtype: The dtype.
-            parameters: What else that distribution takes.
-        """
-        values = [parameter.array for parameter in parameters.values()]
-        with self._lock:
-            return DISTRIBUTIONS[kind](self._generator, tuple(shape), dtype, *values)
-
-    def get_state(self) -> dict[str, Any]:
-        """Return where the sequence has got to; changes nothing."""
-        with self._lock:
-            return copy.deepcopy(dict(self._generator.bit_generator.state))
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from where `get_state` was called.
-
-        Raises:
-            GraphError: It is not the state of a stream.
-        """
-        with self._lock:
-            try:
-                self._generator.bit_generator.state = copy.deepcopy(state)
-            except (KeyError, TypeError, ValueError):
-                raise GraphError("this is not the state of a random stream") from None
-
-    def __getstate__(self) -> dict[str, Any]:
-        return self.get_state()
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(0)  # type: ignore[misc]
-        self.set_state(state)
-
-
-_seeds = np.random.SeedSequence()
-_spawned = 0
-_seeds_lock = threading.Lock()
-
-
-def seed(value: int | None) -> None:
-    """Seed the random streams that are created from now on without a seed of their own.
-
-    With the same value, the same program creates streams with the same numbers.
-    """
-    global _seeds, _spawned
-    with _seeds_lock:
-        _seeds, _spawned = np.random.SeedSequence(value), 0
-
-
-def _next_seed() -> int:
-    global _spawned
-    with _seeds_lock:
-        _spawned += 1
-        key = np.random.SeedSequence(_seeds.entropy, spawn_key=(_spawned,))
-    return int(key.generate_state(1, np.uint64)[0])
-
-
-def random_streams(outputs: Iterable[Tensor]) -> list[RandomStream]:
-    """Return the streams that tensors draw from, each once, in the order of the graph.
-
-    The same program finds them in the same order, so their states can be kept beside the values of
-    its variables, and a run be resumed.
-    """
-    found = [node.attributes.get("stream") for node in topological_order(outputs)]
-    return list(dict.fromkeys(stream for stream in found if isinstance(stream, RandomStream)))
-
-
-def as_stream(stream: RandomStream | int | None) -> RandomStream:
-    """Return a stream; a number is the seed of a new one."""
-    return stream if isinstance(stream, RandomStream) else RandomStream(stream)
-
-
-# --- what is drawn -------------------------------------------------------------------------------
-
-
-def _native(dtype: str) -> Any:
-    """The dtype NumPy draws in: float16 is rounded from float32."""
-    return np.float64 if dtype == "float64" else np.float32
-
-
-def _uniform(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    if dtype == "float16":
-        # Rounding would give 1; these are exact, as are NumPy's 24 and 53 bits for wider floats.
-        return (generator.integers(0, 2**11, shape) / 2**11).astype(dtype)
-    return generator.random(shape, _native(dtype))
-
-
-def _normal(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return generator.standard_normal(shape, _native(dtype)).astype(dtype, copy=False)
-
-
-def _truncated(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    result = generator.standard_normal(shape, _native(dtype))
-    while True:
-        outside = np.abs(result) > 2.0
-        count = int(outside.sum())
-        if not count:
-            return np.asarray(result).astype(dtype, copy=False)
-        result = np.where(outside, 0.0, result).astype(_native(dtype))
-        result[outside] = generator.standard_normal(count, _native(dtype))
-
-
-def _exponential(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return generator.standard_exponential(shape, _native(dtype)).astype(dtype, copy=False)
-
-
-def _laplace(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return np.asarray(generator.laplace(size=shape)).astype(dtype)
-
-
-def _gumbel(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return np.asarray(generator.gumbel(size=shape)).astype(dtype)
-
-
-def _gamma(
-    generator: np.random.Generator, shape: tuple[int, ...], dtype: str, alpha: np.ndarray
-) -> np.ndarray:
-    return np.asarray(generator.standard_gamma(alpha, shape)).astype(dtype)
-
-
-def _integers(
-    generator: np.random.Generator,
-    shape: tuple[int, ...],
-    dtype: str,
-    low: np.ndarray,
-    last: np.ndarray,
-) -> np.ndarray:
-    return np.asarray(generator.integers(low, last, shape, endpoint=True)).astype(dtype)
-
-
-def _permutation(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    return generator.permutation(shape[0]).astype(dtype)
-
-
-DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = {
-    "uniform": _uniform,
-    "normal": _normal,
-    "truncated_normal": _truncated,
-    "exponential": _exponential,
-    "laplace": _laplace,
-    "gumbel": _gumbel,
-    "gamma": _gamma,
-    "integers": _integers,
-    "permutation": _permutation,
-}
-"""How each kind of random number is drawn: ``(generator, shape, dtype, *parameters)``."""
-
-
-# --- operators -----------------------------------------------------------------------------------
+from ksym.ops.streams import RandomStream, as_stream
 
 
 def size_operand(shape: Any) -> Tensor:

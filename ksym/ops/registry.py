@@ -349,6 +349,10 @@ class Operator:
         """
         return None
 
+    def is_composed(self, node: Node) -> bool:
+        """Whether to `expand` a node of known shapes: always or never, unless said otherwise."""
+        return type(self).expand is not Operator.expand
+
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""
         return None
@@ -380,7 +384,7 @@ class Composite(Operator):
     def __init__(
         self,
         build: Callable[..., Any],
-        numpy: Callable[..., Any],
+        numpy: Callable[..., Any] | None,
         sample: Callable[[Draw], Sample],
         **traits: Any,
     ):
@@ -394,11 +398,13 @@ class Composite(Operator):
         self.__signature__ = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The scope names it in what goes wrong later, with the shapes of a call.
-        with self.named(), graph.name_scope(self.name):
+        # The parts say what they are of when something goes wrong later, with the shapes of a call.
+        with self.named(), graph.parts_of(self.name):
             return self._build(*args, **kwargs)
 
     def numpy(self, *arrays: Any, **attributes: Any) -> Any:
+        if self._numpy is None:
+            raise NotImplementedError(self.name)
         return self._numpy(*arrays, **attributes)
 
     def sample(self, draw: Draw) -> Sample:
@@ -406,12 +412,13 @@ class Composite(Operator):
 
 
 def composite(
-    numpy: Callable[..., Any], sample: Callable[[Draw], Sample], **traits: Any
+    numpy: Callable[..., Any] | None, sample: Callable[[Draw], Sample], **traits: Any
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Declare a function that builds its result from other operators.
 
     Args:
-        numpy: What it means, called with arrays and the attributes of a sample.
+        numpy: What it means, called with arrays and the attributes of a sample; None for what is
+            drawn anew at every call, which is not compared.
         sample: How tests draw operands for it.
         traits: Attributes of `Operator`, such as conditioning.
 

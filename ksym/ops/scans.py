@@ -1,4 +1,4 @@
-"""Running totals along an axis, and the linear recurrence behind the running product.
+"""Running totals and extremes along an axis, and the linear recurrence behind the running product.
 
 MXNet has a running sum only.  The others are scans by Hillis and Steele (1986): after k steps each
 element has combined with the 2**k elements up to it.
@@ -122,6 +122,65 @@ cumprod = _CumProd(
         x: A tensor.
         axis: The axis to multiply along; by default the elements are taken in a row.
     """,
+)
+
+
+class _CumExtreme(_Scan):
+    """A running maximum or minimum; `better` is the operator for two elements."""
+
+    def __init__(self, name: str, ufunc: np.ufunc, better: str, doc: str):
+        self._accumulate = ufunc.accumulate
+        self._better = better
+        super().__init__(name, doc)
+
+    def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        if axis is None:
+            x, axis = ops.reshape(x, (-1,)), 0
+        return [x], {"axis": shapes.axis(axis, x.rank)}
+
+    def numpy(self, x: Any, axis: int) -> Any:
+        return self._accumulate(x, axis=axis)
+
+    def expand(self, node: Node) -> Tensor:
+        (x,), axis = node.inputs, node.attributes["axis"]
+        better, step = getattr(ops, self._better), 1
+        while step < (x.shape[axis] or 0):
+            first, rest = (_along(axis, s) for s in (slice(None, step), slice(step, None)))
+            earlier = x[_along(axis, slice(None, -step))]
+            x = ops.concatenate([x[first], better(x[rest], earlier)], axis)
+            step *= 2
+        return x
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        y, axis = node.outputs[0], node.attributes["axis"]
+        if not dtypes.is_float(y.dtype):
+            return [None]
+        # What comes back to a run of equals, summed up from its end to its start.
+        same = cast_to(ops.equal(y, _shifted(y, axis, np.nan)), y.dtype)
+        run = linear_recurrence(_next_factors(same, axis), ops.flip(g, axis), axis)
+        return [ops.flip(run, axis) * (1.0 - same)]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        axis = draw.choose((None, *range(-len(shape), len(shape))))
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"), apart=0.05)
+        return Sample(x, attributes={"axis": axis})
+
+
+_EXTREME_DOC = """The {0} element so far along an axis, as numpy.{1}.accumulate.
+
+    The gradient goes to the place the {2} came from, of equals to the first.
+
+    Args:
+        x: A tensor.
+        axis: The axis to go along; by default the elements are taken in a row.
+    """
+cummax = _CumExtreme(
+    "cummax", np.maximum, "maximum", _EXTREME_DOC.format("largest", "maximum", "maximum")
+)
+cummin = _CumExtreme(
+    "cummin", np.minimum, "minimum", _EXTREME_DOC.format("smallest", "minimum", "minimum")
 )
 
 

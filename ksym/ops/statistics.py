@@ -29,15 +29,15 @@ def _sample(
 _ANY = ("float", "integer", "bool")
 
 
-def _quiet(function: Callable[..., Any]) -> Callable[..., Any]:
+def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
     """A NumPy function without its warnings about empty arrays."""
 
-    def quiet(*args: Any, **kwargs: Any) -> Any:
+    def silenced(*args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
             return function(*args, **kwargs)
 
-    return quiet
+    return silenced
 
 
 def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
@@ -52,7 +52,7 @@ def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
     return total
 
 
-@composite(numpy=_quiet(np.mean), sample=_sample(*_ANY))
+@composite(numpy=quiet(np.mean), sample=_sample(*_ANY))
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean of elements; of integers and booleans as float64, of none NaN.
 
@@ -67,11 +67,27 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return ops.true_divide(ops.sum_(x, axes, keepdims), count(x, axes, x.dtype))
 
 
-@composite(numpy=_quiet(np.var), sample=_sample(*_ANY))
+@composite(numpy=quiet(np.var), sample=_sample(*_ANY))
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance of elements: the mean of the squared distances from the mean."""
     x = as_tensor(x)
     return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims)
+
+
+@composite(
+    numpy=lambda x, axis, keepdims: (
+        quiet(np.mean)(x, axis=axis, keepdims=keepdims),
+        quiet(np.var)(x, axis=axis, keepdims=keepdims),
+    ),
+    sample=_sample(*_ANY),
+)
+def moments(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """Return the mean and the variance of elements, as TensorFlow's tf.nn.moments."""
+    x = as_tensor(x)
+    axes = shapes.axes(axis, x.rank)
+    average = mean(x, axes, keepdims=True)
+    spread = mean(ops.square(x - average), axes, keepdims)
+    return average if keepdims else ops.squeeze(average, axes), spread
 
 
 def _sample_spread(draw: Draw) -> Sample:
@@ -82,7 +98,7 @@ def _sample_spread(draw: Draw) -> Sample:
     return Sample(x, attributes={"axis": axis, "keepdims": draw.choose((True, False))})
 
 
-@composite(numpy=_quiet(np.std), sample=_sample_spread)
+@composite(numpy=quiet(np.std), sample=_sample_spread)
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the standard deviation: the square root of the variance."""
     return ops.sqrt(var(x, axis, keepdims))

@@ -309,3 +309,17 @@ def test_no_steps_at_all(static, masked):
     assert last.tolist() == np.zeros((2, 3)).tolist()
     assert outputs.shape == (2, 0, 3)
     assert end.tolist() == np.ones((2, 3)).tolist()
+
+
+def test_padding_and_a_mask_make_one_graph_of_several_lengths():
+    model = keras.Sequential([layers.Masking(input_shape=(None, 3)), layers.GRU(4)])
+    samples = [np.random.rand(length, 3) + 0.1 for length in (5, 2, 7, 1)]
+    padded = keras.preprocessing.sequence.pad_sequences(
+        samples, maxlen=8, dtype="float32", padding="post"
+    )
+    together = model.predict(padded, batch_size=1)
+    predict = model.predict_function.compiled
+    assert predict.cache_info().kept == 1
+    for sample, found in zip(samples, together, strict=True):
+        np.testing.assert_allclose(model.predict(sample[None])[0], found, rtol=1e-5, atol=1e-6)
+    assert predict.cache_info().kept == 1 + len(samples)
