@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -28,6 +28,15 @@ docs: $(READY)
 test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py
 
+# Keras's own examples, on small generated data, compared with the list of those that do not pass.
+# EXAMPLES="mnist_cnn imdb_lstm" runs these only.
+test-examples: $(READY)
+	$(BIN)/python tests/keras_examples/run.py $(EXAMPLES)
+
+# Models, layers and functions compared with Keras on TensorFlow, in an environment of its own.
+test-agreement: $(READY)
+	$(BIN)/python tests/agreement/run.py
+
 check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -41,6 +50,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/chains.py
+	$(BIN)/python benchmarks/passes.py
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)

@@ -189,6 +189,7 @@ from ksym.ops.global_pooling import (
 from ksym.ops.indexing import (
     index,
     slice_,
+    slice_bounds,
     slice_gradient,
 )
 from ksym.ops.joining import (

@@ -10,22 +10,21 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler import optimize
-from ksym.compiler.plan import Part
+from ksym.compiler.flags import Mode
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
 from ksym.ops.bodies import Body, live_states
 from ksym.ops.leaves import placeholder
 from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.program import Mode, Program, Runnable
+from ksym.runtime.program import Program, Runnable
 
 Arrays = Mapping[Tensor, DeviceArray]
 
 
-def runner(part: Part, arrays: Arrays, mode: Mode) -> Runnable:
-    """Return what runs the node of a part over its arrays."""
-    assert part.node is not None
-    return _RUNNERS[part.node.operator.runs](part.node, part.outputs, arrays, mode)
+def runner(node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode) -> Runnable:
+    """Return what computes the wanted results of a node over its arrays."""
+    return _RUNNERS[node.operator.runs](node, wanted, arrays, mode)
 
 
 def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
@@ -80,8 +79,7 @@ def _compile(
     """Return what computes some of a body's outputs; arrays gives those of its inputs."""
     with collection_paused():
         tensors, rest = split(specialize(wanted, given or {}))
-        if mode == "native":
-            tensors = optimize(tensors)
+        tensors = optimize(tensors, mode.passes)
         program = Program(tensors, arrays, mode)
         return program if rest is None else _Staged(program, rest, mode)
 
@@ -92,7 +90,7 @@ class _Staged:
     def __init__(self, first: Program, rest: Rest, mode: Mode):
         self._first = first
         self._rest = rest
-        self._mode: Mode = mode
+        self._mode = mode
         self._later: OrderedDict[Any, tuple[list[DeviceArray], Runnable]] = OrderedDict()
         self.outputs: Sequence[DeviceArray] = ()
 
@@ -243,7 +241,7 @@ class _Cond:
         self._node = node
         self._wanted = [t.index for t in wanted]
         self._predicate, *self._closed = _operands(node, arrays)
-        self._mode: Mode = mode
+        self._mode = mode
         self._programs: dict[bool, Runnable] = {}
         self.outputs = [_array_for(t) for t in wanted]
 

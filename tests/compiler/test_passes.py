@@ -7,6 +7,7 @@ import ksym
 from ksym import compiler, ops
 from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
+from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
 from ksym.compiler.scale import scale_factors
@@ -280,3 +281,30 @@ def test_rewritten_nodes_keep_their_origin(x):
     place = y.node.origin
     (z,) = compiler.optimize([y])
     assert z.node.origin == place
+
+
+# --- joining slices -----------------------------------------------------------------------------
+
+
+def _gradient_of_parts(x, bounds):
+    loss = sum(ksym.sum(ksym.exp(x[:, a:b]) * (a + 1.0)) for a, b in bounds)
+    return specialize([ksym.gradients(loss, x)], {})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "joined"),
+    [
+        ([(0, 1), (1, 3)], True),
+        ([(2, 3), (0, 1), (1, 2)], True),
+        ([(0, 2), (1, 3)], False),  # they overlap
+        ([(0, 1), (2, 3)], False),  # something lies between
+    ],
+)
+def test_gradients_of_slices_that_fill_a_tensor_are_joined(x, bounds, joined):
+    before = merge(_gradient_of_parts(x, bounds))
+    after = join_slices(before)
+    assert ("concatenate" in names(after)) == joined
+    assert ("slice_gradient" in names(after)) != joined
+    value = np.arange(6.0).reshape(2, 3)
+    expected = ksym.function([x], before, mode="interpret")(value)
+    np.testing.assert_allclose(ksym.function([x], after, mode="interpret")(value), expected)
