@@ -8,78 +8,60 @@ states, and are computed once more than otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ksym import ops
 from ksym.graph import Tensor
 from ksym.ops.bodies import Body
 from ksym.ops.control import scan_node
 from ksym.ops.leaves import placeholder
+from ksym.recognition import kernel_for
 
 
 def scan_in_blocks(
-    steps: Tensor,
-    sequences: Sequence[Tensor],
-    states: Sequence[Tensor],
-    closed: Sequence[Tensor],
-    body: Body,
-    reverse: bool,
-    every: int,
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Return the outputs of all steps and the last states of a scan that keeps few of them.
+    operands: Sequence[Tensor], attributes: Mapping[str, Any], every: int
+) -> list[Tensor]:
+    """Return the last states and the outputs of all steps of a scan that keeps few of its states.
 
     Args:
-        steps: How many steps to take.
-        sequences: What to go through.
-        states: The initial states.
-        closed: What the body closes over.
-        body: What to do with an element of each sequence, the states, and the rest.
-        reverse: Whether to go from the last element to the first.
+        operands: Those of the node of a plain scan.
+        attributes: Its attributes.
         every: How many steps make a block; what is left over at the end is a shorter one.
     """
+    body: Body = attributes["body"]
+    count, carried = attributes["sequences"], attributes["states"]
+    steps, *rest = operands
+    sequences, initial = rest[:count], rest[count : count + carried]
+    closed = rest[count + carried :]
     blocks = steps // every
     whole = blocks * every
-    left = steps - whole
-    count, carried = len(sequences), len(states)
 
-    def loop(
-        steps: Tensor,
-        operands: Sequence[Tensor],
-        body: Body,
-        lean: bool = False,
-    ) -> Sequence[Tensor]:
-        attributes = {
-            "body": body,
-            "sequences": count,
-            "states": carried,
-            "reverse": reverse,
-            "lean": lean,
-        }
-        made: Sequence[Tensor] = scan_node.make([steps, *operands], attributes)
-        return made[: len(body.outputs)]
-
-    def in_blocks(states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def in_blocks(states: Sequence[Tensor]) -> list[Tensor]:
         stacks = [_split(x[:whole], blocks, every) for x in sequences]
-        elements = [placeholder(x.shape[1:], x.dtype) for x in stacks]
-        before = [placeholder(t.shape, t.dtype) for t in body.inputs[count : count + carried]]
-        rest = [placeholder(t.shape, t.dtype) for t in closed]
-        own = [*elements, *before, *rest]
-        block = Body(own, loop(ops.constant(every), own, body))
-        results = loop(blocks, [*stacks, *states, *closed], block, lean=True)
-        return [_joined(y, whole) for y in results[carried:]], list(results[:carried])
+        own = [placeholder(x.shape[1:], x.dtype) for x in stacks]
+        own += [placeholder(t.shape, t.dtype) for t in body.inputs[count:]]
+        given = [ops.constant(every), *own]
+        inner = kernel_for(given, attributes, True) or scan_node.make(given, attributes)
+        block = {**attributes, "body": Body(own, inner[: len(body.outputs)]), "lean": True}
+        made = scan_node.make([blocks, *stacks, *states, *closed], block)
+        outputs = made[carried : len(body.outputs)]
+        return [*made[:carried], *(_joined(y, whole) for y in outputs)]
 
-    def left_over(states: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        results = loop(left, [*(x[whole:] for x in sequences), *states, *closed], body)
-        return list(results[carried:]), list(results[:carried])
+    def left_over(states: Sequence[Tensor]) -> list[Tensor]:
+        through = [x[whole:] for x in sequences]
+        made = scan_node.make([steps - whole, *through, *states, *closed], attributes)
+        return list(made[: len(body.outputs)])
 
-    if reverse:
-        behind, states = left_over(states)
-        front, states = in_blocks(states)
+    if attributes["reverse"]:
+        last = left_over(initial)
+        first = in_blocks(last[:carried])
     else:
-        front, states = in_blocks(states)
-        behind, states = left_over(states)
-    joined = [ops.concatenate(pair, 0) for pair in zip(front, behind, strict=True)]
-    return joined, list(states)
+        first = in_blocks(initial)
+        last = left_over(first[:carried])
+    end = first if attributes["reverse"] else last
+    joined = zip(first[carried:], last[carried:], strict=True)
+    return [*end[:carried], *(ops.concatenate(pair, 0) for pair in joined)]
 
 
 def _split(x: Tensor, blocks: Tensor, every: int) -> Tensor:

@@ -155,27 +155,25 @@ def _scan(
     walked, elements = [*walked, *drawn], [*elements, *each]
     outer, inner, traced = closure([*elements, *carried, *own], traced, since)
     count = len(initial) + len(assigned)
-    traced_body = Body([*elements, *carried, *own, *inner], traced)
+    operands = [steps, *walked, *initial, *assigned, *outer]
+    attributes = {
+        "body": Body([*elements, *carried, *own, *inner], traced),
+        "sequences": len(walked),
+        "states": count,
+        "reverse": bool(reverse),
+    }
     if every is None:
-        operands = [steps, *walked, *initial, *assigned, *outer]
-        attributes = {
-            "body": traced_body,
-            "sequences": len(walked),
-            "states": count,
-            "reverse": bool(reverse),
-            "lean": False,
-        }
         results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
-        stacked, finals = results[count : count + len(outputs)], results[:count]
     else:
-        start = [*initial, *assigned]
-        stacked, finals = scan_in_blocks(
-            steps, walked, start, outer, traced_body, bool(reverse), every
-        )
+        results = scan_in_blocks(operands, attributes, every)
+    stacked = results[count : count + len(outputs)]
     return Scanned(
         _packed(stacked, single_output) if outputs else [],
-        _packed(finals[: len(initial)], single_state) if initial else [],
-        [Update(v, value) for v, value in zip(assigned, finals[len(initial) :], strict=True)],
+        _packed(results[: len(initial)], single_state) if initial else [],
+        [
+            Update(v, value)
+            for v, value in zip(assigned, results[len(initial) : count], strict=True)
+        ],
     )
 
 

@@ -30,7 +30,7 @@ PIPELINE: tuple[Pass, ...] = (
     push_transpositions,  # channels-last layers on channels-first kernels
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
-    tighten,  # loops without what nobody reads, optimised inside
+    tighten,  # loops without what nobody reads
     recall,  # products of a loop kept for its gradient
     hoist,  # what needs no state, before the loop for all steps
     postpone,  # what no step needs, behind the loop for all steps

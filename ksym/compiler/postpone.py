@@ -4,9 +4,9 @@ The gradient of a weight is the standard case: each step multiplies two matrices
 product to a state that nothing else reads.  Stacked instead, what is multiplied gives the sum over
 all steps as one product of many rows.  Outputs are postponed likewise.
 
-What is stacked for it takes memory for all steps.  So it is done only where a step stacks less than
-what it is spared: the state it would have added to, or the output it would have stacked; and all
-that is computed over all steps stays below `MEMORY`.
+What is stacked for it takes memory for all steps.  So it is done only where a step stacks no more
+than what it is spared: the state it would have added to, or the output it would have stacked; and
+all that is computed over all steps stays below `MEMORY`.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _Postponed:
         for j, output in enumerate(loop.outputs):
             if output.node not in inside and output not in values:
                 stack, varies = self._whole.of(output)
-                if varies and self._takes(stack, size(output) + 1, output):
+                if varies and self._takes(stack, size(output), output):
                     self.outputs[j] = stack
 
     def _takes(self, tensor: Tensor, spared: int, instead_of: Tensor) -> bool:
@@ -114,7 +114,7 @@ class _Postponed:
         fresh = [t for t in needed if t not in self._free]
         computed = [n.outputs[0] for n in order if n.operator is not ops.reshape]
         memory = sum(map(size, [*computed, *(needed[t] for t in fresh)]))
-        if sum(map(size, fresh)) >= spared or instead_of in needed:
+        if sum(map(size, fresh)) > spared or instead_of in needed:
             return False
         if self._memory + memory > scans.MEMORY:
             return False

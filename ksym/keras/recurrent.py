@@ -41,7 +41,8 @@ def rnn(
         zero_output_for_mask: Where the mask is False the output is zero instead.
 
     Returns:
-        The last output, all outputs (samples, time, ...), and the last states.
+        The last output, all outputs (samples, time, ...), and the last states.  Over no steps at
+        all they are the initial states, and the last output is zero, or the state that it is.
 
     Raises:
         ValueError: To unroll, the number of time steps is not static.
@@ -58,28 +59,32 @@ def rnn(
         sequence = ops.flip(sequence, 0)
         masks = None if masks is None else ops.flip(masks, 0)
     # Keras's cells make their dropout masks at the first step and keep them: made here, outside of
-    # the loop, all steps share them.
-    first, _ = step_function(sequence[0], [*states, *fixed])
-    blank = ops.zeros_like(first)
+    # the loop, all steps share them.  The sum is the first element, or zero where there is none.
+    element = ops.cast_to(ops.sum_(sequence[:1], 0), sequence.dtype)
+    first, following = step_function(element, [*states, *fixed])
+    # An output that is a state need not be carried beside it, where no mask holds it back.
+    twin = next((i for i, s in enumerate(following) if s is first and masks is None), None)
+    blank = [ops.zeros_like(first)] if twin is None else []
 
     def step(*arguments: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         x, *rest = arguments
         kept = None if masks is None else rest.pop(0)
-        previous, *current = rest
+        previous, current = rest[: len(blank)], rest[len(blank) :]
         output, new = step_function(x, [*current, *fixed])
         new = [ops.cast_to(n, c.dtype) for n, c in zip(new, current, strict=False)]
         if kept is None:
-            return [output], [output, *new]
-        last = _choose(kept, output, previous)
+            return [output], [*[output][: len(blank)], *new]
+        last = _choose(kept, output, *previous)
         shown = _choose(kept, output, ops.zeros_like(output)) if zero_output_for_mask else last
         return [shown], [last, *(_choose(kept, n, c) for n, c in zip(new, current, strict=True))]
 
     walked = [sequence] if masks is None else [sequence, masks]
     if unroll:
-        outputs, (last_output, *last_states) = _unrolled(step, walked, [blank, *states])
+        outputs, ends = _unrolled(step, walked, [*blank, *states])
     else:
-        scanned = control.scan(step, walked, [blank, *states])
-        (outputs,), (last_output, *last_states) = scanned.outputs, scanned.states
+        scanned = control.scan(step, walked, [*blank, *states])
+        (outputs,), ends = scanned.outputs, scanned.states
+    last_output, last_states = ends[twin or 0], ends[len(blank) :]
     outputs = _time_first(outputs)
     if first._uses_learning_phase:  # type: ignore[attr-defined]
         for tensor in (last_output, outputs):

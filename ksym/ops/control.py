@@ -45,7 +45,7 @@ class _Scan(Operator):
                     raise ShapeError("a sequence is a scalar: there is nothing to go through")
                 specs[i] = Spec(sequence.shape[1:], sequence.dtype)
             body = settled(body.sharpened(specs), count, carried)
-        return super().make([steps, *rest], {**attributes, "body": body})
+        return super().make([steps, *rest], {"lean": False, **attributes, "body": body})
 
     def infer(
         self, steps: Tensor, *operands: Tensor, body: Body, sequences: int, states: int, **_: Any
@@ -102,7 +102,6 @@ class _Scan(Operator):
             "sequences": 1,
             "states": 1,
             "reverse": draw.choose((True, False)),
-            "lean": False,
         }
         return Sample(
             np.array(steps),
@@ -228,7 +227,7 @@ scan_node = _Scan(
         operands: The number of steps, sequences, initial states, and what the body closes over.
         attributes: The `Body`, how many of its parameters are elements of sequences and how many
             are states, whether the steps go from the last to the first, and whether the loop is
-            lean: whether memory counts for more than time in it.
+            lean (by default not): whether memory counts for more than time in it.
     """,
 )
 

@@ -24,12 +24,12 @@ def products(function):
     return [inside.count("matmul") for inside in loops(function)]
 
 
-def recurrent(x, h, u, w, b, reverse=False, through=ksym.tanh):
+def recurrent(x, h, u, w, b):
     def body(e, s):
-        new = through(e @ w + s @ u + b)
+        new = ksym.tanh(e @ w + s @ u + b) * 0.5  # no standard cell, for which there is a kernel
         return new, new
 
-    return ksym.scan(body, x, h, reverse=reverse)
+    return ksym.scan(body, x, h)
 
 
 SHAPES = {"x": (5, 2, 3), "h": (2, 4), "u": (4, 4), "w": (3, 4), "b": (4,)}

@@ -289,3 +289,37 @@ def test_stacked_cells_are_layers_one_after_another():
     _, middle, _ = numpy_rnn(lstm(weights[:3]), x, [np.zeros((3, 4))] * 2)
     _, expected, _ = numpy_rnn(gru(weights[3:]), middle, [np.zeros((3, 3))])
     np.testing.assert_allclose(model.predict(x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("static", [True, False])
+@pytest.mark.parametrize("masked", [True, False])
+def test_no_steps_at_all(static, masked):
+    x = K.placeholder((2, 0 if static else None, 3))
+    mask = K.placeholder((2, 0 if static else None)) if masked else None
+    state = K.placeholder((2, 3))
+
+    def step(e, states):
+        new = states[0] + e
+        return new * 2.0, [new]
+
+    results = K.rnn(step, x, [state], mask=mask)
+    f = K.function([t for t in (x, mask, state) if t is not None], [*results[:2], *results[2]])
+    nothing = [np.zeros((2, 0, 3)), *([np.zeros((2, 0))] if masked else [])]
+    last, outputs, end = f([*nothing, np.ones((2, 3))])
+    assert last.tolist() == np.zeros((2, 3)).tolist()
+    assert outputs.shape == (2, 0, 3)
+    assert end.tolist() == np.ones((2, 3)).tolist()
+
+
+def test_padding_and_a_mask_make_one_graph_of_several_lengths():
+    model = keras.Sequential([layers.Masking(input_shape=(None, 3)), layers.GRU(4)])
+    samples = [np.random.rand(length, 3) + 0.1 for length in (5, 2, 7, 1)]
+    padded = keras.preprocessing.sequence.pad_sequences(
+        samples, maxlen=8, dtype="float32", padding="post"
+    )
+    together = model.predict(padded, batch_size=1)
+    predict = model.predict_function.compiled
+    assert predict.cache_info().kept == 1
+    for sample, found in zip(samples, together, strict=True):
+        np.testing.assert_allclose(model.predict(sample[None])[0], found, rtol=1e-5, atol=1e-6)
+    assert predict.cache_info().kept == 1 + len(samples)
