@@ -351,6 +351,10 @@ class Operator:
         """
         return None
 
+    def is_composed(self, node: Node) -> bool:
+        """Whether to `expand` a node of known shapes: always or never, unless said otherwise."""
+        return type(self).expand is not Operator.expand
+
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""
         return None
