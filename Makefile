@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -27,6 +27,15 @@ docs: $(READY)
 # Keras's own tests, compared with the list of those that do not pass.
 test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py
+
+# Keras's own examples, on small generated data, compared with the list of those that do not pass.
+# EXAMPLES="mnist_cnn imdb_lstm" runs these only.
+test-examples: $(READY)
+	$(BIN)/python tests/keras_examples/run.py $(EXAMPLES)
+
+# Models, layers and functions compared with Keras on TensorFlow, in an environment of its own.
+test-agreement: $(READY)
+	$(BIN)/python tests/agreement/run.py
 
 check: $(READY)
 	$(BIN)/ruff format --check
