@@ -25,9 +25,6 @@ LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
 NATIVE_GRAPH = 10.0
 """What it costs to divide a native graph in two."""
 
-BLOCKED = 0.5e-3
-"""And for each element of what is in oneDNN's layout before and read after it."""
-
 STEPS = 64
 """The longest loop: beyond it compiling takes long, and registers run out."""
 
@@ -42,15 +39,14 @@ def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     """Return the nodes of each loop that pays."""
     order = topological_order(outputs)
     asked = set(outputs)
-    in_blocks = _in_blocks(order)
-    candidates = _candidates(order, in_blocks)
+    candidates = _candidates(order)
     kept: list[Region] = []
     for _ in range(ROUNDS):
         candidates = _without_torn(candidates)
         views = views_for(order, candidates, asked)
         late = _latest_levels(order, candidates, views)
         kept = _regions(order, late, candidates)
-        losing = _losing(kept, late, _Use(order, asked, candidates, views), in_blocks)
+        losing = _losing(kept, late, _Use(order, asked, candidates, views), order)
         kept = [region for region in kept if region not in losing]
         inside = {node for region in kept for node in region}
         if inside == candidates:
@@ -97,12 +93,13 @@ class _Use:
         return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
 
 
-def _candidates(order: Sequence[Node], in_blocks: Collection[Node]) -> set[Node]:
+def _candidates(order: Sequence[Node]) -> set[Node]:
     """The nodes that a loop could compute: elementwise ones, and concatenations of their results.
 
     oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
     order first, and back into blocks afterwards.
     """
+    in_blocks = _in_blocks(order)
     return {
         node
         for node in order
@@ -206,7 +203,7 @@ def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
 
 
 def _losing(
-    regions: Sequence[Region], late: Mapping[Node, int], use: _Use, in_blocks: Collection[Node]
+    regions: Sequence[Region], late: Mapping[Node, int], use: _Use, order: Sequence[Node]
 ) -> set[Region]:
     """The loops that cost more than they save."""
     gains = {region: _gain(region, use) for region in regions}
@@ -216,16 +213,25 @@ def _losing(
     for region in regions:
         if use.divides(region):
             dividing[late[next(iter(region))]].append(region)
+    whole = _spans(order, late, use)
     for level, together in dividing.items():
-        kept = sum(
-            size_of(node)
-            for node in in_blocks
-            if late[node] <= level and any(late.get(u, 0) > level for u in use.users[node])
-        )
         gain = sum(max(gains[region], 0.0) for region in together)
-        if gain <= NATIVE_GRAPH + BLOCKED * kept:
+        # Between an operator and a gradient kernel that repeats it, it would be computed twice.
+        if gain <= NATIVE_GRAPH or any(level in span for span in whole):
             losing.update(together)
     return losing
+
+
+def _spans(order: Sequence[Node], late: Mapping[Node, int], use: _Use) -> list[range]:
+    """The levels from each repeated operator to the one that repeats it."""
+    return [
+        range(late[other], late[node])
+        for node in order
+        if node.operator.repeats
+        for tensor in node.inputs
+        for other in use.users[tensor.node]
+        if other.operator.name in node.operator.repeats
+    ]
 
 
 def _gain(region: Region, use: _Use) -> float:

@@ -217,6 +217,7 @@ convolution = _Convolution(
 class _ConvolutionGradient(Operator):
     half = False
     own_layout = True
+    repeats = ("convolution",)
     linear_in = (0,)
 
     def prepare(

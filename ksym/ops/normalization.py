@@ -169,6 +169,7 @@ batch_norm = _BatchNorm(
 class _BatchNormGradient(Operator):
     half = False
     own_layout = True
+    repeats = ("batch_norm",)
     linear_in = (0,)
 
     def prepare(

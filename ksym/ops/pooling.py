@@ -221,6 +221,7 @@ class _Carrier(Operator):
     """An operator linear in its first operand, with the windows of a pooling of its second."""
 
     own_layout = True
+    repeats = ("max_pool", "average_pool")
     linear_in = (0,)
 
     def prepare(

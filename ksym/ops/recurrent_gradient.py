@@ -22,6 +22,7 @@ class _RecurrentGradient(Operator):
     """Operands: the gradients of all results of the layer, then those of the layer."""
 
     half = False
+    repeats = ("simple_rnn", "lstm", "gru")
 
     def prepare(self, *operands: Any, cell: str) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return promoted(*operands), {"cell": cell}

@@ -192,6 +192,8 @@ class Operator:
             not have and cannot be composed of what it has, computed by `numpy` between them; the
             kind of loop or branch for control flow.
         own_layout: Whether oneDNN may leave its results in a memory layout of its own.
+        repeats: The names of the operators of which one is emitted again by its lowering, so that
+            both should be in one native graph.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: What tests may allow beyond the usual bounds, and why.
@@ -205,6 +207,7 @@ class Operator:
     elementwise = False
     runs = "native"
     own_layout = False
+    repeats: tuple[str, ...] = ()
     ufunc: np.ufunc | None = None
     half = True
     conditioning = Conditioning(1.0, "")

@@ -9,6 +9,7 @@ from ksym.compiler import fuse
 from ksym.compiler.fuse import fuse_loops
 from ksym.compiler.loops import Loop
 from ksym.compiler.plan import partition
+from ksym.compiler.specialize import specialize
 from ksym.graph import topological_order
 
 
@@ -127,3 +128,19 @@ def test_sums_are_made_along_the_way(x, rng):
     for _ in range(2):
         for found, expected in zip(summing(value), stepwise, strict=True):
             np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_gradient_kernel_stays_with_what_it_repeats():
+    x, w = ksym.placeholder((8, 4, 32, 32)), ksym.placeholder((4, 4, 3, 3))
+    y = ops.convolution(x, w, padding="same", data_format="channels_first")
+    z = ksym.mean(y, (2, 3))
+    loss = ksym.sum(ksym.exp(ksym.tanh(z) * z) + ksym.square(z) * ksym.log1p(ksym.exp(z)))
+    outputs = specialize([loss, *ksym.gradients(loss, [w])], {})
+    planned = partition(outputs, fuse_loops(outputs))
+    native = [part for part in planned if part.work is None]
+    where = [
+        {n.operator.name for n in topological_order(part.outputs, until=part.inputs)}
+        for part in native
+    ]
+    (together,) = [names for names in where if "convolution_gradient" in names]
+    assert "convolution" in together
