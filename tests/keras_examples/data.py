@@ -127,7 +127,7 @@ def _word_lists(folder: Path, random) -> None:
     (folder / "wordlists.tgz").touch()
     (folder / "wordlists.tgz.tar.gz").touch()
     letters = np.array(list("abcdefghijklmnopqrstuvwxyz"))
-    words = ["".join(random.choice(letters, random.integers(3, 9))) for _ in range(40000)]
+    words = ["".join(random.choice(letters, random.integers(3, 6))) for _ in range(40000)]
     (folder / "wordlist_mono_clean.txt").write_text("\n".join(words))
     pairs = (f"{a[:5]} {b[:5]}" for a, b in itertools.pairwise(words))
     (folder / "wordlist_bi_clean.txt").write_text("\n".join(pairs))

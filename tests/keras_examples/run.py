@@ -68,6 +68,7 @@ class Setting(NamedTuple):
 SETTINGS = {
     "addition_rnn": Setting(options={"batches": 1}),
     "antirectifier": Setting(images=60000),
+    "cifar10_cnn": Setting(options={"batches": 40}),
     "cifar10_resnet": Setting(options={"batches": 4, "epochs": 2}),
     "class_activation_maps": Setting(("content.png",), {"weights": "ResNet50"}),
     "conv_lstm": Setting(options={"batches": 2, "epochs": 2}),

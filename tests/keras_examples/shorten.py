@@ -55,15 +55,17 @@ def training(change):
             bound.apply_defaults()
             given = bound.arguments
             change(given)
+            model, others = given.pop("self"), given.pop("kwargs", {})
             INSIDE.append(original)
             try:
-                result = original(*bound.args, **bound.kwargs)
+                # By name: Keras counts what is given by position.
+                result = original(model, **given, **others)
             finally:
                 INSIDE.pop()
             if not INSIDE:
                 history = getattr(result, "history", None)
                 values = history["loss"] if history else [np.ravel(result)[0]]
-                losses_of(given["self"]).extend(map(float, values))
+                losses_of(model).extend(map(float, values))
             return result
 
         return train
@@ -115,7 +117,7 @@ def minimize(original):
     """Let L-BFGS take few steps."""
 
     def few(*args, **kwargs):
-        return original(*args, **{**kwargs, "maxfun": 2})
+        return original(*args, **{**kwargs, "maxfun": 2, "maxls": 2})
 
     return few
 
