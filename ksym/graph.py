@@ -263,8 +263,15 @@ class Tensor:
 
 # --- provenance --------------------------------------------------------------------------------
 
-# contextlib is on the stack while a context manager of ksym's own passes an error on.
-_library_folders = [str(Path(__file__).parent), contextlib.__file__, "<frozen "]
+# contextlib is on the stack while a context manager of ksym's own passes an error on; NumPy, where
+# one of its functions is called on a tensor.
+_library_folders = [
+    str(Path(__file__).parent),
+    str(Path(np.__file__).parent),
+    contextlib.__file__,
+    "<frozen ",
+    "<__array_function__ ",
+]
 _is_library: dict[str, bool] = {}
 _context = threading.local()
 

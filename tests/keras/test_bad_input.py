@@ -108,6 +108,57 @@ def test_arrays_that_are_not_numeric(value):
     fails(DTypeError, lambda: K.function([x], [x * 2.0])([value]), "numbers")
 
 
+def test_batches_of_python_objects_name_the_layer_they_are_for():
+    model = keras.Sequential([layers.Dense(3, input_shape=(6,), name="classes")])
+    model.compile("sgd", "mse")
+    missing = np.array([[1, 2, 3, 4, 5, None]] * 2, dtype=object)
+    fails(DTypeError, lambda: model.predict(missing), "classes_input", "Python objects")
+    words = np.array([["a", "b", "c"]] * 2, dtype=object)
+    fails(DTypeError, lambda: model.train_on_batch(np.zeros((2, 6)), words), "classes_target")
+    fails(DTypeError, lambda: model.predict(np.array([["a"] * 6])), "classes_input")
+
+
+def test_a_batch_of_another_size_than_a_stateful_layer_has():
+    states = layers.LSTM(2, stateful=True, batch_input_shape=(4, 3, 2), name="kept")
+    model = keras.Sequential([states])
+    fails(InputError, lambda: model.predict(np.zeros((3, 3, 2))), "kept_input", "(4, 3, 2)", HERE)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: layers.Add(name="joined")([layers.Input((3,)), layers.Input((4,))]),
+        lambda: layers.Concatenate(name="joined")([layers.Input((3, 2)), layers.Input((4, 2))]),
+        lambda: layers.Conv2D(3, 3, name="joined")(layers.Input((6,))),
+        lambda: layers.Reshape((4, 5), name="joined")(layers.Input((6,))),
+        lambda: layers.Lambda(lambda x: K.dot(x, K.zeros((5, 2))), name="joined")(
+            layers.Input((6,))
+        ),
+    ],
+    ids=["add", "concatenate", "rank", "reshape", "dot"],
+)
+def test_layers_that_do_not_fit_together(make):
+    fails(ValueError, make, "joined", HERE)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "said"),
+    [
+        (lambda t, p: np.mean((t - p) ** 2), GraphError, "is symbolic"),
+        (lambda t, p: None, DTypeError, "NoneType"),
+        (lambda t, p: 1.0, ValueError, "`None` for gradient"),
+    ],
+    ids=["numpy", "none", "number"],
+)
+def test_losses_that_are_no_tensors(loss, error, said):
+    def train():
+        model = keras.Sequential([layers.Dense(3, input_shape=(6,))])
+        model.compile("sgd", loss)
+        model.train_on_batch(np.zeros((2, 6)), np.zeros((2, 3)))
+
+    fails(error, train, said, HERE)
+
+
 @pytest.mark.parametrize("result", [3.0, None, np.zeros(3)], ids=str)
 def test_a_layer_that_returns_no_tensor(result):
     layer = layers.Lambda(lambda x: result, name="constant_number")
