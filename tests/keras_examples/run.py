@@ -189,7 +189,9 @@ def complaint(losses: list[list[float]], setting: Setting) -> str:
 
 
 def _shown(losses: list[list[float]]) -> str:
-    return ", ".join(f"{values[0]:.4g} to {values[-1]:.4g}" for values in losses if values)
+    shown = [f"{values[0]:.4g} to {values[-1]:.4g}" for values in losses if values]
+    rest = [f"and of {len(shown) - 4} more models"] if len(shown) > 4 else []
+    return ", ".join(shown[:4] + rest)
 
 
 def main() -> int:
