@@ -5,7 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -28,6 +28,15 @@ docs: $(READY)
 test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py
 
+# Keras's own examples, on small generated data, compared with the list of those that do not pass.
+# EXAMPLES="mnist_cnn imdb_lstm" runs these only.
+test-examples: $(READY)
+	$(BIN)/python tests/keras_examples/run.py $(EXAMPLES)
+
+# Models, layers and functions compared with Keras on TensorFlow, in an environment of its own.
+test-agreement: $(READY)
+	$(BIN)/python tests/agreement/run.py
+
 check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -37,17 +46,20 @@ format: $(READY)
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
+# Builds an environment for each peer in .bench; benchmarks/README.md says how to take parts.
 bench: $(READY)
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/training_step.py
 	$(BIN)/python benchmarks/chains.py
+	$(BIN)/python benchmarks/passes.py
+	$(BIN)/python benchmarks/peers.py --workloads all
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) build dist demo-output .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .bench build dist demo-output .mypy_cache .ruff_cache .hypothesis
 
 $(READY): requirements.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -18,6 +18,8 @@ from ksym.keras import phase as _phase
 from ksym.keras import shims as _shims
 from ksym.keras import tensors as _tensors
 from ksym.keras.scopes import Scope as _Scope
+from ksym.keras.session import SESSION as _SESSION
+from ksym.keras.session import Session as _Session
 
 # names and kinds of tensors
 from ksym.keras.tensors import (
@@ -186,19 +188,41 @@ def get_variable_shape(x: object) -> object:
     return int_shape(x)
 
 
-def __getattr__(name: str) -> object:
-    """Say of a name that is not here what it may have been meant to be."""
-    near = _get_close_matches(name, [n for n in globals() if not n.startswith("_")])
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    if "session" in name:
-        meant = "; there are no sessions: K.eval, K.get_value and K.function compute by themselves"
-    raise AttributeError(f"Keras's backend ksym.backend has no {name!r}{meant}")
+# names that only Keras on TensorFlow has
+def get_session() -> _Session:
+    """Return what computes tensors by ``run(fetches, feed_dict)``; there is one."""
+    return _SESSION
 
 
 def clear_session() -> None:
     """Forget the learning phase and start names again; graphs go when nothing refers to them."""
     _phase.PHASE.clear()
+    _SESSION.clear()
     reset_uids()
+
+
+def manual_variable_initialization(value: bool) -> None:
+    """Do nothing: variables have values from the start, which others may take the place of."""
+
+
+# For hasattr and for messages: what is asked for, and what there is instead.
+_ELSEWHERE = {
+    "set_session": "there is one session, which needs no setting; threads are chosen by "
+    "OMP_NUM_THREADS, the device by KSYM_DEVICE",
+    "tf": "this is not Keras on TensorFlow; use functions of K or of ksym",
+    "tensorflow_backend": "this is not Keras on TensorFlow; use functions of K or of ksym",
+    "pattern_broadcast": "axes of size 1 are stretched without being told",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Say of a name that is not here what it may have been meant to be."""
+    known = {*globals(), *getattr(_sys.modules.get("keras.backend"), "__dict__", ())}
+    near = _get_close_matches(name, [n for n in known if not n.startswith("_")])
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    if name in _ELSEWHERE:
+        meant = f": {_ELSEWHERE[name]}"
+    raise AttributeError(f"Keras's backend ksym.backend has no {name!r}{meant}")
 
 
 def _install() -> None:
@@ -216,7 +240,11 @@ def _install() -> None:
     if loaded is not None:
         # Keras hands on a fixed list of names; users call these too.
         loaded.clear_session = clear_session  # type: ignore[attr-defined]
+        loaded.get_session = get_session  # type: ignore[attr-defined]
         loaded.get_variable_shape = get_variable_shape  # type: ignore[attr-defined]
+        loaded.manual_variable_initialization = (  # type: ignore[attr-defined]
+            manual_variable_initialization
+        )
         loaded.__getattr__ = __getattr__  # type: ignore[method-assign]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from ksym import dtypes, ops
+from ksym.checkpoints import scan_in_blocks
 from ksym.closures import branches, closure, drawn_ahead
 from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
 from ksym.graph import Tensor, current_origin, rewrite
@@ -13,6 +14,7 @@ from ksym.ops.bodies import Body
 from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, cast_to
+from ksym.recognition import kernel_for
 from ksym.variables import Update, Variable, collect
 
 Tensors = Tensor | Sequence[Tensor]
@@ -56,6 +58,7 @@ def scan(
     *,
     steps: Any = None,
     reverse: bool = False,
+    checkpoint_every: int | None = None,
 ) -> Scanned:
     """Apply a body step by step, to the elements of sequences and to what the step before left.
 
@@ -69,6 +72,8 @@ def scan(
         steps: How many steps to take, an int or a scalar computed from shapes; by default the
             length of the sequences.
         reverse: Go from the last element to the first; outputs stay with their elements.
+        checkpoint_every: Keep the states for the gradient only before every so many steps, and
+            compute those between again: less memory for long sequences, and more time.
 
     Returns:
         A `Scanned`: outputs stacked along a new first axis, the states after the last step, and
@@ -78,22 +83,30 @@ def scan(
     Raises:
         ShapeError: Sequences differ in length, or a state changes its shape.
         DTypeError: A state changes its dtype.
-        GraphError: There is neither a sequence nor a number of steps, or the body returns something
-            else than it should.
+        GraphError: There is neither a sequence nor a number of steps, the body returns something
+            else than it should, or checkpoint_every is not a positive integer.
 
     >>> x = placeholder((None,))
     >>> scan(lambda e, s: (s + e, s + e), x, 0.0).outputs.spec
     Spec(shape=(None,), dtype='float32')
     """
     try:
-        return _scan(body, sequences, states, constants, steps, reverse)
+        return _scan(body, sequences, states, constants, steps, reverse, checkpoint_every)
     except KsymError as error:
         raise error.located("scan", origin=current_origin()) from None
 
 
 def _scan(
-    body: Callable[..., Any], sequences: Any, states: Any, constants: Any, steps: Any, reverse: bool
+    body: Callable[..., Any],
+    sequences: Any,
+    states: Any,
+    constants: Any,
+    steps: Any,
+    reverse: bool,
+    every: int | None,
 ) -> Scanned:
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise GraphError(f"checkpoint_every is {every!r}", remedy="give 1 or more steps, or None")
     walked, _ = _listed(sequences)
     walked = [as_tensor(x) for x in walked]
     initial, single_state = _listed(states)
@@ -105,6 +118,7 @@ def _scan(
     lengths = {x.shape[0] for x in walked} - {None}
     if len(lengths) > 1:
         raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
+    whole = steps is None
     if steps is None:
         if not walked:
             raise GraphError("there is no sequence to go through", remedy="give steps")
@@ -141,23 +155,27 @@ def _scan(
     walked, elements = [*walked, *drawn], [*elements, *each]
     outer, inner, traced = closure([*elements, *carried, *own], traced, since)
     count = len(initial) + len(assigned)
-    results = scan_node.make(
-        [steps, *walked, *initial, *assigned, *outer],
-        {
-            "body": Body([*elements, *carried, *own, *inner], traced),
+    traced_body = Body([*elements, *carried, *own, *inner], traced)
+    if every is None:
+        operands = [steps, *walked, *initial, *assigned, *outer]
+        attributes = {
+            "body": traced_body,
             "sequences": len(walked),
             "states": count,
             "reverse": bool(reverse),
-        },
-    )
-    stacked = results[count : count + len(outputs)]
+            "lean": False,
+        }
+        results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
+        stacked, finals = results[count : count + len(outputs)], results[:count]
+    else:
+        start = [*initial, *assigned]
+        stacked, finals = scan_in_blocks(
+            steps, walked, start, outer, traced_body, bool(reverse), every
+        )
     return Scanned(
         _packed(stacked, single_output) if outputs else [],
-        _packed(results[: len(initial)], single_state) if initial else [],
-        [
-            Update(v, value)
-            for v, value in zip(assigned, results[len(initial) : count], strict=True)
-        ],
+        _packed(finals[: len(initial)], single_state) if initial else [],
+        [Update(v, value) for v, value in zip(assigned, finals[len(initial) :], strict=True)],
     )
 
 

@@ -5,22 +5,17 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.compiler import optimize
-from ksym.compiler.plan import is_leaf
-from ksym.compiler.specialize import Rest, specialize, split
-from ksym.compiler.updates import Loop, fuse_updates
+from ksym.compiler.flags import Flags, mode_of
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, constant, is_constant
-from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
-from ksym.runtime.fused import FusedLoop
-from ksym.runtime.program import Mode, Program
+from ksym.ops.registry import as_tensor, constant
+from ksym.runtime.plans import Plan
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
@@ -43,8 +38,9 @@ def function(
     givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None = None,
     *,
     name: str | None = None,
-    mode: Mode = "native",
+    mode: Literal["native", "interpret"] = "native",
     specializations: int = SPECIALIZATIONS,
+    flags: Flags | None = None,
 ) -> Function:
     """Return a function that computes outputs from inputs, and carries out updates.
 
@@ -63,10 +59,13 @@ def function(
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: How many combinations of input shapes to keep compiled; the one used least
             recently makes room.
+        flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
+            ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
+            `ksym.compiler.flags`.
 
     Raises:
-        GraphError: The graph depends on placeholders that are not given, an input is repeated, or
-            a variable would get two values.
+        GraphError: The graph depends on placeholders that are not given, an input is repeated, a
+            variable would get two values, or there is no such flag.
 
     >>> x = placeholder((None,))
     >>> total = Variable(0.0)
@@ -74,7 +73,7 @@ def function(
     >>> accumulate([1, 2])[0].tolist(), float(total.get_value())
     ([2.0, 4.0], 1.0)
     """
-    return Function(inputs, outputs, updates, givens, name, mode, specializations)
+    return Function(inputs, outputs, updates, givens, name, mode, specializations, flags)
 
 
 def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None) -> np.ndarray:
@@ -94,114 +93,6 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
     return result
 
 
-class Plan:
-    """A graph compiled for known shapes of what it is given.
-
-    Where the shape of a result is known only when it has been computed (a dynamic operator), the
-    plan ends; what comes after is a plan of its own, compiled for the shapes that turn up.
-
-    Attributes:
-        tensors: What is computed: the outputs, then the new values of the variables; of a graph
-            with dynamic operators what they depend on, and what can be computed without them.
-        program: What computes it.
-    """
-
-    def __init__(
-        self,
-        graph: Sequence[Tensor],
-        variables: Sequence[Variable],
-        given: Mapping[Tensor, Tensor],
-        mode: Mode,
-        limit: int,
-        shared: Plan | None = None,
-    ):
-        self.tensors, self._rest = split(specialize(graph, given))
-        if mode == "native":
-            self.tensors = optimize(self.tensors)
-        self._variables = variables
-        self._mode: Mode = mode
-        self._limit = limit
-        self._later: OrderedDict[Any, Plan] = OrderedDict()
-        self._last: Plan = self
-        arrays: dict[Tensor, DeviceArray] = {}
-        used = {node for node in topological_order(self.tensors) if not node.inputs}
-        self._feeds: list[DeviceArray | None] = []
-        for stand_in in given.values():
-            feed = None
-            if stand_in.node in used and not is_constant(stand_in):
-                feed = arrays[stand_in] = DeviceArray.empty(stand_in.spec)
-            self._feeds.append(feed)
-        outputs = self.tensors
-        updates: dict[Variable, Tensor] = {}
-        if self._rest is None:
-            count = len(outputs) - len(variables)
-            outputs, values = outputs[:count], outputs[count:]
-            updates = dict(zip(variables, values, strict=True))
-        loops: list[Loop] = []
-        if mode == "native" and is_direct():
-            loops, updates = fuse_updates(outputs, updates)
-        read = dict.fromkeys(t for loop in loops for t in (*loop.arrays, *loop.scalars))
-        computed = [tensor for tensor in read if not is_leaf(tensor.node)]
-        memory = None if shared is None else shared.program
-        self.program: Program = Program(
-            [*outputs, *updates.values(), *computed], arrays, mode, memory
-        )
-        self._targets = [storage_of(variable) for variable in updates]
-        # The same arrays at every call; only dynamic results, which end a plan, get new ones.
-        found, first, last = self.program.outputs, len(outputs), len(outputs) + len(updates)
-        self._outputs, self._new = found[:first], found[first:last]
-        arrays.update(zip(computed, found[last:], strict=True))
-        for tensor in read:
-            if is_constant(tensor):
-                arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
-            elif isinstance(tensor, Variable):
-                arrays[tensor] = storage_of(tensor)
-        self._loops = [FusedLoop(loop, arrays) for loop in loops]
-
-    def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
-        """Compute the outputs from one value for each slot; return them where they lie.
-
-        Variables are not changed before `commit`.
-        """
-        for feed, value in zip(self._feeds, values, strict=True):
-            if feed is not None:
-                feed.write(value)
-        self.program.run()
-        if self._rest is None:
-            return self._outputs
-        found = [array.read() for array in self.program.outputs]
-        self._last = self._plan_for(self._rest, found)
-        return self._last.run(found)
-
-    def commit(self) -> None:
-        """Give the variables their new values; from here on nothing can fail."""
-        if self._last is not self:
-            self._last.commit()
-            return
-        for array in self._new:
-            array.wait()
-        for loop in self._loops:
-            loop.run()
-        for target, array in zip(self._targets, self._new, strict=True):
-            target.copy_from(array)
-
-    def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
-        key = tuple(value.shape for value in found)
-        plan = self._later.get(key)
-        if plan is None:
-            given = {
-                slot: placeholder(value.shape, slot.dtype, name=slot.name)
-                for slot, value in zip(rest.slots, found, strict=True)
-            }
-            with collection_paused():
-                plan = Plan(rest.outputs, self._variables, given, self._mode, self._limit)
-            self._later[key] = plan
-            if len(self._later) > self._limit:
-                self._later.popitem(last=False)
-        self._later.move_to_end(key)
-        return plan
-
-
 class Function:
     """What `function` returns; call it with one value for each input, in their order.
 
@@ -215,13 +106,12 @@ class Function:
         updates: Updates | None,
         givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None,
         name: str | None,
-        mode: Mode,
+        mode: str,
         specializations: int,
+        flags: Flags | None,
     ):
-        if mode not in ("native", "interpret"):
-            raise GraphError(f'mode is {mode!r}, not "native" or "interpret"')
         self.name = name or "function"
-        self._mode: Mode = mode
+        self._mode = mode_of(mode, flags)
         self._single = isinstance(outputs, Tensor)
         results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
         self._updates = collect(updates)
@@ -232,6 +122,8 @@ class Function:
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
         self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        # For each argument what the last array was like that was taken as it is.
+        self._accepted: list[Any] = [None for _ in self._slots]
         self._limit = max(1, specializations)
         self._hits = self._misses = 0
         self._lock = threading.RLock()
@@ -304,6 +196,8 @@ class Function:
         return results[0] if self._single else results
 
     def _convert(self, position: int, value: Any) -> np.ndarray:
+        if type(value) is np.ndarray and (value.dtype, value.shape) == self._accepted[position]:
+            return value
         slot = self._slots[position]
         if isinstance(value, Tensor):
             raise InputError(
@@ -322,7 +216,10 @@ class Function:
                 f"expected is {Spec(slot.shape, slot.dtype)}",
                 remedy="reshape it, or add the missing batch axis",
             ).located(origin=slot.node.origin)
-        return self._cast(position, array, slot)
+        result = self._cast(position, array, slot)
+        if result is value:
+            self._accepted[position] = value.dtype, value.shape
+        return result
 
     def _cast(self, position: int, array: np.ndarray, slot: Tensor) -> np.ndarray:
         given = dtypes.name_of(array)
@@ -364,7 +261,7 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = next(reversed(self._plans.values()), None)
         with collection_paused():
-            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, last)
+            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, values, last)
         self._plans[key] = plan
         if len(self._plans) > self._limit:
             self._plans.popitem(last=False)

@@ -48,7 +48,7 @@ def _how(operator: Operator) -> str:
         return "composed"
     if operator.name in LEAVES:
         return "given"
-    if _overrides(operator, "expand"):
+    if _overrides(operator, "expand") and not _overrides(operator, "is_composed"):
         return "expanded"
     if operator.runs != "native":
         return {"host": "on the host", "cond": "branch"}.get(operator.runs, "loop")

@@ -11,9 +11,14 @@ from collections.abc import Callable, Sequence
 
 from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
+from ksym.compiler.hoist import hoist
+from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
+from ksym.compiler.postpone import postpone
+from ksym.compiler.recall import recall
 from ksym.compiler.scale import scale_factors
+from ksym.compiler.scans import tighten
 from ksym.compiler.simplify import simplify
 from ksym.graph import Tensor
 
@@ -25,17 +30,37 @@ PIPELINE: tuple[Pass, ...] = (
     push_transpositions,  # channels-last layers on channels-first kernels
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
+    tighten,  # loops without what nobody reads, optimised inside
+    recall,  # products of a loop kept for its gradient
+    hoist,  # what needs no state, before the loop for all steps
+    postpone,  # what no step needs, behind the loop for all steps
+    fold,  # what these four left
+    simplify,
+    merge,
+    join_slices,  # gradients of a tensor's parts put together at once
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     scale_factors,  # thin matrices scaled instead of their large product
 )
 
 
-def optimize(outputs: Sequence[Tensor], passes: Sequence[Pass] = PIPELINE) -> list[Tensor]:
-    """Return outputs after all passes."""
+def optimize(
+    outputs: Sequence[Tensor],
+    passes: Sequence[Pass] = PIPELINE,
+    watch: Callable[[Pass, Sequence[Tensor]], None] | None = None,
+) -> list[Tensor]:
+    """Return outputs after all passes.
+
+    Args:
+        outputs: The graph.
+        passes: What to do.
+        watch: Called with each pass and its result.
+    """
     result = list(outputs)
     left: dict[Pass, list[Tensor]] = {}
     for run in passes:
         # A pass has nothing to add to what it left itself.
         if left.get(run) != result:
             result = left[run] = run(result)
+            if watch is not None:
+                watch(run, result)
     return result

@@ -34,13 +34,20 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
             late.add(node)
     biased = {by_gradient[node.inputs[0]] for node in sums} - late
     summed: dict[Tensor, Tensor] = {}
+    added: dict[tuple[Tensor, ...], Tensor] = {}
 
     def fuse(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
         if node.operator is ops.add:
-            return _with_bias(node, inputs, uses)
+            result = _with_bias(node, inputs, uses)
+            if result is not None:
+                *operands, vector = result.node.inputs
+                added[tuple(operands)] = vector
+            return result
         if node in biased:
             g, x, w = inputs
-            bias = ops.zeros(w.shape[:1], w.dtype)  # its gradient does not depend on its value
+            # The gradient does not depend on the bias, but it needs its forward node, which would
+            # be computed once more with another one.
+            bias = added.get((x, w), ops.zeros(w.shape[:1], w.dtype))
             dx, dw, db = ops.convolution_gradient.make([g, x, w, bias], node.attributes)
             summed[node.inputs[0]] = db
             return dx, dw

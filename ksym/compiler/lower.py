@@ -43,6 +43,7 @@ class NativeGraph:
         constants: The value of each constant input, by name.
         draws: The random node each random input is drawn for, by name.
         scratch: Shape and dtype of memory that operators write to, by name.
+        in_blocks: Whether results may be in a memory layout of oneDNN's own.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -52,6 +53,7 @@ class NativeGraph:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     draws: dict[str, Node] = field(default_factory=dict)
     scratch: dict[str, Spec] = field(default_factory=dict)
+    in_blocks: bool = False
 
     def to_json(self) -> str:
         """Return the graph in the form that MXNet loads."""
@@ -166,6 +168,7 @@ class GraphEmitter(Emitter):
 
     def finish(self, outputs: Sequence[Entry]) -> NativeGraph:
         """Make entries the heads of the graph and return it."""
+        self.graph.in_blocks = bool(self._own_layout)
         heads: dict[Entry, int] = {}
         for entry in outputs:
             if entry not in heads:

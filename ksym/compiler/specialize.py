@@ -9,7 +9,7 @@ from ksym import shapes
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.ops.registry import Operator, cast_to, constant, is_constant
+from ksym.ops.registry import cast_to, constant, is_constant
 from ksym.shapes import UNKNOWN
 
 
@@ -106,10 +106,6 @@ def _known(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | 
     return constant(value)
 
 
-def _is_composition(operator: Operator) -> bool:
-    return type(operator).expand is not Operator.expand
-
-
 def _lacks_half(node: Node) -> bool:
     """Whether MXNet has no kernel for a node because of its float16 operands."""
     return not node.operator.half and any(tensor.dtype == "float16" for tensor in node.inputs)
@@ -118,7 +114,7 @@ def _lacks_half(node: Node) -> bool:
 def _needs_expansion(node: Node) -> bool:
     if not all(shapes.is_known(t.shape) for t in (*node.inputs, *node.outputs)):
         return False  # it waits for a dynamic result
-    return _is_composition(node.operator) or _lacks_half(node)
+    return _lacks_half(node) or node.operator.is_composed(node)
 
 
 def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:

@@ -94,7 +94,8 @@ class KerasFunction:
         """Compute the outputs, carry out the updates, and print what is to be printed."""
         if not isinstance(inputs, list | tuple):
             raise TypeError("`inputs` should be a list or tuple.")
-        given = [dense(value) for value in inputs]
+        # Models may be trained on variables and computed tensors, which have a value of their own.
+        given = [evaluate(x) if isinstance(x, Tensor) else dense(x) for x in inputs]
         ranges.check(self._expected, given)
         values = self.compiled(*given)
         for message, value in zip(self._messages, values[len(self.outputs) :], strict=True):

@@ -57,7 +57,7 @@ def check(expected: Sequence[tuple[int, Expected]], values: Sequence[Any]) -> No
         array = np.asarray(values[position])
         if array.size == 0 or array.dtype.kind not in "iuf":
             continue
-        low, high = array.min(), array.max()
+        low, high = np.minimum.reduce(array, None), np.maximum.reduce(array, None)
         if not (low > -1 and high < note.limit):
             wrong = low if not low > -1 else high
             raise InputError(

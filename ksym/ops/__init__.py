@@ -189,6 +189,7 @@ from ksym.ops.global_pooling import (
 from ksym.ops.indexing import (
     index,
     slice_,
+    slice_bounds,
     slice_gradient,
 )
 from ksym.ops.joining import (
@@ -289,6 +290,12 @@ from ksym.ops.random import (
     standard_truncated_normal,
     standard_uniform,
 )
+from ksym.ops.recurrent import (
+    gru,
+    lstm,
+    simple_rnn,
+)
+from ksym.ops.recurrent_gradient import recurrent_gradient
 from ksym.ops.reduction import (
     all_,
     any_,

@@ -189,6 +189,9 @@ def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     if isinstance(sections, int | np.integer):
         if sections < 1 or (side is not None and side % sections):
             raise ShapeError(f"an axis of size {side} cannot be cut into {sections} equal parts")
+        if side is not None:
+            cuts = [side // sections * i for i in range(sections + 1)]
+            return tuple(x[(*before, slice(*pair))] for pair in pairwise(cuts))
         # Reshaping checks at the call what is not known yet.
         sides = [ops.shape_of(x)[a] if d is None else d for a, d in enumerate(x.shape)]
         part = sides[axis] // sections

@@ -114,3 +114,22 @@ def check_counts(body: Body, operands: Sequence[Tensor], elements: int, states: 
             f"{elements} sequences and {states} states do not fit {len(operands)} operands, "
             f"{len(body.inputs)} parameters and {len(body.outputs)} outputs of the body"
         )
+
+
+def live_states(
+    before: Sequence[Tensor], new: Sequence[Tensor], roots: Sequence[Tensor]
+) -> list[int]:
+    """Return the states that roots depend on, at this step or through an earlier one.
+
+    Args:
+        before: The parameter of a loop's body for each state.
+        new: What the states become.
+        roots: Tensors of the body that are wanted.
+    """
+    live: set[int] = set()
+    while True:
+        reached = set(topological_order([*roots, *(new[i] for i in live)]))
+        more = {i for i, parameter in enumerate(before) if parameter.node in reached}
+        if more <= live:
+            return sorted(live)
+        live |= more

@@ -71,6 +71,7 @@ class _Scan(Operator):
         sequences: int,
         states: int,
         reverse: bool,
+        lean: bool,
     ) -> Any:
         current = [np.asarray(a) for a in arrays[sequences : sequences + states]]
         length = int(steps)
@@ -101,6 +102,7 @@ class _Scan(Operator):
             "sequences": 1,
             "states": 1,
             "reverse": draw.choose((True, False)),
+            "lean": False,
         }
         return Sample(
             np.array(steps),
@@ -205,6 +207,7 @@ def _scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor
             "sequences": count + carried + len(by_output) + len(by_history),
             "states": len(states) + len(smooth_closed),
             "reverse": not attributes["reverse"],
+            "lean": attributes["lean"],
         },
     )
     gradient: list[Tensor | None] = [None] * len(operands)
@@ -224,7 +227,8 @@ scan_node = _Scan(
     Args:
         operands: The number of steps, sequences, initial states, and what the body closes over.
         attributes: The `Body`, how many of its parameters are elements of sequences and how many
-            are states, and whether the steps go from the last to the first.
+            are states, whether the steps go from the last to the first, and whether the loop is
+            lean: whether memory counts for more than time in it.
     """,
 )
 
@@ -410,7 +414,13 @@ class _Behind:
     def __init__(self, node: Node, steps: Tensor, body: Body, states: int):
         self.inputs = (steps, *node.inputs)
         self.outputs = (*node.outputs[:states], *node.outputs[states + 1 :])
-        self.attributes = {"body": body, "sequences": 0, "states": states, "reverse": False}
+        self.attributes = {
+            "body": body,
+            "sequences": 0,
+            "states": states,
+            "reverse": False,
+            "lean": False,
+        }
 
 
 while_node = _While(

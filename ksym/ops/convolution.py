@@ -122,6 +122,7 @@ def check_kernel(x: Tensor, w: Tensor) -> None:
 
 class _Convolution(BothFormats):
     half = False
+    own_layout = True
     linear_in = (0, 1)
 
     def prepare(
@@ -215,6 +216,7 @@ convolution = _Convolution(
 
 class _ConvolutionGradient(Operator):
     half = False
+    own_layout = True
     linear_in = (0,)
 
     def prepare(

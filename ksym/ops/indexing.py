@@ -29,8 +29,8 @@ from ksym.ops.shape import target_shape
 Bounds = tuple[slice, ...]
 
 
-def _slices(node: Node, first: int) -> Bounds:
-    """The Python slices of a node, from its static operands and attributes."""
+def slice_bounds(node: Node, first: int = 1) -> Bounds:
+    """The Python slices of a node, from its static operands, the first of these, and attributes."""
     starts, stops = static(node, first), static(node, first + 1)
     return _as_slices(starts, stops, node.attributes)
 
@@ -135,7 +135,7 @@ class _Slice(Operator):
         return x[_as_slices(starts, stops, attributes)]
 
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
-        bounds = _native_bounds(_slices(node, 1), node.inputs[0].shape)
+        bounds = _native_bounds(slice_bounds(node), node.inputs[0].shape)
         return emit("slice", x, **bounds)
 
     def narrow(self, node: Node) -> Tensor:
@@ -214,7 +214,7 @@ class _SliceGradient(Operator):
         nothing = emit("_zeros", shape=out.shape, dtype=out.dtype)
         if 0 in node.inputs[0].shape:
             return nothing
-        bounds = _native_bounds(_slices(node, 2), out.shape)
+        bounds = _native_bounds(slice_bounds(node, 2), out.shape)
         return emit("_slice_assign", nothing, g, **bounds)
 
     def narrow(self, node: Node) -> Tensor:

@@ -44,6 +44,7 @@ def _check(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
 
 class _BatchNorm(Operator):
     half = False
+    own_layout = True
 
     def prepare(
         self, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
@@ -167,6 +168,7 @@ batch_norm = _BatchNorm(
 
 class _BatchNormGradient(Operator):
     half = False
+    own_layout = True
     linear_in = (0,)
 
     def prepare(

@@ -138,6 +138,7 @@ class _Native:
 
 
 class _Pool(BothFormats):
+    own_layout = True
     mode: str
 
     def prepare(
@@ -219,6 +220,7 @@ max_pool = _MaxPool(
 class _Carrier(Operator):
     """An operator linear in its first operand, with the windows of a pooling of its second."""
 
+    own_layout = True
     linear_in = (0,)
 
     def prepare(

@@ -185,7 +185,9 @@ class _Sum(Reduction):
 
     def simplify(self, node: Node) -> Tensor | None:
         (x,) = node.inputs
-        inner = x.node
+        inner, out = x.node, node.outputs[0]
+        if ops.is_zero(x) and shapes.is_known(out.shape):
+            return ops.zeros(shapes.known(out.shape), out.dtype)
         if inner.operator is sum_ and not node.attributes["keepdims"]:
             # A sum of a sum is one sum over the axes of both.
             source = inner.inputs[0]

@@ -198,6 +198,7 @@ class Operator:
         runs: ``"native"`` for what is lowered into native graphs; ``"host"`` for what MXNet does
             not have and cannot be composed of what it has, computed by `numpy` between them; the
             kind of loop or branch for control flow.
+        own_layout: Whether oneDNN may leave its results in a memory layout of its own.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: What tests may allow beyond the usual bounds, and why.
@@ -210,6 +211,7 @@ class Operator:
     linear_in: tuple[int, ...] = ()
     elementwise = False
     runs = "native"
+    own_layout = False
     ufunc: np.ufunc | None = None
     half = True
     conditioning = Conditioning(1.0, "")
@@ -363,6 +365,10 @@ class Operator:
         Elementwise operators need not say.
         """
         return None
+
+    def is_composed(self, node: Node) -> bool:
+        """Whether to `expand` a node of known shapes: always or never, unless said otherwise."""
+        return type(self).expand is not Operator.expand
 
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""

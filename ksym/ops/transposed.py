@@ -26,6 +26,7 @@ from ksym.shapes import Shape
 
 class _ConvolutionTranspose(BothFormats):
     half = False
+    own_layout = True
     linear_in = (0, 1)
     static_operands = (2,)
 

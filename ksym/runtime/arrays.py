@@ -29,11 +29,13 @@ class DeviceArray:
 
     Attributes:
         view: Its memory as a NumPy array, where the host can touch it.
+        in_blocks: Whether oneDNN may have left the contents in a layout of its own.
     """
 
-    def __init__(self, native: Any, spec: Spec):
+    def __init__(self, native: Any, spec: Spec, in_blocks: bool = False):
         self.native = native
         self.spec = spec
+        self.in_blocks = in_blocks
         self.view = self._memory() if is_direct() and 0 not in spec.shape else None
 
     @classmethod
@@ -75,7 +77,6 @@ class DeviceArray:
     def write(self, value: np.ndarray) -> None:
         """Replace the contents by an array of the same shape; its dtype is converted."""
         if self.view is not None:
-            self.settle()
             np.copyto(self.view, value, casting="unsafe")
         elif 0 not in self.spec.shape:
             value = np.asarray(value, self.spec.dtype, order="C")
@@ -121,8 +122,9 @@ class DeviceArray:
 
     def settle(self) -> None:
         """Bring the contents into row-major order: oneDNN leaves its results in blocks."""
-        pointer = ctypes.c_void_p()
-        loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))
+        if self.in_blocks:
+            pointer = ctypes.byref(ctypes.c_void_p())
+            loading.check(loading.library().MXNDArrayGetData(self.native.handle, pointer))
 
 
 def storage_of(variable: Variable) -> DeviceArray:

@@ -10,22 +10,21 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler import optimize
-from ksym.compiler.plan import Part
+from ksym.compiler.flags import Mode
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
-from ksym.ops.bodies import Body
+from ksym.ops.bodies import Body, live_states
 from ksym.ops.leaves import placeholder
 from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.program import Mode, Program, Runnable
+from ksym.runtime.program import Program, Runnable
 
 Arrays = Mapping[Tensor, DeviceArray]
 
 
-def runner(part: Part, arrays: Arrays, mode: Mode) -> Runnable:
-    """Return what runs the node of a part over its arrays."""
-    assert part.node is not None
-    return _RUNNERS[part.node.operator.runs](part.node, part.outputs, arrays, mode)
+def runner(node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode) -> Runnable:
+    """Return what computes the wanted results of a node over its arrays."""
+    return _RUNNERS[node.operator.runs](node, wanted, arrays, mode)
 
 
 def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
@@ -80,8 +79,7 @@ def _compile(
     """Return what computes some of a body's outputs; arrays gives those of its inputs."""
     with collection_paused():
         tensors, rest = split(specialize(wanted, given or {}))
-        if mode == "native":
-            tensors = optimize(tensors)
+        tensors = optimize(tensors, mode.passes)
         program = Program(tensors, arrays, mode)
         return program if rest is None else _Staged(program, rest, mode)
 
@@ -92,7 +90,7 @@ class _Staged:
     def __init__(self, first: Program, rest: Rest, mode: Mode):
         self._first = first
         self._rest = rest
-        self._mode: Mode = mode
+        self._mode = mode
         self._later: OrderedDict[Any, tuple[list[DeviceArray], Runnable]] = OrderedDict()
         self.outputs: Sequence[DeviceArray] = ()
 
@@ -120,24 +118,6 @@ class _Staged:
         return self._later[sizes]
 
 
-def _live_states(body: Body, first: int, count: int, roots: Sequence[Tensor]) -> list[int]:
-    """Return the states that roots depend on, at this step or through an earlier one.
-
-    Args:
-        body: The body of a loop.
-        first: Where its states begin among its parameters.
-        count: How many there are.
-        roots: Outputs of the body that are wanted.
-    """
-    live: set[int] = set()
-    while True:
-        reached = set(topological_order([*roots, *(body.outputs[i] for i in live)]))
-        more = {i for i in range(count) if body.inputs[first + i].node in reached}
-        if more <= live:
-            return sorted(live)
-        live |= more
-
-
 class _Scan:
     """A loop over a number of steps that is known before it starts.
 
@@ -162,7 +142,8 @@ class _Scan:
         histories = [t for t in wanted if t.index >= carried + outputs]
         roots = [body.outputs[t.index] for t in stacked]
         asked = [*finals, *(t.index - carried - outputs for t in histories)]
-        live = _live_states(body, first, carried, [*roots, *(body.outputs[i] for i in asked)])
+        before, new = body.inputs[first : first + carried], body.outputs[:carried]
+        live = live_states(before, new, [*roots, *(body.outputs[i] for i in asked)])
         live = sorted({*live, *asked})
         inner = dict(zip(body.inputs, _operands(node, arrays)[1:], strict=True))
         operands = list(inner.values())
@@ -172,15 +153,19 @@ class _Scan:
         states = {i: inner[body.inputs[first + i]] for i in live}
         self._states = list(states.values())
         self._initial = [operands[first + i] for i in live]
-        read = {n.outputs[0] for n in topological_order([*(body.outputs[i] for i in live), *roots])}
-        self._elements = [
-            (inner[parameter], operands[i])
-            for i, parameter in enumerate(body.inputs[:first])
-            if parameter in read
-        ]
+        roots = [*(body.outputs[i] for i in live), *roots]
+        read = {n.outputs[0] for n in topological_order(roots)}
         made = {t: DeviceArray.empty(t.spec) for t in [*stacked, *histories]}
+        elements = [i for i, parameter in enumerate(body.inputs[:first]) if parameter in read]
+        self._sequences = [operands[i] for i in elements]
+        self._before = [_loading(inner[body.inputs[i]], operands[i]) for i in elements]
+        self._before += [_storing(made[t], states[t.index - carried - outputs]) for t in histories]
         self._stacked = [made[t] for t in stacked]
-        self._histories = [(states[t.index - carried - outputs], made[t]) for t in histories]
+        kept = {t.index - carried - outputs for t in histories}
+        # What no step reads need not be put in place before the last one has run.
+        self._carried = [
+            p for p, i in enumerate(live) if i in kept or body.inputs[first + i] in read
+        ]
         self.outputs: Sequence[DeviceArray] = [
             states[t.index] if t.index < carried else made[t] for t in wanted
         ]
@@ -188,19 +173,65 @@ class _Scan:
     def run(self) -> None:
         for state, initial in zip(self._states, self._initial, strict=True):
             state.copy_from(initial)
+        for sequence in self._sequences:
+            sequence.settle()
+        after: Sequence[_Move] = ()
         order = range(self._steps)
         for step in reversed(order) if self._reverse else order:
-            for element, sequence in self._elements:
-                element.load(sequence, step)
-            for state, history in self._histories:
-                history.store(step, state)
+            for move in self._before:
+                move(step)
             self._body.run()
-            computed = self._body.outputs
-            new, outputs = computed[: len(self._states)], computed[len(self._states) :]
-            for stack, value in zip(self._stacked, outputs, strict=True):
-                stack.store(step, value)
-            for state, value in zip(self._states, new, strict=True):
+            if not after or isinstance(self._body, _Staged):  # which gives new arrays at each run
+                after = self._moves_of(self._body.outputs)
+            for move in after:
+                move(step)
+        if self._steps:
+            for state, value in zip(self._states, self._body.outputs, strict=False):
                 state.copy_from(value)
+
+    def _moves_of(self, computed: Sequence[DeviceArray]) -> list[_Move]:
+        """What to do with the outputs of a step."""
+        count = len(self._states)
+        stores = map(_storing, self._stacked, computed[count:])
+        return [*stores, *(_copying(self._states[p], computed[p]) for p in self._carried)]
+
+
+_Move = Callable[[int], None]
+"""A copy between arrays that are fixed, at a step."""
+
+
+def _loading(element: DeviceArray, sequence: DeviceArray) -> _Move:
+    """Copy an element of a sequence, which is settled, to where the body reads it."""
+    to, source = element.view, sequence.view
+    if to is None or source is None:
+        return lambda step: element.load(sequence, step)
+    return lambda step: np.copyto(to, source[step])
+
+
+def _storing(stack: DeviceArray, value: DeviceArray) -> _Move:
+    """Copy a value to its place in a stack."""
+    to, source = stack.view, value.view
+    if to is None or source is None:
+        return lambda step: stack.store(step, value)
+
+    def store(step: int) -> None:
+        value.settle()
+        to[step] = source
+
+    return store
+
+
+def _copying(state: DeviceArray, value: DeviceArray) -> _Move:
+    """Copy what a state becomes to where the body reads it."""
+    to, source = state.view, value.view
+    if to is None or source is None:
+        return lambda step: state.copy_from(value)
+
+    def copy(step: int) -> None:
+        value.settle()
+        np.copyto(to, source)
+
+    return copy
 
 
 class _Cond:
@@ -210,7 +241,7 @@ class _Cond:
         self._node = node
         self._wanted = [t.index for t in wanted]
         self._predicate, *self._closed = _operands(node, arrays)
-        self._mode: Mode = mode
+        self._mode = mode
         self._programs: dict[bool, Runnable] = {}
         self.outputs = [_array_for(t) for t in wanted]
 

@@ -7,16 +7,17 @@ NumPy's vectorised functions to run at full speed.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
-from ksym.compiler.updates import Loop
+from ksym.compiler.loops import Loop
 from ksym.graph import Tensor
 from ksym.runtime import loading
-from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.arrays import DeviceArray
 
 BLOCK = 32768
 """Elements in a block: 128 KiB of float32, of which a core's second cache holds several."""
@@ -33,31 +34,30 @@ class FusedLoop:
 
     Args:
         loop: What to do.
-        arrays: The array of each tensor it reads.
+        arrays: The array of each tensor that it reads or writes.
     """
 
     def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
-        self._read = [arrays[t] for t in (*loop.arrays, *loop.scalars)]
-        flat = [_memory(arrays[t]).reshape(-1) for t in loop.arrays]
-        scalars = [_memory(arrays[t]) for t in loop.scalars]
-        at_once = _written_at_once(loop, len(flat) + len(scalars))
+        self._read = [arrays[view.tensor] for view in loop.reads]
+        operands = [_flat(array) for array in self._read]
+        at_once = _written_at_once(loop)
         direct: dict[int, np.ndarray] = {}
         late: list[tuple[int, np.ndarray]] = []
-        for variable, register in loop.results.items():
-            target = _memory(storage_of(variable)).reshape(-1)
+        for register, view in loop.writes:
+            target = _flat(arrays[view.tensor])
             if register in at_once:
                 direct[register] = target
             else:
                 late.append((register, target))
-        starts = range(0, flat[0].size, BLOCK)
+        starts = range(0, math.prod(loop.shape), BLOCK)
         # Each thread has blocks and buffers of its own.
         threads = min(loading.available_processors(), max(1, len(starts) // BLOCKS_PER_THREAD))
         self._shares = [
-            _calls(loop, flat, scalars, direct, late, starts[k::threads]) for k in range(threads)
+            _calls(loop, operands, direct, late, starts[k::threads]) for k in range(threads)
         ]
 
     def run(self) -> None:
-        """Give the variables their new values."""
+        """Compute the results."""
         for array in self._read:
             array.settle()
         if len(self._shares) == 1:
@@ -69,9 +69,9 @@ class FusedLoop:
 Call = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
 
 
-def _memory(array: DeviceArray) -> np.ndarray:
+def _flat(array: DeviceArray) -> np.ndarray:
     assert array.view is not None
-    return array.view
+    return array.view.reshape(-1) if array.view.ndim else array.view
 
 
 @functools.cache
@@ -87,29 +87,28 @@ def _work(calls: Sequence[Call]) -> None:
 
 def _calls(
     loop: Loop,
-    flat: Sequence[np.ndarray],
-    scalars: Sequence[np.ndarray],
+    operands: Sequence[np.ndarray],
     direct: Mapping[int, np.ndarray],
     late: Sequence[tuple[int, np.ndarray]],
     starts: Sequence[int],
 ) -> list[Call]:
     """Return the calls of NumPy that do some blocks of a loop."""
-    first = len(flat) + len(scalars)
-    places = _places(loop, first)
-    buffers = [np.empty(BLOCK, flat[0].dtype) for _ in range(max(places, default=-1) + 1)]
+    places = _places(loop)
+    size = math.prod(loop.shape)
+    dtype = loop.dtype_of(loop.writes[0][0])
+    buffers = [np.empty(BLOCK, dtype) for _ in range(max(places, default=-1) + 1)]
     calls: list[Call] = []
     for start in starts:
-        block = slice(start, min(start + BLOCK, flat[0].size))
-        values: list[np.ndarray] = [*(a[block] for a in flat), *scalars]
-        for instruction, place in zip(loop.instructions, places, strict=True):
+        block = slice(start, min(start + BLOCK, size))
+        values: list[np.ndarray] = [x[block] if x.ndim else x for x in operands]
+        for step, place in zip(loop.steps, places, strict=True):
             register = len(values)
             if register in direct:
                 out = direct[register][block]
             else:
                 out = buffers[place][: block.stop - start]
-            calls.append(
-                (instruction.function, tuple(values[i] for i in instruction.operands), out)
-            )
+            assert step.operator.ufunc is not None
+            calls.append((step.operator.ufunc, tuple(values[i] for i in step.operands), out))
             values.append(out)
         # At the end of the block, when its old values have been read by all.
         calls.extend((np.positive, (values[register],), target[block]) for register, target in late)
@@ -117,45 +116,43 @@ def _calls(
 
 
 def _last_uses(loop: Loop) -> dict[int, int]:
-    """Return for each register that is read the last instruction that reads it."""
-    return {
-        operand: number
-        for number, instruction in enumerate(loop.instructions)
-        for operand in instruction.operands
-    }
+    """Return for each register that is read the last step that reads it."""
+    return {operand: number for number, step in enumerate(loop.steps) for operand in step.operands}
 
 
-def _written_at_once(loop: Loop, first: int) -> set[int]:
+def _written_at_once(loop: Loop) -> set[int]:
     """Return the results that may go where they belong as soon as they are computed.
 
-    That is so where no later instruction reads the variable's old value.
+    That is so where no later step reads the variable's old value.
     """
     last_use = _last_uses(loop)
+    first = len(loop.reads)
+    read = [view.tensor for view in loop.reads]
+    registers = [register for register, _ in loop.writes]
     direct = set()
-    for variable, register in loop.results.items():
-        old = loop.arrays.index(variable) if variable in loop.arrays else None
+    for register, view in loop.writes:
+        old = read.index(view.tensor) if view.tensor in read else None
         unread = old is None or last_use.get(old, -1) <= register - first
         # One register for two variables, or one that is an operand, is copied at the end.
-        alone = (
-            list(loop.results.values()).count(register) == 1 and old not in loop.results.values()
-        )
+        alone = registers.count(register) == 1 and old not in registers
         if register >= first and unread and alone:
             direct.add(register)
     return direct
 
 
-def _places(loop: Loop, first: int) -> list[int]:
-    """Return in which buffer each instruction's result lies; buffers are used again."""
+def _places(loop: Loop) -> list[int]:
+    """Return in which buffer each step's result lies; buffers are used again."""
     last_use = _last_uses(loop)
-    kept = set(loop.results.values())
+    first = len(loop.reads)
+    kept = {register for register, _ in loop.writes}
     free: list[int] = []
     places: list[int] = []
     count = 0
-    for number, instruction in enumerate(loop.instructions):
+    for number, step in enumerate(loop.steps):
         # A result may take the place of an operand: elementwise functions work in place.
         free.extend(
             places[operand - first]
-            for operand in set(instruction.operands)
+            for operand in set(step.operands)
             if operand >= first and last_use[operand] == number and operand not in kept
         )
         if not free:

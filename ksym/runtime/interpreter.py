@@ -9,12 +9,12 @@ from __future__ import annotations
 import ctypes
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.lower import GraphEmitter, lower_node
+from ksym.compiler.lower import GraphEmitter, NativeGraph, lower_node
 from ksym.compiler.plan import Part
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
@@ -31,22 +31,40 @@ def _handle(operator: str) -> ctypes.c_void_p:
     return handle
 
 
+STATEFUL = {"RNN"}
+"""Operators that keep for their gradient kernels what is not among their results."""
+
+
+class _Stateful(NamedTuple):
+    """A stateful operator that was applied."""
+
+    operator: str
+    inputs: Sequence[Any]
+    results: Sequence[Any]
+
+
 class EagerEmitter(Emitter):
     """Computes each native operator at once; its values are NDArrays."""
 
     def __init__(self, leaves: Callable[[Node], Any]):
         self._leaves = leaves
+        self._forward: dict[int, _Stateful] = {}
 
     def __call__(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         results = self._invoke(operator, inputs, attributes)
         if len(results) < outputs:
             # Hidden results are out of reach for the imperative interface.
             results = self._through_graph(operator, inputs, outputs, attributes)
+        if operator in STATEFUL:
+            self._forward[id(results[0])] = _Stateful(operator, inputs, results)
         return results[0] if outputs == 1 else tuple(results[:outputs])
 
     def backward(
         self, operator: str, *inputs: Any, of: Any, results: Sequence[Spec], **attributes: Any
     ) -> Any:
+        forward = self._forward.get(id(of))
+        if forward is not None:
+            return self._with_forward(operator, inputs, forward, results, attributes)
         arrays = [DeviceArray.empty(spec).native for spec in results]
         self._invoke(operator, inputs, attributes, arrays)
         return arrays[0] if len(arrays) == 1 else tuple(arrays)
@@ -88,19 +106,36 @@ class EagerEmitter(Emitter):
     def _through_graph(
         self, operator: str, inputs: Sequence[Any], outputs: int, attributes: Mapping[str, Any]
     ) -> list[Any]:
-        emit = GraphEmitter()
-        names: dict[str, Any] = {}
-        entries = []
-        for value in inputs:
-            name, entry = emit.input("operand")
-            names[name] = value
-            entries.append(entry)
-        graph = emit.finish(emit(operator, *entries, outputs=outputs, **attributes))
-        symbol = loading.load().sym.load_json(graph.to_json())
-        arguments = [names[name] for name in symbol.list_arguments()]
-        executor = symbol.bind(device.context(), arguments, grad_req="null")
-        executor.forward(is_train=True)
-        return list(executor.outputs)
+        emit, names, entries = _graph_of(inputs)
+        return _run(emit.finish(emit(operator, *entries, outputs=outputs, **attributes)), names)
+
+    def _with_forward(
+        self,
+        operator: str,
+        inputs: Sequence[Any],
+        forward: _Stateful,
+        results: Sequence[Spec],
+        attributes: Mapping[str, Any],
+    ) -> tuple[Any, ...]:
+        """Apply a gradient kernel in one graph with the operator whose state it needs."""
+        values = [value for value in inputs if all(value is not r for r in forward.results)]
+        emit, names, entries = _graph_of(values)
+        entry = {id(value): e for value, e in zip(values, entries, strict=True)}
+        made = emit(
+            forward.operator,
+            *(entry[id(value)] for value in forward.inputs),
+            outputs=len(forward.results),
+            **attributes,
+        )
+        entry.update({id(r): e for r, e in zip(forward.results, made, strict=True)})
+        heads = emit.backward(
+            operator,
+            *(entry[id(value)] for value in inputs),
+            of=made[0],
+            results=results,
+            **attributes,
+        )
+        return tuple(_run(emit.finish(heads), names))
 
     def constant(self, array: np.ndarray) -> Any:
         return DeviceArray.of(np.array(array)).native
@@ -113,6 +148,26 @@ class EagerEmitter(Emitter):
 
     def scratch(self, spec: Spec, purpose: str) -> Any:
         return DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype)).native
+
+
+def _graph_of(values: Sequence[Any]) -> tuple[GraphEmitter, dict[str, Any], list[Any]]:
+    """Return an emitter, and inputs for values by name and as what it takes."""
+    emit = GraphEmitter()
+    names, entries = {}, []
+    for value in values:
+        name, entry = emit.input("operand")
+        names[name] = value
+        entries.append(entry)
+    return emit, names, entries
+
+
+def _run(graph: NativeGraph, values: Mapping[str, Any]) -> list[Any]:
+    """Run a graph once."""
+    symbol = loading.load().sym.load_json(graph.to_json())
+    arguments = [values[name] for name in symbol.list_arguments()]
+    executor = symbol.bind(device.context(), arguments, grad_req="null")
+    executor.forward(is_train=True)
+    return list(executor.outputs)
 
 
 def interpret(

@@ -60,7 +60,9 @@ class Executable:
             except mxnet.MXNetError as error:
                 raise loading.NativeError(str(error)) from None
             heads = [
-                DeviceArray(native, Spec(tuple(native.shape), np.dtype(native.dtype).name))
+                DeviceArray(
+                    native, Spec(tuple(native.shape), np.dtype(native.dtype).name), graph.in_blocks
+                )
                 for native in self._executor.outputs
             ]
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]

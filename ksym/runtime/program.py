@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol
+from typing import Protocol
 
+from ksym.compiler.flags import Mode
+from ksym.compiler.fuse import fuse_loops
+from ksym.compiler.loops import Loop
 from ksym.compiler.lower import lower
 from ksym.compiler.narrow import narrow
 from ksym.compiler.plan import Part, is_leaf, partition
 from ksym.graph import Tensor, topological_order
 from ksym.ops.registry import is_constant
+from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.interpreter import blame, interpret
 from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable
 from ksym.variables import Variable
-
-Mode = Literal["native", "interpret"]
 
 
 class Runnable(Protocol):
@@ -67,6 +69,15 @@ class _Interpreted:
             kept.copy_from(array)
 
 
+class _Fused:
+    """A part as a loop that is compiled."""
+
+    def __init__(self, loop: Loop, outputs: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray]):
+        made = {tensor: DeviceArray.empty(tensor.spec) for tensor in outputs}
+        self.outputs: Sequence[DeviceArray] = list(made.values())
+        self.run = compiled.CompiledLoop(loop, {**arrays, **made}).run
+
+
 class Program:
     """What computes some tensors, over arrays that are fixed from one run to the next.
 
@@ -98,15 +109,19 @@ class Program:
                 known[leaf] = storage_of(leaf)
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
-        for part in partition(tensors):
+        fused = mode.runs(fuse_loops) and compiled.is_available()
+        for part in partition(tensors, fuse_loops(tensors) if fused else ()):
             made: Runnable
-            if part.node is not None:
+            if part.work is not None:
                 for tensor in part.inputs:
                     if is_constant(tensor) and tensor not in known:
                         assert tensor.value is not None
                         known[tensor] = DeviceArray.of(tensor.value)
-                made = runner(part, known, mode)
-            elif mode == "native":
+            if isinstance(part.work, Loop):
+                made = _Fused(part.work, part.outputs, known)
+            elif part.work is not None:
+                made = runner(part.work, part.outputs, known, mode)
+            elif mode.kind == "native":
                 made = _Native(part, known, _memory(shared, len(self.parts)))
             else:
                 made = _Interpreted(part, known)

@@ -7,6 +7,7 @@ import ksym
 from ksym import compiler, ops
 from ksym.compiler.bias import fuse_bias
 from ksym.compiler.fold import fold
+from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
 from ksym.compiler.scale import scale_factors
@@ -250,6 +251,16 @@ def test_the_gradient_sums_its_bias_itself():
     assert used.count("convolution_gradient") == 2
 
 
+def test_the_gradient_has_the_bias_of_its_convolution():
+    a, w, bias = (ksym.placeholder(s) for s in ((2, 3, 5, 5), (4, 3, 3, 3), (4,)))
+    y = ksym.relu(ksym.convolution(a, w) + ksym.reshape(bias, (4, 1, 1)))
+    f = ksym.function([a, w, bias], ksym.gradients(ksym.sum(y), [a, w, bias]))
+    f(np.ones((2, 3, 5, 5)), np.ones((4, 3, 3, 3)), np.ones(4))
+    nodes = {node.operator.name: node for node in f.last_graph()}
+    forward, backward = nodes["convolution"], nodes["convolution_gradient"]
+    assert backward.inputs[1:] == forward.inputs  # so natively it needs no forward node but this
+
+
 # --- scale_factors --------------------------------------------------------------------------------
 
 
@@ -280,3 +291,30 @@ def test_rewritten_nodes_keep_their_origin(x):
     place = y.node.origin
     (z,) = compiler.optimize([y])
     assert z.node.origin == place
+
+
+# --- joining slices -----------------------------------------------------------------------------
+
+
+def _gradient_of_parts(x, bounds):
+    loss = sum(ksym.sum(ksym.exp(x[:, a:b]) * (a + 1.0)) for a, b in bounds)
+    return specialize([ksym.gradients(loss, x)], {})
+
+
+@pytest.mark.parametrize(
+    ("bounds", "joined"),
+    [
+        ([(0, 1), (1, 3)], True),
+        ([(2, 3), (0, 1), (1, 2)], True),
+        ([(0, 2), (1, 3)], False),  # they overlap
+        ([(0, 1), (2, 3)], False),  # something lies between
+    ],
+)
+def test_gradients_of_slices_that_fill_a_tensor_are_joined(x, bounds, joined):
+    before = merge(_gradient_of_parts(x, bounds))
+    after = join_slices(before)
+    assert ("concatenate" in names(after)) == joined
+    assert ("slice_gradient" in names(after)) != joined
+    value = np.arange(6.0).reshape(2, 3)
+    expected = ksym.function([x], before, mode="interpret")(value)
+    np.testing.assert_allclose(ksym.function([x], after, mode="interpret")(value), expected)

@@ -112,6 +112,44 @@ def test_models_made_before_the_session_is_cleared_still_know_training():
     assert model.test_on_batch(np.ones((4, 50)), np.ones((4, 50))) == 0
 
 
+def test_a_session_runs_tensors_and_updates():
+    session = K.get_session()
+    assert session is K.get_session()
+    x, v = K.placeholder((2,)), K.variable([1.0, 2.0])
+    y = K.in_train_phase(x + v, x)
+    both, one = session.run([(y, v), {"twice": y * 2.0}], {x: [3, 4], K.learning_phase(): 1})
+    assert [part.tolist() for part in both] == [[4, 6], [1, 2]]
+    assert one["twice"].tolist() == [8, 12]
+    assert session.run(y, feed_dict={x: [3, 4]}).tolist() == [3, 4]
+    assert session.run(y * 2.0, {y: [5, 6]}).tolist() == [10, 12]
+    for expected in ([2, 3], [3, 4]):
+        assert session.run(K.update_add(v, 1)).tolist() == expected
+    K.set_learning_phase(1)
+    try:
+        assert session.run(K.in_train_phase(x + 1.0, x), {x: [1, 2], K.learning_phase(): 1})[0] == 2
+    finally:
+        K.clear_session()
+    K.manual_variable_initialization(True)
+    assert K.get_value(K.variable(5.0)) == 5
+
+
+def test_what_a_session_computed_is_let_go():
+    x = K.placeholder((2,))
+    K.get_session().run(x + 1.0, {x: [1, 2]})
+    alive = weakref.ref(x)
+    del x
+    K.clear_session()
+    gc.collect()
+    assert alive() is None
+
+
+def test_inputs_may_be_variables_and_computed_tensors():
+    x = K.placeholder((2,))
+    f, v = K.function([x], [x * 2.0]), K.variable([1.0, 2.0])
+    assert f([v])[0].tolist() == [2, 4]
+    assert f([v + 1.0])[0].tolist() == [4, 6]
+
+
 def test_a_static_phase_returns_the_choice_itself():
     x, alt = K.constant(1.0), K.constant(2.0)
     assert K.in_train_phase(x, alt, training=True) is x

@@ -152,6 +152,25 @@ def test_values_of_the_wrong_shape_for_a_variable():
     fails(ShapeError, lambda: K.set_value(v, np.zeros((3, 2))), "weights", "(3, 2)", HERE)
 
 
-def test_sessions_are_said_not_to_exist():
-    with pytest.raises(AttributeError, match="no sessions"):
-        K.get_session()
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("set_session", "there is one session"),
+        ("tf", "not Keras on TensorFlow"),
+        ("tensorflow_backend", "not Keras on TensorFlow"),
+        ("pattern_broadcast", "stretched"),
+        ("image_dim_format", "did you mean image_data_format"),
+    ],
+)
+def test_names_that_are_not_there_say_what_is(name, said):
+    assert not hasattr(K, name)
+    with pytest.raises(AttributeError, match=said):
+        getattr(K, name)
+
+
+def test_what_a_session_cannot_compute_or_be_given():
+    run = K.get_session().run
+    x = K.placeholder((2,), name="x")
+    fails(InputError, lambda: run(x * 2.0, {"x": [1, 2]}), "'x'", "no tensor")
+    fails(TypeError, lambda: run("x"), "str")
+    fails(GraphError, lambda: run(x * 2.0), "placeholder x", HERE)

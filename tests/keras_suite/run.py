@@ -3,9 +3,10 @@
     python tests/keras_suite/run.py [--write] [FILE ...]
 
 The tests come from Keras's source distribution on PyPI, by pip; they and what they need besides
-ksym's own environment stay in build/keras-suite.  Each file runs in a process of its own, one after
-the other.  `not_passed.txt` lists the tests that do not pass and why.  The run fails if a listed
-test passes, or if one that is not listed does not.
+ksym's own environment stay in build/keras-suite.  Each file runs in a process of its own, as many
+at once as there are cores, each with one thread: so sums are made in the same order everywhere, and
+a run can be repeated to the last digit.  `not_passed.txt` lists the tests that do not pass and why.
+The run fails if a listed test passes, or if one that is not listed does not.
 
 FILE is a path inside Keras's tests, such as keras/layers/core_test.py; by default all run.
 ``--write`` brings the list up to date: known reasons are kept, new ones are pytest's and are to be
@@ -17,50 +18,30 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
 import subprocess
 import sys
-import tarfile
 import tempfile
 import time
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import fetching
 import listing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-BUILD = ROOT / "build" / "keras-suite"
+BUILD = fetching.BUILD / "keras-suite"
 TESTS = BUILD / "tests"
 PACKAGES = BUILD / "packages"
 LIST = HERE / "not_passed.txt"
-KERAS = "2.3.1"
 TIME_LIMIT = 3600  # seconds for a file
-
-
-def pip(*arguments: str) -> None:
-    """Run pip quietly."""
-    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
-    subprocess.run(command, check=True)
 
 
 def prepare() -> None:
     """Fetch the tests, and the packages they use, unless they are there."""
-    requirements = HERE / "requirements.txt"
-    kept = PACKAGES / requirements.name
-    if not kept.exists() or kept.read_text() != requirements.read_text():
-        shutil.rmtree(PACKAGES, ignore_errors=True)
-        # Beside the environment, not in it: they are old.
-        pip("install", "--no-deps", "--target", str(PACKAGES), "--requirement", str(requirements))
-        shutil.copy(requirements, kept)
-    if TESTS.exists():
-        return
-    archives = BUILD / "sdist"
-    pip("download", "--no-deps", "--no-binary", ":all:", f"keras=={KERAS}", "-d", str(archives))
-    with tempfile.TemporaryDirectory(dir=BUILD) as folder:
-        with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:
-            archive.extractall(folder, filter="data")
-        next(Path(folder).glob("*/tests")).rename(TESTS)
+    fetching.fetch_packages(HERE / "requirements.txt", PACKAGES)
+    fetching.fetch_keras("tests", TESTS)
 
 
 def test_files() -> list[str]:
@@ -85,6 +66,7 @@ def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str
             "KERAS_BACKEND": "ksym.backend",
             "KERAS_HOME": home,
             "KERAS_SUITE_REPORT": str(report),
+            "OMP_NUM_THREADS": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
         }
@@ -100,36 +82,19 @@ def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str
         command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(TESTS)]
         command += ["-c", os.devnull, "--durations=5", "--tb=short"]
         command += [f"--deselect={identity}" for identity in skip]
-        start = time.monotonic()
         process = subprocess.Popen(
             [*command, file], cwd=TESTS, env=environment, stdout=stream, stderr=subprocess.STDOUT
         )
-        memory, finished = _watch(process)
-        seconds = time.monotonic() - start
+        used = fetching.wait(process, TIME_LIMIT)
     results = {}
     if report.exists():
         for line in report.read_text().splitlines():
             item = json.loads(line)
             results[item["id"]] = listing.Result(item["outcome"], item["reason"])
-    if not finished or process.returncode not in (0, 1, 2, 5):
-        said = f"exit status {process.returncode}" if finished else f"over {TIME_LIMIT} s"
+    if not used.finished or process.returncode not in (0, 1, 2, 5):
+        said = f"exit status {process.returncode}" if used.finished else f"over {TIME_LIMIT} s"
         results[file] = listing.Result("failed", f"the process ended early: {said}")
-    return results, f"{seconds:6.0f} s {memory:6.0f} MiB"
-
-
-def _watch(process: subprocess.Popen[bytes]) -> tuple[float, bool]:
-    """Wait for a process; return its peak of resident memory in MiB, and whether it ended."""
-    limit = time.monotonic() + TIME_LIMIT
-    finished = True
-    while True:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-        if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return usage.ru_maxrss / 1024, finished
-        if time.monotonic() > limit and finished:
-            finished = False
-            process.kill()
-        time.sleep(0.2)
+    return results, str(used)
 
 
 def main() -> int:
@@ -150,14 +115,18 @@ def main() -> int:
     left_out = [name for name, entry in entries.items() if entry.outcome == "not run"]
     results: dict[str, listing.Result] = {}
     start = time.monotonic()
-    print(f"{'file':52} {'passed':>6} {'failed':>6} {'skipped':>7}", flush=True)
-    for file in files:
+    print(f"{'file':52} passed failed skipped    time processor  memory", flush=True)
+
+    def run(file: str) -> tuple[dict[str, listing.Result], str]:
         if file in left_out:
-            print(f"{file:52} not run: {entries[file].reason}", flush=True)
-            continue
+            return {}, f"not run: {entries[file].reason}"
         found, used = run_file(file, [name for name in left_out if name.startswith(f"{file}::")])
-        results.update(found)
-        print(f"{file:52} {_counts(found)} {used}", flush=True)
+        return found, f"{_counts(found)} {used}"
+
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        for file, (found, said) in zip(files, pool.map(run, files), strict=True):
+            results.update(found)
+            print(f"{file:52} {said}", flush=True)
     seconds = time.monotonic() - start
     print(f"{'total':52} {_counts(results)} {seconds:6.0f} s", flush=True)
     if options.write:

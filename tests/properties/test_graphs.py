@@ -1,11 +1,14 @@
 """Random graphs of mixed operators: compiled, node by node, and by NumPy they give the same."""
 
 import numpy as np
+import pytest
 from drawing import HypothesisDraw
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ksym
+from ksym.compiler import fuse
+from ksym.runtime import compiled
 from ksym.testing import evaluate_numpy, verify_gradient
 
 UNARY = [ksym.tanh, ksym.sigmoid, ksym.sin, ksym.square, ksym.relu, lambda x: -x, lambda x: x * 0.5]
@@ -21,6 +24,7 @@ def grow(data, x, w):
         ksym.maximum,
         lambda a, b: ksym.where(a > b, a, b * 0.5),
         lambda a, b: ksym.concatenate([a, b], axis=0)[: x.shape[0]],
+        lambda a, b: ksym.concatenate([a * b, a - b], axis=1)[:, 1 : x.shape[0] + 1] * a,
     ]
     moving = [
         ksym.transpose,
@@ -29,6 +33,7 @@ def grow(data, x, w):
         lambda a: a + ksym.sum(a, axis=1, keepdims=True) * 0.1,
         lambda a: ksym.flip(a, 0),
         lambda a: ksym.softmax(a, 0),
+        lambda a: ksym.sum(ksym.tanh(a), 0) * a,
         lambda a: ksym.reshape(ksym.reshape(a, (-1,)), a.shape),
         lambda a: ksym.tile(a[:1], (x.shape[0], 1)),
     ]
@@ -46,7 +51,25 @@ def grow(data, x, w):
     return grown
 
 
-@given(data=st.data())
+@pytest.fixture(params=["as it pays", "all in loops"])
+def fusing(request):
+    """Small arrays stay native as a rule; here whatever can be a loop is one too."""
+    costs = fuse.LOOP, fuse.NATIVE_GRAPH
+    if request.param == "all in loops":
+        if not compiled.is_available():
+            pytest.skip("llvmlite is not installed")
+        fuse.LOOP, fuse.NATIVE_GRAPH = -1e9, -1e9
+    yield
+    fuse.LOOP, fuse.NATIVE_GRAPH = costs
+
+
+def agreeing(test):
+    """A property that holds however much is fused; the fixture lasts for all examples."""
+    quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+    return pytest.mark.usefixtures("fusing")(quiet(given(data=st.data())(test)))
+
+
+@agreeing
 def test_compiled_stepwise_and_numpy_agree(data):
     n = data.draw(st.integers(1, 4))
     x, w = ksym.placeholder((n, n), "float64"), ksym.placeholder((n, n), "float64")
@@ -81,7 +104,7 @@ def test_gradients_of_grown_graphs(data):
     verify_gradient(build, point)
 
 
-@given(data=st.data())
+@agreeing
 def test_updates_are_the_same_in_both_modes(data):
     n = data.draw(st.integers(1, 3))
     start = HypothesisDraw(data).array((n, n))

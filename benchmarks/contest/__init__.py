@@ -1,0 +1,1 @@
+"""The parts of peers.py: peers and their environments, workloads, workers, reports."""

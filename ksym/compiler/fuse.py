@@ -1,0 +1,255 @@
+"""Finding elementwise work within a graph that is faster as loops of its own.
+
+A native operator costs some microseconds and a pass over memory; a loop does many of them in one
+pass, but what it reads and writes has to be in memory, and a loop in the middle divides a native
+graph in two.  So regions are found as if everything elementwise were fused, and those that do not
+pay are given back, until all that are left do.  Costs were measured (see docs/mxnet.md).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from ksym import ops, shapes
+from ksym.compiler.loops import can_compile, data, is_collected, is_number, shape_over
+from ksym.compiler.plan import Region, is_native, levels, reads_of, views_for
+from ksym.graph import Node, Tensor, topological_order
+
+NATIVE_OPERATOR = 1.3, 0.6e-3
+"""What a native elementwise operator costs in microseconds, and for each element besides."""
+
+LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
+"""What a loop costs, and for each element each of its steps, and each array it reads or writes."""
+
+NATIVE_GRAPH = 10.0
+"""What it costs to divide a native graph in two."""
+
+BLOCKED = 0.5e-3
+"""And for each element of what is in oneDNN's layout before and read after it."""
+
+STEPS = 64
+"""The longest loop: beyond it compiling takes long, and registers run out."""
+
+STEPS_IN_ALL = 2048
+"""How much is compiled for one graph at most."""
+
+ROUNDS = 8
+"""How often regions are sought anew after some were given back."""
+
+
+def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
+    """Return the nodes of each loop that pays."""
+    order = topological_order(outputs)
+    asked = set(outputs)
+    in_blocks = _in_blocks(order)
+    candidates = _candidates(order, in_blocks)
+    kept: list[Region] = []
+    for _ in range(ROUNDS):
+        candidates = _without_torn(candidates)
+        views = views_for(order, candidates, asked)
+        late = _latest_levels(order, candidates, views)
+        kept = _regions(order, late, candidates)
+        losing = _losing(kept, late, _Use(order, asked, candidates, views), in_blocks)
+        kept = [region for region in kept if region not in losing]
+        inside = {node for region in kept for node in region}
+        if inside == candidates:
+            break
+        candidates = inside
+    return _within_limit(kept)
+
+
+class _Use:
+    """Who reads what.
+
+    Attributes:
+        users: The nodes that read each node's results.
+        asked: The tensors that are wanted.
+        candidates: The nodes that loops compute.
+        views: Those that loops look through.
+    """
+
+    def __init__(
+        self,
+        order: Sequence[Node],
+        asked: Collection[Tensor],
+        candidates: Collection[Node],
+        views: Collection[Node],
+    ):
+        self.users: dict[Node, list[Node]] = defaultdict(list)
+        for node in order:
+            for tensor in node.inputs:
+                self.users[tensor.node].append(node)
+        self.asked = asked
+        self.candidates = candidates
+        self.views = views
+
+    def divides(self, region: Region) -> bool:
+        """Whether native nodes wait for a loop."""
+        return any(
+            is_native(user) and user not in self.candidates and user not in self.views
+            for node in region
+            for user in self.users[node]
+        )
+
+    def is_written(self, node: Node, region: Region) -> bool:
+        """Whether a node's result is wanted outside of its loop."""
+        return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
+
+
+def _candidates(order: Sequence[Node], in_blocks: Collection[Node]) -> set[Node]:
+    """The nodes that a loop could compute: elementwise ones, and concatenations of their results.
+
+    oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
+    order first, and back into blocks afterwards.
+    """
+    return {
+        node
+        for node in order
+        if node not in in_blocks
+        and 0 not in node.outputs[0].shape
+        and (can_compile(node) or is_collected(node))
+    }
+
+
+def _in_blocks(order: Sequence[Node]) -> set[Node]:
+    """Nodes whose results oneDNN may leave in its own layout."""
+    keeping = (ops.add, ops.relu, ops.relu_gradient)
+    found: set[Node] = set()
+    for node in order:
+        if node.operator.own_layout or (
+            node.operator in keeping
+            and any(tensor.node in found and tensor.rank > 2 for tensor in node.inputs)
+        ):
+            found.add(node)
+    return found
+
+
+def _without_torn(candidates: set[Node]) -> set[Node]:
+    """Leave out joins and sums of anything but elementwise results of one shape."""
+    torn = {
+        node
+        for node in candidates
+        if is_collected(node)
+        and not all(
+            t.node in candidates
+            and not is_collected(t.node)
+            and t.node.operator is not ops.broadcast_to
+            and t.shape == node.inputs[0].shape
+            for t in node.inputs
+        )
+    }
+    return candidates - torn
+
+
+def _latest_levels(
+    order: Sequence[Node], candidates: Collection[Node], views: Collection[Node]
+) -> dict[Node, int]:
+    """At which level each node runs, candidates as late as those who read them allow.
+
+    So what only a loop reads is computed in that loop, and not kept in memory for it.
+    """
+    order = [node for node in order if node not in views]
+    late = levels(order, candidates, views)
+    allowed: dict[Node, int] = {}
+    for node in reversed(order):
+        if node in candidates:
+            late[node] = max(late[node], allowed.get(node, 0))
+        for tensor, rise in reads_of(node, candidates, views):
+            bound = late[node] - rise
+            allowed[tensor.node] = min(allowed.get(tensor.node, bound), bound)
+    return late
+
+
+def _regions(
+    order: Sequence[Node], late: Mapping[Node, int], candidates: Collection[Node]
+) -> list[Region]:
+    """Group candidates of one level and shape that read each other, or the same array."""
+    groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
+    for node in order:
+        if node in candidates and not is_collected(node):
+            groups[late[node], node.outputs[0].shape].append(node)
+    found = [
+        part[start : start + STEPS]
+        for nodes in groups.values()
+        for part in _connected(nodes)
+        for start in range(0, len(part), STEPS)
+    ]
+    place = {node: number for number, nodes in enumerate(found) for node in nodes}
+    for node in order:
+        if node in candidates and is_collected(node):
+            places = {place[tensor.node] for tensor in node.inputs}
+            if len(places) == 1:
+                found[places.pop()].append(node)
+    return [frozenset(nodes) for nodes in found]
+
+
+def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Divide nodes of one shape into groups that share no array of that shape."""
+    leader = {node: node for node in nodes}
+
+    def first(node: Node) -> Node:
+        while leader[node] is not node:
+            leader[node] = leader[leader[node]]
+            node = leader[node]
+        return node
+
+    seen: dict[Tensor, Node] = {}
+    for node in nodes:
+        for tensor in (*data(node), *node.outputs):
+            if tensor.shape == node.outputs[0].shape:
+                leader[first(node)] = first(seen.setdefault(tensor, node))
+    groups: dict[Node, list[Node]] = defaultdict(list)
+    for node in nodes:
+        groups[first(node)].append(node)
+    return list(groups.values())
+
+
+def _losing(
+    regions: Sequence[Region], late: Mapping[Node, int], use: _Use, in_blocks: Collection[Node]
+) -> set[Region]:
+    """The loops that cost more than they save."""
+    gains = {region: _gain(region, use) for region in regions}
+    losing = {region for region, gain in gains.items() if gain <= 0}
+    # Loops on one level divide a native graph together.
+    dividing: dict[int, list[Region]] = defaultdict(list)
+    for region in regions:
+        if use.divides(region):
+            dividing[late[next(iter(region))]].append(region)
+    for level, together in dividing.items():
+        kept = sum(
+            size_of(node)
+            for node in in_blocks
+            if late[node] <= level and any(late.get(u, 0) > level for u in use.users[node])
+        )
+        gain = sum(max(gains[region], 0.0) for region in together)
+        if gain <= NATIVE_GRAPH + BLOCKED * kept:
+            losing.update(together)
+    return losing
+
+
+def _gain(region: Region, use: _Use) -> float:
+    """How many microseconds a loop saves, but for what dividing a native graph costs."""
+    fixed, each = NATIVE_OPERATOR
+    read = {t for n in region for t in data(n) if t.node not in region and not is_number(t)}
+    looked_through = {tensor.node for tensor in read} & set(use.views)
+    saved = sum(fixed + each * size_of(node) for node in (*region, *looked_through))
+    streams = sum(size_of(node) for node in region if use.is_written(node, region))
+    streams += sum(shapes.size(tensor.shape) or 0 for tensor in read)
+    steps = sum(size_of(node) for node in region)
+    return saved - LOOP - STEP * steps - STREAM * streams
+
+
+def size_of(node: Node) -> int:
+    """How many elements a node works on."""
+    return shapes.size(shape_over(node)) or 0
+
+
+def _within_limit(regions: Iterable[Region]) -> list[Region]:
+    """As many loops as may be compiled for one graph."""
+    kept, steps = [], 0
+    for region in sorted(regions, key=len, reverse=True):
+        steps += len(region)
+        if steps <= STEPS_IN_ALL:
+            kept.append(region)
+    return kept

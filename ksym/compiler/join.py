@@ -1,0 +1,72 @@
+"""Joining what slices of one tensor have for gradients.
+
+Where a tensor is taken apart by slices, each of them gives a gradient that is zero elsewhere, and
+these are added up.  If the slices lie side by side, the sum is one concatenation.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ksym import ops, shapes
+from ksym.graph import Node, Tensor, rewrite, topological_order
+
+
+def join_slices(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs in which sums of gradients of adjoining slices are concatenations."""
+    order = topological_order(outputs)
+    uses = Counter(tensor for node in order for tensor in node.inputs)
+    uses.update(outputs)
+    # For each sum of slices' gradients: those that it adds up.
+    terms: dict[Tensor, list[Node]] = {}
+    inner: set[Tensor] = set()
+    for node in order:
+        result = node.outputs[0]
+        if node.operator is ops.slice_gradient:
+            terms[result] = [node]
+        elif node.operator is ops.add and all(t in terms and uses[t] == 1 for t in node.inputs):
+            terms[result] = [part for t in node.inputs for part in terms[t]]
+            inner.update(node.inputs)
+    sums = {t.node: terms[t] for t in terms.keys() - inner if len(terms[t]) > 1}
+    axes = {node: _axis(parts) for node, parts in sums.items()}
+    given: dict[Node, Tensor] = {}
+
+    def join(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+        if node.operator is ops.slice_gradient:
+            given[node] = inputs[0]
+        axis = axes.get(node)
+        if axis is None:
+            return None
+        parts = sorted(sums[node], key=lambda part: _ranges(part)[axis].start)
+        return ops.concatenate([given[part] for part in parts], axis=axis)
+
+    return rewrite(outputs, join, order=order)
+
+
+def _ranges(part: Node) -> list[range]:
+    """What a slice takes along each axis."""
+    shape = shapes.known(part.outputs[0].shape)
+    bounds = ops.slice_bounds(part, 2)
+    return [range(*bound.indices(side)) for side, bound in zip(shape, bounds, strict=True)]
+
+
+def _axis(parts: Sequence[Node]) -> int | None:
+    """The axis along which slices lie side by side and fill the whole, if there is one."""
+    shape = shapes.known(parts[0].outputs[0].shape)
+    ranges = [_ranges(part) for part in parts]
+    partial = {
+        axis
+        for taken in ranges
+        for axis, (side, along) in enumerate(zip(shape, taken, strict=True))
+        if along != range(side)
+    }
+    if len(partial) != 1:
+        return None
+    (axis,) = partial
+    end = 0
+    for along in sorted((taken[axis] for taken in ranges), key=lambda along: along.start):
+        if along.step != 1 or along.start != end or not along:
+            return None
+        end = along.stop
+    return axis if end == shape[axis] else None

@@ -1,0 +1,283 @@
+"""What a fused loop is: elementwise work on arrays, described apart from the code that does it.
+
+A loop is emitted as LLVM's code (`ksym.compiler.llvm`) where llvmlite is installed, and as calls of
+NumPy on blocks of arrays (`ksym.runtime.fused`) where it can be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from ksym import ops, shapes
+from ksym.compiler import formulas
+from ksym.graph import Node, Tensor, topological_order
+from ksym.ops.registry import Operator, is_constant
+from ksym.variables import Variable
+
+
+class View(NamedTuple):
+    """An array, or a part of it, as a loop goes through it.
+
+    Attributes:
+        tensor: Whose array it is.
+        offset: Where the first element lies.
+        strides: How far apart elements are along each axis of the loop; zero where they are one.
+    """
+
+    tensor: Tensor
+    offset: int
+    strides: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """One operator applied to each element.
+
+    Registers are numbered: what is read first, then the results of the steps.
+    """
+
+    operator: Operator
+    operands: tuple[int, ...]
+    dtype: str
+
+
+class Loop(NamedTuple):
+    """Elementwise work on arrays.
+
+    Attributes:
+        shape: What the loop runs over.
+        reads: What is read; of an element everything is read before anything is written.
+        steps: What is computed for each element.
+        writes: Registers, and where they are written to, or added up where a stride along an axis
+            of the loop is zero.  A variable may be among what is read.
+    """
+
+    shape: tuple[int, ...]
+    reads: tuple[View, ...]
+    steps: tuple[Step, ...]
+    writes: tuple[tuple[int, View], ...]
+
+    def dtype_of(self, register: int) -> str:
+        """The dtype of what a register holds."""
+        if register < len(self.reads):
+            return self.reads[register].tensor.dtype
+        return self.steps[register - len(self.reads)].dtype
+
+    @property
+    def arrays(self) -> list[View]:
+        """What is read from memory: all but constant scalars."""
+        return [view for view in self.reads if not is_number(view.tensor)]
+
+    @property
+    def operands(self) -> list[Tensor]:
+        """The tensors that are read, each once."""
+        return list(dict.fromkeys(view.tensor for view in self.reads))
+
+    @property
+    def results(self) -> list[Tensor]:
+        """The tensors that are computed, and the variables that are written, each once."""
+        return list(dict.fromkeys(view.tensor for _, view in self.writes))
+
+
+def data(node: Node) -> Sequence[Tensor]:
+    """The operands whose elements a loop reads; shapes are known to it already."""
+    return node.inputs[:1] if node.operator is ops.broadcast_to else node.inputs
+
+
+def can_compile(node: Node) -> bool:
+    """Whether a node can be a step of a loop that is compiled."""
+    return (
+        len(node.outputs) == 1
+        and (node.operator.elementwise or node.operator is ops.broadcast_to)
+        and formulas.is_known(
+            node.operator, tuple(t.dtype for t in data(node)), node.outputs[0].dtype
+        )
+    )
+
+
+def can_call(node: Node) -> bool:
+    """Whether a node can be a step of a loop of NumPy's functions on blocks of arrays."""
+    (first, *rest) = node.outputs
+    return (
+        not rest
+        and node.operator.elementwise
+        and node.operator.ufunc is not None
+        and first.dtype in formulas.FLOATS
+        and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
+    )
+
+
+def is_collected(node: Node) -> bool:
+    """Whether a loop can make a result of others' elements: join them, or sum them up."""
+    if node.operator is ops.sum_:
+        (x,), (out,) = node.inputs, node.outputs
+        each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
+        # One sum after the other is not exact enough for more.
+        return x.dtype in formulas.FLOATS and 1 < each <= SUMMANDS
+    return node.operator is ops.concatenate
+
+
+SUMMANDS = 1 << 14
+"""The largest sums that loops compute."""
+
+
+def shape_over(node: Node) -> shapes.Shape:
+    """What a loop for a node runs over."""
+    return (node.inputs[0] if is_collected(node) else node.outputs[0]).shape
+
+
+def is_sum(loop: Loop, view: View) -> bool:
+    """Whether more than one element is written to a place, and so are added up."""
+    return any(
+        size > 1 and stride == 0 for size, stride in zip(loop.shape, view.strides, strict=True)
+    )
+
+
+def is_number(tensor: Tensor) -> bool:
+    """Whether a tensor is a constant scalar, which can be a part of the code."""
+    return is_constant(tensor) and not tensor.rank
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node only says which elements of its operand to look at."""
+    if node.operator is ops.slice_:
+        return set(node.attributes["steps"]) <= {1} and 0 not in node.outputs[0].shape
+    return node.operator is ops.reshape and _without_units(node.inputs[0].shape) == _without_units(
+        node.outputs[0].shape
+    )
+
+
+def _without_units(shape: shapes.Shape) -> list[int | None]:
+    return [size for size in shape if size != 1]
+
+
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array that is stored row by row; zero along axes of size one."""
+    strides, product = [], 1
+    for size in reversed(shape):
+        strides.append(0 if size == 1 else product)
+        product *= size
+    return tuple(reversed(strides))
+
+
+def _look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[int, ...]]:
+    """Return how a tensor's elements lie in the array that they come from, and its shape.
+
+    Args:
+        tensor: What is read.
+        views: The nodes, such as slices, to look through.
+    """
+    path = []
+    while tensor.node in views:
+        path.append(tensor.node)
+        tensor = tensor.node.inputs[0]
+    shape = shapes.known(tensor.shape)
+    offset, strides = 0, _contiguous(shape)
+    for node in reversed(path):
+        result = shapes.known(node.outputs[0].shape)
+        if node.operator is ops.slice_:
+            for side, bound, stride in zip(shape, ops.slice_bounds(node), strides, strict=True):
+                offset += bound.indices(side)[0] * stride
+            strides = tuple(0 if size == 1 else s for size, s in zip(result, strides, strict=True))
+        else:
+            moving = iter(s for size, s in zip(shape, strides, strict=True) if size != 1)
+            strides = tuple(0 if size == 1 else next(moving) for size in result)
+        shape = result
+    return View(tensor, offset, strides), shape
+
+
+def source_of(tensor: Tensor, views: Collection[Node]) -> Tensor:
+    """Return the tensor whose array is read for one that may be seen through views."""
+    while tensor.node in views:
+        tensor = tensor.node.inputs[0]
+    return tensor
+
+
+def describe(
+    inside: Collection[Node],
+    results: Sequence[Tensor],
+    targets: Mapping[Variable, Tensor] | None = None,
+    views: Collection[Node] = (),
+) -> Loop:
+    """Return the loop that computes results by some nodes.
+
+    Args:
+        inside: The nodes to do in it: elementwise ones, and joins and sums of their results.
+        results: What it computes besides.
+        targets: The new values of variables, of the shape of the loop; one that no node inside
+            computes is copied.
+        views: Nodes that are looked through where something is read.
+    """
+    targets = targets or {}
+    wanted = [*results, *targets.values()]
+    order = [node for node in topological_order(wanted) if node in inside]
+    steps_of = [node for node in order if not is_collected(node)]
+    whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
+    read = dict.fromkeys(t for node in order for t in data(node) if t.node not in inside)
+    read.update(dict.fromkeys(t for t in wanted if t.node not in inside))
+    registers = {tensor: number for number, tensor in enumerate(read)}
+    steps = []
+    for node in steps_of:
+        (result,) = node.outputs
+        if node.operator is ops.broadcast_to:  # what is read is broadcast anyway
+            registers[result] = registers[node.inputs[0]]
+            continue
+        steps.append(Step(node.operator, tuple(registers[t] for t in node.inputs), result.dtype))
+        registers[result] = len(read) + len(steps) - 1
+    writes = [write for tensor in results for write in _writes(tensor, registers)]
+    everything = _contiguous(whole)
+    writes += [(registers[t], View(variable, 0, everything)) for variable, t in targets.items()]
+    reads = tuple(_broadcast(*_look_through(tensor, views), whole) for tensor in read)
+    return Loop(whole, reads, tuple(steps), tuple(writes))
+
+
+def _broadcast(view: View, shape: tuple[int, ...], whole: tuple[int, ...]) -> View:
+    """A view with a stride for each axis of the loop."""
+    return view._replace(strides=(0,) * (len(whole) - len(shape)) + view.strides)
+
+
+def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[tuple[int, View]]:
+    """What is written to the array of a result: one register, or one beside the other."""
+    strides = _contiguous(shapes.known(tensor.shape))
+    if tensor in registers:
+        return [(registers[tensor], View(tensor, 0, strides))]
+    if tensor.node.operator is ops.sum_:
+        (x,) = tensor.node.inputs
+        summed, kept = tensor.node.attributes["axis"], iter(strides)
+        if tensor.node.attributes["keepdims"]:
+            kept = iter(s for axis, s in enumerate(strides) if axis not in summed)
+        along = tuple(0 if axis in summed else next(kept) for axis in range(x.rank))
+        return [(registers[x], View(tensor, 0, along))]
+    axis = tensor.node.attributes["axis"]
+    writes, start = [], 0
+    for part in tensor.node.inputs:
+        shape = shapes.known(part.shape)
+        own = tuple(0 if size == 1 else s for size, s in zip(shape, strides, strict=True))
+        writes.append((registers[part], View(tensor, start * strides[axis], own)))
+        start += shape[axis]
+    return writes
+
+
+def collapsed(loop: Loop) -> tuple[list[int], list[View]]:
+    """Return the fewest axes that the loop can run over.
+
+    Returns:
+        The size of each axis, and the views of `Loop.arrays` and `Loop.writes` along these.
+    """
+    views = [*loop.arrays, *(view for _, view in loop.writes)]
+    sizes: list[int] = []
+    columns: list[tuple[int, ...]] = []
+    for axis, size in enumerate(loop.shape):
+        if size == 1:
+            continue
+        column = tuple(view.strides[axis] for view in views)
+        if columns and columns[-1] == tuple(stride * size for stride in column):
+            sizes[-1] *= size
+            columns[-1] = column
+        else:
+            sizes.append(size)
+            columns.append(column)
+    return sizes, [
+        view._replace(strides=tuple(column[k] for column in columns))
+        for k, view in enumerate(views)
+    ]

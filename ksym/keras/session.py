@@ -1,0 +1,82 @@
+"""What users of Keras on TensorFlow ask of a session: to run it."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
+from ksym.errors import InputError
+from ksym.graph import Tensor
+from ksym.keras.execution import KerasFunction, function
+from ksym.keras.phase import learning_phase
+from ksym.variables import Update
+
+KEPT = 32  # compiled functions
+
+
+class Session:
+    """Computes tensors and carries out updates; there is nothing to open, to set or to close."""
+
+    def __init__(self) -> None:
+        # A graph lives as long as its function: of those that are run again and again few differ.
+        self._functions: OrderedDict[Any, KerasFunction] = OrderedDict()
+
+    def run(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Any:
+        """Return the values of tensors, in lists, tuples or dicts as they were given.
+
+        An update gives its new value, and is carried out.
+
+        Args:
+            fetches: What to compute.
+            feed_dict: The values of placeholders, and of other tensors that are to have a value
+                which is given instead of computed.
+
+        Raises:
+            InputError: Something that is no tensor is given a value.
+            TypeError: What is to be computed is no tensor.
+        """
+        feeds = dict(feed_dict or {})
+        if isinstance(learning_phase(), int):
+            feeds.pop(learning_phase(), None)  # it was set, and is not to be given any more
+        for fed in feeds:
+            if not isinstance(fed, Tensor):
+                raise InputError(
+                    f"feed_dict gives a value to {fed!r}, which is no tensor",
+                    remedy="give values to tensors and to K.learning_phase()",
+                )
+        wanted: list[Any] = []
+        _collect(fetches, wanted)
+        key = (tuple(wanted), tuple(feeds))
+        compiled = self._functions.pop(key, None) or function(list(feeds), wanted)
+        self._functions[key] = compiled
+        if len(self._functions) > KEPT:
+            self._functions.popitem(last=False)
+        return _packed(fetches, iter(compiled(list(feeds.values()))))
+
+    def clear(self) -> None:
+        """Let go of all graphs."""
+        self._functions.clear()
+
+
+def _collect(fetches: Any, found: list[Any]) -> None:
+    if isinstance(fetches, list | tuple):
+        for item in fetches:
+            _collect(item, found)
+    elif isinstance(fetches, Mapping):
+        _collect(list(fetches.values()), found)
+    elif isinstance(fetches, Tensor | Update):
+        found.append(fetches)
+    else:
+        raise TypeError(f"run computes tensors and updates, not {type(fetches).__name__}")
+
+
+def _packed(fetches: Any, values: Any) -> Any:
+    if isinstance(fetches, list | tuple):
+        return type(fetches)(_packed(item, values) for item in fetches)
+    if isinstance(fetches, Mapping):
+        return {name: _packed(item, values) for name, item in fetches.items()}
+    return next(values)
+
+
+SESSION = Session()

@@ -1,0 +1,175 @@
+"""A graph compiled for known shapes: what runs at a call, and the loops that end its updates."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym.compiler import optimize
+from ksym.compiler.flags import Mode
+from ksym.compiler.loops import Loop, can_call, can_compile
+from ksym.compiler.plan import is_leaf
+from ksym.compiler.specialize import Rest, specialize, split
+from ksym.compiler.updates import fuse_updates
+from ksym.graph import Tensor, collection_paused, topological_order
+from ksym.ops.leaves import placeholder
+from ksym.ops.registry import is_constant
+from ksym.runtime import compiled
+from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.checking import Check
+from ksym.runtime.compiled import CompiledLoop
+from ksym.runtime.fused import FusedLoop
+from ksym.runtime.program import Program
+from ksym.variables import Variable
+
+
+class Plan:
+    """A graph compiled for known shapes of what it is given.
+
+    Where the shape of a result is known only when it has been computed (a dynamic operator), the
+    plan ends; what comes after is a plan of its own, compiled for the shapes that turn up.
+
+    Args:
+        graph: The outputs, then the new values of variables.
+        variables: These variables.
+        given: For each placeholder what to put in its place.
+        mode: How to compute.
+        limit: How many plans to keep for what comes after dynamic results.
+        values: For each placeholder a value to check passes with, where the mode asks for it.
+        shared: A plan that never runs at the same time, to share working memory with.
+
+    Attributes:
+        tensors: What is computed: the outputs, then the new values of the variables; of a graph
+            with dynamic operators what they depend on, and what can be computed without them.
+        program: What computes it.
+    """
+
+    def __init__(
+        self,
+        graph: Sequence[Tensor],
+        variables: Sequence[Variable],
+        given: Mapping[Tensor, Tensor],
+        mode: Mode,
+        limit: int,
+        values: Sequence[np.ndarray],
+        shared: Plan | None = None,
+    ):
+        self.tensors, self._rest = split(specialize(graph, given))
+        check = None
+        if mode.check:
+            check = Check(self.tensors, dict(zip(given.values(), values, strict=True)))
+        self.tensors = optimize(self.tensors, mode.passes, None if check is None else check.after)
+        self._variables = variables
+        self._mode = mode
+        self._limit = limit
+        self._later: OrderedDict[Any, Plan] = OrderedDict()
+        self._last: Plan = self
+        arrays: dict[Tensor, DeviceArray] = {}
+        used = {node for node in topological_order(self.tensors) if not node.inputs}
+        self._feeds: list[DeviceArray | None] = []
+        for stand_in in given.values():
+            feed = None
+            if stand_in.node in used and not is_constant(stand_in):
+                feed = arrays[stand_in] = DeviceArray.empty(stand_in.spec)
+            self._feeds.append(feed)
+        outputs = self.tensors
+        updates: dict[Variable, Tensor] = {}
+        if self._rest is None:
+            count = len(outputs) - len(variables)
+            outputs, new = outputs[:count], outputs[count:]
+            updates = dict(zip(variables, new, strict=True))
+        loops: list[Loop] = []
+        if mode.runs(fuse_updates) and is_direct():
+            can_be_step = can_compile if compiled.is_available() else can_call
+            loops, updates = fuse_updates(outputs, updates, can_be_step)
+        read = dict.fromkeys(t for loop in loops for t in loop.operands)
+        computed = [tensor for tensor in read if not is_leaf(tensor.node)]
+        memory = None if shared is None else shared.program
+        self.program: Program = Program(
+            [*outputs, *updates.values(), *computed], arrays, mode, memory
+        )
+        self._targets = [storage_of(variable) for variable in updates]
+        # The same arrays at every call; only dynamic results, which end a plan, get new ones.
+        found, first, last = self.program.outputs, len(outputs), len(outputs) + len(updates)
+        self._outputs, self._new = found[:first], found[first:last]
+        arrays.update(zip(computed, found[last:], strict=True))
+        for tensor in read:
+            if is_constant(tensor):
+                arrays[tensor] = DeviceArray.of(np.asarray(tensor.value))
+            elif isinstance(tensor, Variable):
+                arrays[tensor] = storage_of(tensor)
+        arrays.update((v, storage_of(v)) for v in variables if v not in updates)
+        runs = CompiledLoop if compiled.is_available() else FusedLoop
+        self._loops = [runs(loop, arrays) for loop in loops]
+        if check is not None:
+            self._verify(check, values)
+
+    def _verify(self, check: Check, values: Sequence[np.ndarray]) -> None:
+        """Compare a run with what was computed node by node; variables keep their values.
+
+        Raises:
+            ExecutionError: Something differs.
+        """
+        check.rewind()
+        self._feed(values)
+        self.program.run()
+        found = [array.read() for array in self.program.outputs]
+        if self._rest is None:
+            targets = [storage_of(variable) for variable in self._variables]
+            before = [target.read() for target in targets]
+            self.commit()
+            new = [target.read() for target in targets]
+            for target, value in zip(targets, before, strict=True):
+                target.write(value)
+            found = [*found[: len(self._outputs)], *new]
+        check.rewind()
+        check.compare("what is run, fused or natively,", found)
+
+    def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
+        """Compute the outputs from one value for each slot; return them where they lie.
+
+        Variables are not changed before `commit`.
+        """
+        self._feed(values)
+        self.program.run()
+        if self._rest is None:
+            return self._outputs
+        found = [array.read() for array in self.program.outputs]
+        self._last = self._plan_for(self._rest, found)
+        return self._last.run(found)
+
+    def _feed(self, values: Sequence[np.ndarray]) -> None:
+        for feed, value in zip(self._feeds, values, strict=True):
+            if feed is not None:
+                feed.write(value)
+
+    def commit(self) -> None:
+        """Give the variables their new values; from here on nothing can fail."""
+        if self._last is not self:
+            self._last.commit()
+            return
+        for array in self._new:
+            array.wait()
+        for loop in self._loops:
+            loop.run()
+        for target, array in zip(self._targets, self._new, strict=True):
+            target.copy_from(array)
+
+    def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
+        key = tuple(value.shape for value in found)
+        plan = self._later.get(key)
+        if plan is None:
+            given = {
+                slot: placeholder(value.shape, slot.dtype, name=slot.name)
+                for slot, value in zip(rest.slots, found, strict=True)
+            }
+            with collection_paused():
+                plan = Plan(rest.outputs, self._variables, given, self._mode, self._limit, found)
+            self._later[key] = plan
+            if len(self._later) > self._limit:
+                self._later.popitem(last=False)
+        self._later.move_to_end(key)
+        return plan

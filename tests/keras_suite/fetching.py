@@ -1,0 +1,80 @@
+"""What the runs of Keras's tests and of its examples share: fetching, and waiting for a process."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+BUILD = Path(__file__).resolve().parents[2] / "build"
+KERAS = "2.3.1"
+
+
+def pip(*arguments: str) -> None:
+    """Run pip quietly."""
+    command = [sys.executable, "-m", "pip", *arguments, "--quiet", "--disable-pip-version-check"]
+    subprocess.run(command, check=True)
+
+
+def fetch_packages(requirements: Path, folder: Path) -> None:
+    """Install what is required into a folder beside the environment, unless it is there."""
+    kept = folder / requirements.name
+    if not kept.exists() or kept.read_text() != requirements.read_text():
+        shutil.rmtree(folder, ignore_errors=True)
+        pip("install", "--no-deps", "--target", str(folder), "--requirement", str(requirements))
+        shutil.copy(requirements, kept)
+
+
+def fetch_keras(part: str, folder: Path) -> None:
+    """Put a part of Keras's source distribution into a folder, unless it is there."""
+    if folder.exists():
+        return
+    archives = BUILD / "keras-sdist"
+    if not list(archives.glob("*.tar.gz")):
+        pip("download", "--no-deps", "--no-binary", ":all:", f"keras=={KERAS}", "-d", str(archives))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=BUILD) as unpacked:
+        with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:
+            archive.extractall(unpacked, filter="data")
+        next(Path(unpacked).glob(f"*/{part}")).rename(folder)
+
+
+class Used(NamedTuple):
+    """What a process used.
+
+    Attributes:
+        seconds: Time on the clock.
+        processor: Time of processors, in seconds, which other processes hardly change.
+        memory: The peak of resident memory, in MiB.
+        finished: Whether it ended by itself.
+    """
+
+    seconds: float
+    processor: float
+    memory: float
+    finished: bool
+
+    def __str__(self) -> str:
+        return f"{self.seconds:5.0f} s {self.processor:5.0f} s {self.memory:5.0f} MiB"
+
+
+def wait(process: subprocess.Popen[bytes], seconds: float) -> Used:
+    """Wait for a process that has just been started, but not longer than so many seconds."""
+    start = time.monotonic()
+    finished = True
+    while True:
+        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+        if pid:
+            process.returncode = os.waitstatus_to_exitcode(status)
+            processor = usage.ru_utime + usage.ru_stime
+            return Used(time.monotonic() - start, processor, usage.ru_maxrss / 1024, finished)
+        if time.monotonic() - start > seconds and finished:
+            finished = False
+            process.kill()
+        time.sleep(0.2)

@@ -1,0 +1,125 @@
+"""Compiled loops compute what their steps mean."""
+
+import numpy as np
+import pytest
+
+import ksym
+from ksym import ops
+from ksym.compiler import formulas
+from ksym.compiler.loops import describe
+from ksym.graph import topological_order
+from ksym.runtime import compiled
+from ksym.runtime.arrays import DeviceArray
+
+pytestmark = pytest.mark.skipif(not compiled.is_available(), reason="llvmlite is not installed")
+
+SPECIAL = [0.0, -0.0, 1.0, -1.0, 88.6, -103.5, 1e30, -1e30, np.inf, -np.inf, np.nan, 1e-40]
+UNARY = [op for op in formulas.ON_FLOATS if len(op.__signature__.parameters) == 1]
+BINARY = [ops.add, ops.subtract, ops.multiply, ops.true_divide, ops.maximum, ops.minimum]
+RELATIONS = [
+    ops.equal,
+    ops.not_equal,
+    ops.less,
+    ops.less_equal,
+    ops.greater,
+    ops.greater_equal,
+]
+
+
+def run(outputs, values):
+    """Compute outputs, all of one shape, by one loop."""
+    nodes = {node for node in topological_order(outputs) if node.inputs}
+    arrays = {tensor: DeviceArray.of(value) for tensor, value in values.items()}
+    arrays.update((tensor, DeviceArray.empty(tensor.spec)) for tensor in outputs)
+    compiled.CompiledLoop(describe(nodes, outputs), arrays).run()
+    return [arrays[tensor].read() for tensor in outputs]
+
+
+def numbers(dtype):
+    rng = np.random.default_rng(0)
+    scales = (1e-3, 1.0, 10.0, 100.0)
+    drawn = [rng.normal(size=500) * scale for scale in scales]
+    return np.concatenate([*drawn, SPECIAL]).astype(dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("operator", UNARY, ids=lambda operator: operator.name)
+def test_functions_are_exact_to_some_units(operator, dtype):
+    x = numbers(dtype)
+    tensor = ksym.placeholder(x.shape, dtype)
+    (found,) = run([operator(tensor)], {tensor: x})
+    with np.errstate(all="ignore"):
+        wide = x.astype("longdouble")
+        # The declared meaning of sigmoid is exact to the rounding of 1, not of its result.
+        exact = 1.0 / (1.0 + np.exp(-wide)) if operator is ops.sigmoid else operator.numpy(wide)
+        expected = np.asarray(exact).astype(dtype)
+    if operator is ops.relu:  # whose NaN becomes zero in float32
+        x, found, expected = (np.where(np.isnan(x), 0, a) for a in (x, found, expected))
+    tiny = np.finfo(dtype).tiny
+    np.testing.assert_allclose(found, expected, rtol=8 * np.finfo(dtype).eps, atol=tiny)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("operator", [*BINARY, *RELATIONS], ids=lambda operator: operator.name)
+def test_arithmetic_is_numpys_to_the_last_bit(operator, dtype):
+    x, y = (a.ravel() for a in np.meshgrid(numbers(dtype)[-40:], numbers(dtype)[-40:]))
+    a, b = ksym.placeholder(x.shape, dtype), ksym.placeholder(x.shape, dtype)
+    (found,) = run([operator(a, b)], {a: x, b: y})
+    with np.errstate(all="ignore"):
+        np.testing.assert_array_equal(found, operator.numpy(x, y))
+
+
+def test_choices_and_logic(rng):
+    x = ksym.placeholder((4, 6))
+    row, flags = ksym.placeholder((6,)), ksym.placeholder((4, 1), "bool")
+    inside = ksym.logical_and(x > row, ksym.logical_not(flags))
+    outputs = [
+        inside,
+        ksym.where(inside, ops.relu_gradient(x, x), ksym.clip(x, row, 0.75)),
+        ksym.cast(ksym.logical_xor(inside, x > 0.0), "float64"),
+        ksym.cast(x, "bool"),
+    ]
+    values = {
+        x: rng.normal(size=(4, 6)).astype("float32"),
+        row: rng.normal(size=6).astype("float32"),
+        flags: rng.random((4, 1)) > 0.5,
+    }
+    stepwise = ksym.function(list(values), outputs, mode="interpret")(*values.values())
+    for found, expected in zip(run(outputs, values), stepwise, strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+SHAPES = [
+    [(), ()],
+    [(3,), ()],
+    [(2, 1, 4), (3, 1)],
+    [(5, 1), (1, 7)],
+    [(2, 3, 4, 5), (3, 1, 5)],
+    [(2, 3, 4, 5), (4, 1)],
+    [(1, 3, 1), (2, 1, 1)],
+]
+
+
+@pytest.mark.parametrize("shapes", SHAPES, ids=str)
+def test_operands_are_broadcast(shapes, rng):
+    tensors = [ksym.placeholder(shape, "float64") for shape in shapes]
+    arrays = [rng.normal(size=shape) for shape in shapes]
+    (found,) = run([tensors[0] * tensors[1]], dict(zip(tensors, arrays, strict=True)))
+    np.testing.assert_array_equal(found, arrays[0] * arrays[1])
+
+
+@pytest.mark.parametrize("shape", [(3, 50), (1000,), (7, 1, 3)])
+def test_threads_share_the_work(shape, rng, monkeypatch):
+    monkeypatch.setattr(compiled, "THREADS_FROM", 0)
+    x = ksym.placeholder(shape)
+    value = rng.normal(size=shape).astype("float32")
+    (found,) = run([ksym.square(x) + x], {x: value})
+    np.testing.assert_array_equal(found, value * value + value)
+
+
+def test_equal_structures_share_code(rng):
+    compiled._compiled.cache_clear()
+    for shape in ((3, 4), (5, 6), (100,)):
+        x, y = ksym.placeholder(shape), ksym.placeholder(shape)
+        run([x * y + x], {x: np.ones(shape, "float32"), y: np.ones(shape, "float32")})
+    assert compiled._compiled.cache_info().misses == 1
