@@ -58,8 +58,10 @@ def _how(operator: Operator) -> str:
 class _Example(Draw):
     """Always draws the same."""
 
-    def shape(self, min_rank: int = 0, max_rank: int = 3, min_side: int = 1) -> tuple[int, ...]:
-        return (2,) * max(min_rank, min(1, max_rank))
+    def shape(
+        self, min_rank: int = 0, max_rank: int | None = None, min_side: int = 1
+    ) -> tuple[int, ...]:
+        return (2,) * max(min_rank, 1 if max_rank is None else min(1, max_rank))
 
     def integer(self, low: int, high: int) -> int:
         return high

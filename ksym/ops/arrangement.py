@@ -69,23 +69,43 @@ def ravel(x: Any) -> Tensor:
 
 def _sample_roll(draw: Draw) -> Sample:
     x = _draw_array(draw, min_rank=1)
-    axis = draw.choose((None, _draw_axis(draw, x)))
-    return Sample(x, attributes={"shift": draw.integer(-4, 4), "axis": axis})
+    several = tuple(_draw_axis(draw, x) for _ in range(draw.integer(1, 3)))
+    axis = draw.choose((None, _draw_axis(draw, x), several))
+    shifts = tuple(draw.integer(-4, 4) for _ in several)
+    shift = draw.choose((shifts[0], shifts)) if axis == several else shifts[0]
+    return Sample(x, attributes={"shift": shift, "axis": axis})
 
 
 @composite(numpy=np.roll, sample=_sample_roll)
-def roll(x: Any, shift: int, axis: int | None = None) -> Tensor:
-    """Move the elements of x along an axis, those that leave coming in at the other end.
+def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
+    """Move the elements of x along axes, those that leave coming in at the other end.
 
     Args:
         x: A tensor.
-        shift: How far.
-        axis: Along which axis; by default the elements are taken in a row.
+        shift: How far: one number, or one for each axis.
+        axis: Along which axis, or several of them, of which one named twice is moved along twice;
+            by default the elements are taken in a row.
+
+    Raises:
+        ShapeError: There is no such axis, or there are not as many shifts as axes.
     """
     x = as_tensor(x)
     if axis is None:
         return ops.reshape(roll(ops.reshape(x, (-1,)), shift, 0), ops.shape_of(x))
-    axis = shapes.axis(axis, x.rank)
+    axes = [axis] if isinstance(axis, int | np.integer) else list(axis)
+    shifts = list(shift) if isinstance(shift, list | tuple | np.ndarray) else [shift]
+    if len(shifts) == 1:
+        shifts *= len(axes)
+    elif len(axes) == 1:
+        axes *= len(shifts)
+    if len(shifts) != len(axes):
+        raise ShapeError(f"{len(shifts)} shifts cannot be shared out to {len(axes)} axes")
+    for by, along in zip(shifts, axes, strict=True):
+        x = _rolled(x, by, shapes.axis(along, x.rank))
+    return x
+
+
+def _rolled(x: Tensor, shift: Any, axis: int) -> Tensor:
     side = x.shape[axis]
     if side == 0:
         return x

@@ -14,6 +14,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, composite
 from ksym.ops.solving import OfSquare, floating, square, triangle
 
@@ -118,6 +119,9 @@ class _Eigh(Operator):
         signs = lower_signs(emit, vectors, values, node.outputs[0].spec)
         return values, emit("_npi_multiply", vectors, signs)
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def gradient(
         self, node: Node, for_values: Tensor | None, for_vectors: Tensor | None
     ) -> list[Tensor | None]:
@@ -129,7 +133,7 @@ class _Eigh(Operator):
         return [_read_lower(ops.matmul(ops.matmul(v, inner), v, transpose_b=True))]
 
     def sample(self, draw: Draw) -> Sample:
-        n, batch = draw.integer(1, 3), draw.shape(max_rank=2, min_side=0)
+        n, batch = draw.integer(1, 3), draw.shape(min_side=0)
         basis = np.linalg.qr(draw.array((*batch, n, n)).astype("float64"))[0]
         values = draw.array((n,), apart=0.2)
         a = (basis * values) @ np.swapaxes(basis, -1, -2)
@@ -200,6 +204,9 @@ class _TallQR(Operator):
         factors = emit("_linalg_gelqf", swapped(emit, a, rank), outputs=2)
         return tuple(swapped(emit, factor, rank) for factor in factors)
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def gradient(self, node: Node, for_q: Tensor | None, for_r: Tensor | None) -> list[Tensor]:
         q, r = node.outputs
         inner = ops.zeros_like(r)
@@ -225,7 +232,7 @@ tall_qr = _TallQR(
 
 def well_conditioned(draw: Draw, rows: int, columns: int) -> np.ndarray:
     """Return matrices whose singular values differ, and are not near zero."""
-    batch = draw.shape(max_rank=1, min_side=0)
+    batch = draw.shape(min_side=0)
     short = min(rows, columns)
     left, right = (
         np.linalg.qr(draw.array((*batch, side, short)).astype("float64"))[0]

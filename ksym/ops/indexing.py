@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor, current_origin
+from ksym.ops import ranks
 from ksym.ops.gathering import check_indices
 from ksym.ops.registry import (
     UNKNOWN,
@@ -85,6 +86,25 @@ def slice_sides(
     return tuple(sides)
 
 
+def _narrowed(node: Node, first: int) -> Tensor:
+    """The result of a slice, or of its gradient, by one axis after the other."""
+    x, out = node.inputs[0], node.outputs[0].shape
+    starts, stops = static(node, first), static(node, first + 1)
+    sides = list(x.shape)
+    for axis, side in enumerate(out):
+        step, unbounded = (node.attributes[name][axis] for name in ("steps", "open"))
+        if step == 1 and sides[axis] == side:
+            continue
+        operands = [ranks.reshaped(x, ranks.around(sides, [axis]))]
+        sides[axis] = side
+        if first > 1:
+            operands.append(shape_operand(ranks.around(sides, [axis])))
+        operands += [shape_operand((0, bounds[axis], 0)) for bounds in (starts, stops)]
+        whole = (True, True)
+        x = node.operator.make(operands, {"steps": (1, step, 1), "open": (whole, unbounded, whole)})
+    return ranks.reshaped(x, out)
+
+
 class _Slice(Operator):
     linear_in = (0,)
     static_operands = (1, 2)
@@ -117,6 +137,9 @@ class _Slice(Operator):
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
         bounds = _native_bounds(slice_bounds(node), node.inputs[0].shape)
         return emit("slice", x, **bounds)
+
+    def narrow(self, node: Node) -> Tensor:
+        return _narrowed(node, 1)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, starts, stops = node.inputs
@@ -193,6 +216,9 @@ class _SliceGradient(Operator):
             return nothing
         bounds = _native_bounds(slice_bounds(node, 2), out.shape)
         return emit("_slice_assign", nothing, g, **bounds)
+
+    def narrow(self, node: Node) -> Tensor:
+        return _narrowed(node, 2)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         _, _, starts, stops = node.inputs

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite, promoted
 
 
@@ -86,6 +87,9 @@ class _Matmul(Operator):
         product = emit("batch_dot", stacked(a, left), stacked(b, right), **flags)
         return emit("_np_reshape", product, newshape=out)
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         a, b = node.inputs
         across_a, across_b = node.attributes["transpose_a"], node.attributes["transpose_b"]
@@ -127,8 +131,9 @@ class _Matmul(Operator):
         rows, inner, columns = (draw.choose((0, 1, 2, 3, 2, 3)) for _ in range(3))
         dtype = draw.dtype("float", "integer", "bool")
         attributes = {name: draw.choose((False, True)) for name in ("transpose_a", "transpose_b")}
-        batch = draw.shape(max_rank=2)
-        batches = [[draw.choose((side, 1)) for side in batch], list(batch)[draw.integer(0, 2) :]]
+        batch = list(draw.shape())
+        batches = [[draw.choose((side, 1)) for side in batch] for _ in range(2)]
+        batches[1] = batches[1][draw.integer(0, len(batch)) :]
         a = (inner, rows) if attributes["transpose_a"] else (rows, inner)
         b = (columns, inner) if attributes["transpose_b"] else (inner, columns)
         return Sample(

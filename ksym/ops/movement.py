@@ -11,6 +11,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import (
     Draw,
     Emitter,
@@ -317,6 +318,14 @@ class _Flip(Operator):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         axis = node.attributes["axes"]
         return without_bool(emit, node.inputs[0], x, lambda v: emit("_npi_flip", v, axis=axis))
+
+    def narrow(self, node: Node) -> Tensor:
+        (x,), axes = node.inputs, node.attributes["axes"]
+        shape = x.shape
+        for run in ranks.runs([None if d == 1 else a in axes for a, d in enumerate(shape)]):
+            if run[0] in axes:
+                x = flip(ranks.reshaped(x, ranks.around(shape, run)), 1)
+        return ranks.reshaped(x, shape)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [flip(g, node.attributes["axes"])]

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor
 
 
@@ -59,6 +60,16 @@ class _Pad(Operator):
         row = emit("_np_reshape", x, newshape=(1, -1))
         row = pad_value(emit, row, ((0, 0), *padding), value)
         return emit("_np_reshape", row, newshape=(-1,))
+
+    def narrow(self, node: Node) -> Tensor:
+        (x,), value = node.inputs, node.attributes["value"]
+        sides = list(x.shape)
+        for axis, pair in enumerate(node.attributes["padding"]):
+            if any(pair):
+                x = ranks.reshaped(x, ranks.around(sides, [axis]))
+                x = pad(x, ((0, 0), pair, (0, 0)), value)
+                sides[axis] = x.shape[1]
+        return ranks.reshaped(x, sides)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         cut = tuple(slice(b, -a if a else None) for b, a in node.attributes["padding"])

@@ -14,6 +14,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, constant
 
 SMALLEST_MATRIX = 64
@@ -120,6 +121,16 @@ class Reduction(Operator):
         keepdims = len(out.shape) == len(source.shape)
         return emit(self._native, x, axis=axis, keepdims=keepdims)
 
+    def narrow(self, node: Node) -> Tensor:
+        (x,), over = node.inputs, node.attributes["axis"]
+        sides = list(x.shape)
+        for run in ranks.runs([None if d == 1 else a in over for a, d in enumerate(sides)]):
+            if run[0] in over:
+                x = ranks.reshaped(x, ranks.around(sides, run))
+                x = self.make([x], {"axis": (1,), "keepdims": False})
+                sides[run[0] : run[-1] + 1] = [1] * len(range(run[0], run[-1] + 1))
+        return ranks.reshaped(x, node.outputs[0].shape)
+
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         (x,), y = node.inputs, node.outputs[0]
         if self._gradient is None or not dtypes.is_float(y.dtype):
@@ -146,7 +157,8 @@ class Reduction(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=1 if self._empty is None else 0)
-        axis = draw.choose((None, *((a,) for a in range(len(shape))), tuple(range(len(shape)))))
+        some = tuple(a for a in range(len(shape)) if draw.choose((True, False)))
+        axis = draw.choose((None, some, *((a,) for a in range(len(shape)))))
         return Sample(
             draw.array(shape, dtype=draw.dtype(*self._kinds), apart=self._apart),
             attributes={"axis": axis, "keepdims": draw.choose((True, False))},

@@ -8,6 +8,7 @@ A subclass of `Operator` states, side by side:
 ``lower``     the native MXNet operators that compute it, or
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
+``narrow``    the same by fewer axes, where native operators take few
 ``simplify``  identities that hold for it, as graph rewrites
 ``sample``    how tests draw operands for it
 
@@ -89,8 +90,14 @@ class Emitter(Protocol):
 class Draw(Protocol):
     """The source of chance that `sample` draws test operands from."""
 
-    def shape(self, min_rank: int = 0, max_rank: int = 3, min_side: int = 1) -> tuple[int, ...]:
-        """Return a shape; with a min_side of 0 now and then one without elements."""
+    def shape(
+        self, min_rank: int = 0, max_rank: int | None = None, min_side: int = 1
+    ) -> tuple[int, ...]:
+        """Return a shape; with a min_side of 0 now and then one without elements.
+
+        Without a max_rank it has up to three axes, and now and then more than most of MXNet's
+        kernels take: up to eight, of sizes up to 2.
+        """
 
     def integer(self, low: int, high: int) -> int:
         """Return an integer from low to high, both included."""
@@ -351,6 +358,14 @@ class Operator:
         """Return the node's outputs composed of other operators, once all shapes are known.
 
         For operators that MXNet does not have; they need no `lower`.
+        """
+        return None
+
+    def narrow(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return the node's outputs by nodes of at most `ranks.MOST` axes; see `ksym.ops.ranks`.
+
+        Called for a node of known shapes that has more; None if its kernels take any number.
+        Elementwise operators need not say.
         """
         return None
 

@@ -14,6 +14,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import (
     UNKNOWN,
     Draw,
@@ -157,6 +158,9 @@ class _Transpose(Operator):
             x,
             lambda value: emit("transpose", value, axes=node.attributes["axes"]),
         )
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.permuted(node.inputs[0], node.attributes["axes"])
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [transpose(g, inverse(node.attributes["axes"]))]
@@ -312,6 +316,9 @@ class _BroadcastTo(Operator):
         if source.shape == out.shape:
             return emit("_copy", x)
         return emit("_npi_broadcast_to", x, shape=out.shape)
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.stretched(node.inputs[0], node.outputs[0].shape)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [sum_to(g, shape_of(node.inputs[0])), None]

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.decompositions import (
     NOT_UNIQUE,
     inverse_differences,
@@ -93,6 +94,9 @@ class _SVD(Operator):
         sign = lower_signs(emit, left, numbers, values.spec)
         across = emit("_np_reshape", sign, newshape=(*vh.shape[:-1], 1))
         return emit("_npi_multiply", left, sign), numbers, emit("_npi_multiply", right, across)
+
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
 
     def gradient(
         self, node: Node, for_u: Tensor | None, for_values: Tensor | None, for_vh: Tensor | None

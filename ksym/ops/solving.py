@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, promoted
 
 
@@ -73,8 +74,11 @@ class OfSquare(Operator):
         square(a)
         return a.spec
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def sample(self, draw: Draw) -> Sample:
-        return Sample(dominant(draw, draw.shape(max_rank=2, min_side=0)))
+        return Sample(dominant(draw, draw.shape(min_side=0)))
 
 
 class _Inverse(OfSquare):
@@ -131,10 +135,14 @@ class _Solve(Operator):
         for_a = -ops.matmul(for_b, x, transpose_b=True)
         return [ops.sum_to(for_a, ops.shape_of(a)), ops.sum_to(for_b, ops.shape_of(b))]
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def sample(self, draw: Draw) -> Sample:
-        batch = draw.shape(max_rank=1, min_side=0)
+        batch = draw.shape(min_side=0)
         a = dominant(draw, batch)
-        return Sample(a, draw.array((*batch, a.shape[-1], draw.integer(1, 3))))
+        own = [draw.choose((side, 1)) for side in batch]
+        return Sample(a, draw.array((*own, a.shape[-1], draw.integer(1, 3))))
 
 
 solve = _Solve(
@@ -237,8 +245,11 @@ class _Det(Operator):
         scale = ops.expand_dims(ops.expand_dims(g * y, -1), -1)
         return [scale * ops.matrix_transpose(inv(a))]
 
+    def narrow(self, node: Node) -> Sequence[Tensor]:
+        return ranks.stacks(node)
+
     def sample(self, draw: Draw) -> Sample:
-        return Sample(dominant(draw, draw.shape(max_rank=2, min_side=0)))
+        return Sample(dominant(draw, draw.shape(min_side=0)))
 
 
 det = _Det(

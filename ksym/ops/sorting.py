@@ -10,6 +10,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops import ranks
 from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite
 
 
@@ -48,6 +49,9 @@ class _Argsort(Operator):
         if axis != last:
             order = emit("transpose", order, axes=tuple(np.argsort(swapped).tolist()))
         return order
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.along(node)
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)

@@ -9,6 +9,7 @@ from ksym.compiler.flags import Mode
 from ksym.compiler.fuse import fuse_loops
 from ksym.compiler.loops import Loop
 from ksym.compiler.lower import lower
+from ksym.compiler.narrow import narrow
 from ksym.compiler.plan import Part, is_leaf, partition
 from ksym.graph import Tensor, topological_order
 from ksym.ops.registry import is_constant
@@ -100,6 +101,7 @@ class Program:
         # Here, because control flow runs programs of its own.
         from ksym.runtime.control import runner
 
+        tensors = narrow(tensors)
         known = dict(arrays)
         for node in topological_order(tensors):
             leaf = node.outputs[0]

@@ -36,11 +36,16 @@ class HypothesisDraw:
     def _draw(self, strategy):
         return self._data.draw(strategy)
 
-    def shape(self, min_rank=0, max_rank=3, min_side=1):
+    def shape(self, min_rank=0, max_rank=None, min_side=1):
         lowest = max(min_side, 1)
         if min_side == 0 and not self._smooth and self.choose((False, False, False, True)):
             lowest = 0
-        sides = st.integers(lowest, 3)
+        highest = 3
+        if max_rank is None:
+            max_rank = 3
+            if self.choose((*[False] * 9, True)):
+                min_rank, max_rank, highest = 6, 8, 2
+        sides = st.integers(lowest, highest)
         return tuple(self._draw(st.lists(sides, min_size=min_rank, max_size=max_rank)))
 
     def integer(self, low, high):
