@@ -13,15 +13,14 @@ from dataclasses import replace
 
 from ksym import ops
 from ksym.compiler import scans
-from ksym.compiler.scans import Loop, Results, over_loops, size
+from ksym.compiler.scans import Loop, Results, is_settled, over_loops, size
 from ksym.graph import Node, Tensor, topological_order
-from ksym.ops.control import scan_node
 
 
 def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops do not repeat the matrix products of earlier ones."""
     order = topological_order(outputs)
-    scans = [n for n in order if n.operator is scan_node and n.inputs[0].value is not None]
+    scans = [n for n in order if is_settled(n)]
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
     loops = {n: Loop.of(n, n.inputs, used) for n in scans}
     borrowed: dict[Node, tuple[Node, dict[Tensor, Tensor]]] = {}

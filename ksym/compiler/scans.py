@@ -175,6 +175,14 @@ def size(tensor: Tensor) -> int:
     return (shapes.size(tensor.shape) or 0) * np.dtype(tensor.dtype).itemsize
 
 
+def is_settled(node: Node) -> bool:
+    """Whether a node is a loop of which all is known before it runs: its steps, and all sizes."""
+    if node.operator is not scan_node or node.inputs[0].value is None:
+        return False
+    inside = topological_order(node.attributes["body"].outputs)
+    return all(shapes.is_known(tensor.shape) for n in inside for tensor in n.outputs)
+
+
 def over_loops(
     outputs: Sequence[Tensor], transform: Callable[[Node, Loop, set[Tensor]], Results | None]
 ) -> list[Tensor]:
@@ -189,7 +197,7 @@ def over_loops(
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
 
     def replaced(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        if node.operator is not scan_node or inputs[0].value is None:
+        if not is_settled(node):
             return None
         loop = Loop.of(node, inputs, used)
         found = transform(node, loop, used) if loop.length else None

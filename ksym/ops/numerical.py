@@ -11,7 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Tensor
 from ksym.ops.binary import broadcast_sample
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite
+from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite, promoted
 from ksym.ops.solving import floating
 
 _KINDS = ("float", "integer", "bool")
@@ -116,7 +116,7 @@ def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tensor:
     operands = [as_tensor(value) for value in (y, x) if value is not None]
     if any(operand.dtype == "bool" for operand in operands):
         raise DTypeError("numbers are integrated, not booleans", remedy="cast them to int32")
-    y, *rest = map(floating, operands)
+    y, *rest = promoted(*map(floating, operands))
     place = shapes.axis(axis, y.rank)
     before = (slice(None),) * place
     width: Any = dx

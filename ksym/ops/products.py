@@ -44,6 +44,9 @@ def matrix_power(a: Any, n: int) -> Tensor:
         raise ShapeError(f"a matrix is multiplied a whole number of times, not {n!r}") from None
     if n < 0:
         a, n = ops.inv(a), -n
+    elif n < 2 and None in a.shape[-2:]:
+        # No product is left that says at the call whether they are square.
+        a = a + ops.zeros_like(ops.matmul(a, a))
     if not n:
         return ops.matrix_diag(ops.ones_like(a[..., 0]))
     result: Any = None

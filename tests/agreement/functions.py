@@ -342,6 +342,7 @@ OTHERS = {
     ),
     **dict.fromkeys(("learning_phase", "set_learning_phase", "name_scope"), f"sets: {TESTS}"),
     **dict.fromkeys(("get_uid", "reset_uids", "clear_session"), f"names: {TESTS}"),
+    **dict.fromkeys(("get_session", "manual_variable_initialization"), f"runs: {TESTS}"),
     "control_dependencies": f"orders: {TESTS}",
     "moving_average_update": "updates: batch normalisation in the models below",
     "to_dense": f"sparse tensors: {TESTS}",
