@@ -57,7 +57,8 @@ def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
     """Return what is worth keeping: for tensors of the later body the equal ones of the earlier."""
     if earlier.lean or later.lean:
         return {}
-    equal = _parameters(node, earlier, later)
+    stepping, fixed = _parameters(node, earlier, later)
+    equal, varying = {**stepping, **fixed}, set(stepping)
     seen: dict[Hashable, Node] = {}
     for inner in topological_order(earlier.roots):
         if inner.operator.pure:
@@ -68,10 +69,13 @@ def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
             twin = seen.get(_key(inner, [equal[t] for t in inner.inputs]))
             if twin is not None:
                 equal.update(zip(inner.outputs, twin.outputs, strict=True))
+                if not varying.isdisjoint(inner.inputs):
+                    varying.update(inner.outputs)
     read = [t for n in order if n.outputs[0] not in equal for t in n.inputs]
     found = {}
     for tensor in dict.fromkeys([*read, *later.roots]):
-        if tensor in equal and tensor.node.inputs:
+        # What is the same at all steps is computed before the loops, see `hoist`.
+        if tensor in varying and tensor.node.inputs:
             part = topological_order([tensor])
             if any(n.operator is ops.matmul for n in part):
                 found[tensor] = equal[tensor]
@@ -79,19 +83,24 @@ def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
     return found if fresh * earlier.length <= scans.MEMORY else {}
 
 
-def _parameters(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
-    """Return for parameters of the later body what they are in the earlier one at each step."""
+def _parameters(
+    node: Node, earlier: Loop, later: Loop
+) -> tuple[dict[Tensor, Tensor], dict[Tensor, Tensor]]:
+    """Return for parameters of the later body what they are in the earlier one.
+
+    Returns:
+        Those that go from step to step through the same arrays, and those that stay the same.
+    """
     per_step = dict(zip(earlier.sequences, earlier.elements, strict=True))
     stacked = (*earlier.outputs, *earlier.before)
     per_step.update(zip(node.outputs[len(earlier.new) :], stacked, strict=True))
     fixed = dict(zip(earlier.closed, earlier.rest, strict=True))
-    equal = {
-        p: per_step[s]
-        for p, s in zip(later.elements, later.sequences, strict=True)
-        if s in per_step
-    }
-    equal.update((p, fixed[c]) for p, c in zip(later.rest, later.closed, strict=True) if c in fixed)
-    return equal
+    through = zip(later.elements, later.sequences, strict=True)
+    beside = zip(later.rest, later.closed, strict=True)
+    return (
+        {p: per_step[s] for p, s in through if s in per_step},
+        {p: fixed[c] for p, c in beside if c in fixed},
+    )
 
 
 def _key(node: Node, operands: Sequence[Tensor]) -> Hashable:

@@ -82,6 +82,25 @@ def test_a_step_that_stacks_more_than_it_is_spared_keeps_its_sums():
     assert products(f)[1] > 1
 
 
+@pytest.mark.parametrize("lengths", [(3, 5), (5, 3), (4, 4), (0, 3)], ids=str)
+def test_what_two_loops_compute_alike_at_all_steps_is_computed_before_both(lengths):
+    x, y, w = (ksym.placeholder(shape) for shape in ((None, 2), (None, 2), (2, 2)))
+
+    def body(e, s, k):  # k stays as it is, which shows when the loop is compiled
+        return ksym.tanh(e + s + (k @ k)[0]), (ksym.tanh(s + e), k)
+
+    one = ksym.scan(body, x, [ksym.zeros((2,)), w])
+    two = ksym.scan(body, y, [one.states[0], w])
+    outputs = [one.outputs, two.outputs, two.states[0]]
+    point = [np.random.rand(n, 2) for n in (*lengths, 2)]
+    f = ksym.function([x, y, w], outputs)
+    stepwise = ksym.function([x, y, w], outputs, mode="interpret")
+    for found, expected in zip(f(*point), stepwise(*point), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    if all(lengths):
+        assert products(f) == [0, 0]
+
+
 def test_outputs_computed_from_states_are_computed_after_the_loop(inputs):
     x, h, u, w, _ = inputs
     readout = ksym.placeholder((4, 2))
