@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +14,7 @@ from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import as_tensor, constant
+from ksym.recent import Recent
 from ksym.runtime.plans import Plan
 from ksym.variables import Update, Updates, Variable, collect
 
@@ -121,10 +121,9 @@ class Function:
         graph = _substitute_givens(graph, givens)
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
-        self._plans: OrderedDict[Any, Plan] = OrderedDict()
+        self._plans: Recent[Plan] = Recent(max(1, specializations))
         # For each argument what the last array was like that was taken as it is.
         self._accepted: list[Any] = [None for _ in self._slots]
-        self._limit = max(1, specializations)
         self._hits = self._misses = 0
         self._lock = threading.RLock()
 
@@ -245,12 +244,13 @@ class Function:
             else value.shape
             for slot, value in zip(self._slots, values, strict=True)
         )
-        plan = self._plans.get(key)
-        if plan is not None:
+        if key in self._plans:
             self._hits += 1
-            self._plans.move_to_end(key)
-            return plan
-        self._misses += 1
+        else:
+            self._misses += 1
+        return self._plans.get(key, lambda: self._compiled(values))
+
+    def _compiled(self, values: Sequence[np.ndarray]) -> Plan:
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
@@ -259,13 +259,9 @@ class Function:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        last = next(reversed(self._plans.values()), None)
+        limit, last = self._plans.limit, self._plans.last
         with collection_paused():
-            plan = Plan(self._graph, self._variables, given, self._mode, self._limit, values, last)
-        self._plans[key] = plan
-        if len(self._plans) > self._limit:
-            self._plans.popitem(last=False)
-        return plan
+            return Plan(self._graph, self._variables, given, self._mode, limit, values, last)
 
     def last_plan(self) -> Plan:
         """Return what ran at the last call.
@@ -273,9 +269,10 @@ class Function:
         Raises:
             GraphError: The function has not been called yet.
         """
-        if not self._plans:
+        plan = self._plans.last
+        if plan is None:
             raise GraphError(f"{self.name} has not been called yet, so nothing is compiled")
-        return next(reversed(self._plans.values()))
+        return plan
 
     def last_graph(self) -> list[Node]:
         """Return the nodes that ran at the last call, after specialisation and all passes."""
@@ -283,7 +280,7 @@ class Function:
 
     def cache_info(self) -> CacheInfo:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""
-        return CacheInfo(self._hits, self._misses, len(self._plans), self._limit)
+        return CacheInfo(self._hits, self._misses, len(self._plans), self._plans.limit)
 
 
 def _substitute_givens(

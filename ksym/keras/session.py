@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +9,7 @@ from ksym.errors import InputError
 from ksym.graph import Tensor
 from ksym.keras.execution import KerasFunction, function
 from ksym.keras.phase import learning_phase
+from ksym.recent import Recent
 from ksym.variables import Update
 
 KEPT = 32  # compiled functions
@@ -20,7 +20,7 @@ class Session:
 
     def __init__(self) -> None:
         # A graph lives as long as its function: of those that are run again and again few differ.
-        self._functions: OrderedDict[Any, KerasFunction] = OrderedDict()
+        self._functions: Recent[KerasFunction] = Recent(KEPT)
 
     def run(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Any:
         """Return the values of tensors, in lists, tuples or dicts as they were given.
@@ -48,10 +48,7 @@ class Session:
         wanted: list[Any] = []
         _collect(fetches, wanted)
         key = (tuple(wanted), tuple(feeds))
-        compiled = self._functions.pop(key, None) or function(list(feeds), wanted)
-        self._functions[key] = compiled
-        if len(self._functions) > KEPT:
-            self._functions.popitem(last=False)
+        compiled = self._functions.get(key, lambda: function(list(feeds), wanted))
         return _packed(fetches, iter(compiled(list(feeds.values()))))
 
     def clear(self) -> None:

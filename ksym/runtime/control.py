@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +14,7 @@ from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
 from ksym.ops.bodies import Body, live_states
 from ksym.ops.leaves import placeholder
+from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Program, Runnable
 
@@ -91,31 +90,27 @@ class _Staged:
         self._first = first
         self._rest = rest
         self._mode = mode
-        self._later: OrderedDict[Any, tuple[list[DeviceArray], Runnable]] = OrderedDict()
+        self._later: Recent[tuple[list[DeviceArray], Runnable]] = Recent(SIZES)
         self.outputs: Sequence[DeviceArray] = ()
 
     def run(self) -> None:
         self._first.run()
         found = self._first.outputs
-        feeds, later = self._later_for(tuple(array.spec.shape for array in found))
+        sizes = tuple(array.spec.shape for array in found)
+        feeds, later = self._later.get(sizes, lambda: self._compiled(sizes))
         for feed, array in zip(feeds, found, strict=True):
             feed.copy_from(array)
         later.run()
         self.outputs = later.outputs
 
-    def _later_for(self, sizes: tuple[Any, ...]) -> tuple[list[DeviceArray], Runnable]:
-        if sizes not in self._later:
-            given = {
-                slot: placeholder(shape, slot.dtype, name=slot.name)
-                for slot, shape in zip(self._rest.slots, sizes, strict=True)
-            }
-            arrays = {tensor: DeviceArray.empty(tensor.spec) for tensor in given.values()}
-            feeds = list(arrays.values())
-            self._later[sizes] = feeds, _compile(self._rest.outputs, arrays, self._mode, given)
-            if len(self._later) > SIZES:
-                self._later.popitem(last=False)
-        self._later.move_to_end(sizes)
-        return self._later[sizes]
+    def _compiled(self, sizes: Sequence[shapes.Shape]) -> tuple[list[DeviceArray], Runnable]:
+        given = {
+            slot: placeholder(shape, slot.dtype, name=slot.name)
+            for slot, shape in zip(self._rest.slots, sizes, strict=True)
+        }
+        arrays = {tensor: DeviceArray.empty(tensor.spec) for tensor in given.values()}
+        feeds = list(arrays.values())
+        return feeds, _compile(self._rest.outputs, arrays, self._mode, given)
 
 
 class _Scan:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -17,6 +15,7 @@ from ksym.compiler.updates import fuse_updates
 from ksym.graph import Tensor, collection_paused, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.registry import is_constant
+from ksym.recent import Recent
 from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
 from ksym.runtime.checking import Check
@@ -64,8 +63,7 @@ class Plan:
         self.tensors = optimize(self.tensors, mode.passes, None if check is None else check.after)
         self._variables = variables
         self._mode = mode
-        self._limit = limit
-        self._later: OrderedDict[Any, Plan] = OrderedDict()
+        self._later: Recent[Plan] = Recent(limit)
         self._last: Plan = self
         arrays: dict[Tensor, DeviceArray] = {}
         used = {node for node in topological_order(self.tensors) if not node.inputs}
@@ -138,7 +136,8 @@ class Plan:
         if self._rest is None:
             return self._outputs
         found = [array.read() for array in self.program.outputs]
-        self._last = self._plan_for(self._rest, found)
+        rest, sizes = self._rest, tuple(value.shape for value in found)
+        self._last = self._later.get(sizes, lambda: self._plan_for(rest, found))
         return self._last.run(found)
 
     def _feed(self, values: Sequence[np.ndarray]) -> None:
@@ -159,17 +158,10 @@ class Plan:
             target.copy_from(array)
 
     def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
-        key = tuple(value.shape for value in found)
-        plan = self._later.get(key)
-        if plan is None:
-            given = {
-                slot: placeholder(value.shape, slot.dtype, name=slot.name)
-                for slot, value in zip(rest.slots, found, strict=True)
-            }
-            with collection_paused():
-                plan = Plan(rest.outputs, self._variables, given, self._mode, self._limit, found)
-            self._later[key] = plan
-            if len(self._later) > self._limit:
-                self._later.popitem(last=False)
-        self._later.move_to_end(key)
-        return plan
+        given = {
+            slot: placeholder(value.shape, slot.dtype, name=slot.name)
+            for slot, value in zip(rest.slots, found, strict=True)
+        }
+        limit = self._later.limit
+        with collection_paused():
+            return Plan(rest.outputs, self._variables, given, self._mode, limit, found)

@@ -1,0 +1,46 @@
+"""Keeping what was used last."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Recent(Generic[V]):
+    """Values by key, of which only those used last are kept.
+
+    Args:
+        limit: How many.
+    """
+
+    def __init__(self, limit: int):
+        self.limit = limit
+        self._values: OrderedDict[Hashable, V] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], V]) -> V:
+        """Return the value of a key, which is made if it is not there; the last of all then."""
+        if key in self._values:
+            self._values.move_to_end(key)
+        else:
+            self._values[key] = make()
+            if len(self._values) > self.limit:
+                self._values.popitem(last=False)
+        return self._values[key]
+
+    @property
+    def last(self) -> V | None:
+        """The value used last, if there is one."""
+        return next(reversed(self._values.values()), None)
+
+    def clear(self) -> None:
+        """Let go of all."""
+        self._values.clear()
+
+    def __contains__(self, key: Hashable) -> bool:
+        return key in self._values
+
+    def __len__(self) -> int:
+        return len(self._values)
