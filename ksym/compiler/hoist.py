@@ -14,7 +14,7 @@ from dataclasses import replace
 from ksym import ops
 from ksym.compiler import scans
 from ksym.compiler.scans import Loop, Results, over_loops, size
-from ksym.compiler.steps import Value, over_steps
+from ksym.compiler.steps import Value, of_parameters, over_steps
 from ksym.graph import Node, Tensor, topological_order
 
 
@@ -72,8 +72,7 @@ def _worth_it(loop: Loop) -> dict[Tensor, Value]:
 
 def _ahead(loop: Loop, order: Sequence[Node], refused: set[Tensor]) -> dict[Tensor, Value]:
     """Return all that can be computed without the states, over all steps."""
-    values = {p: Value(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
-    values.update((p, Value(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
+    values = of_parameters(loop)
     for node in order:
         first = node.outputs[0]
         if first not in values and first not in refused and all(t in values for t in node.inputs):

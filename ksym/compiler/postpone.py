@@ -18,7 +18,7 @@ from dataclasses import replace
 from ksym import dtypes, ops
 from ksym.compiler import scans
 from ksym.compiler.scans import Loop, Results, over_loops, size
-from ksym.compiler.steps import Value, Whole
+from ksym.compiler.steps import Whole, of_parameters
 from ksym.graph import Node, Tensor, rewrite, topological_order
 
 
@@ -81,8 +81,7 @@ class _Postponed:
         carried = [i for i in range(len(loop.new)) if i not in added]
         inside = set(topological_order([loop.new[i] for i in carried]))
         inside |= {loop.before[i].node for i in carried}
-        values = {p: Value(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
-        values.update((p, Value(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
+        values = of_parameters(loop)
         self._loop = loop
         self._whole = Whole(loop.length, values, inside)
         # What a step stacks anyway costs nothing more.

@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence, Set
 from typing import NamedTuple
 
 from ksym import dtypes, ops, shapes
+from ksym.compiler.scans import Loop
 from ksym.errors import KsymError
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import placeholder
 from ksym.ops.reduction import Reduction
+from ksym.ops.registry import Operator
 
 
 class Value(NamedTuple):
@@ -21,6 +23,13 @@ class Value(NamedTuple):
 
     tensor: Tensor
     varies: bool
+
+
+def of_parameters(loop: Loop) -> dict[Tensor, Value]:
+    """Return what the parameters of a loop's body are outside, but for its states."""
+    values = {p: Value(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
+    values.update((p, Value(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
+    return values
 
 
 def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | None:
@@ -38,7 +47,7 @@ def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | No
         if not node.inputs:
             return Value(node.outputs[0], False)
         return Value(operator.remake(node, [o.tensor for o in operands]).outputs[0], False)
-    rule = _RULES.get(operator.name)
+    rule = _RULES.get(operator)
     if operator.elementwise:
         rule = _elementwise
     elif isinstance(operator, Reduction):
@@ -132,18 +141,18 @@ def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
     }
 
 
-_RULES: dict[str, Rule] = {
-    "matmul": _matmul,
-    "reshape": _reshape,
-    "expand_dims": _reshape,
-    "squeeze": _reshape,
-    "transpose": _transpose,
-    "broadcast_to": _broadcast,
-    "concatenate": _concatenate,
-    "slice": _slice,
-    "slice_gradient": _slice_gradient,
-    "softmax": _along_axis,
-    "log_softmax": _along_axis,
+_RULES: dict[Operator, Rule] = {
+    ops.matmul: _matmul,
+    ops.reshape: _reshape,
+    ops.expand_dims: _reshape,
+    ops.squeeze: _reshape,
+    ops.transpose: _transpose,
+    ops.broadcast_to: _broadcast,
+    ops.concatenate: _concatenate,
+    ops.slice_: _slice,
+    ops.slice_gradient: _slice_gradient,
+    ops.softmax: _along_axis,
+    ops.log_softmax: _along_axis,
 }
 
 _OF_SEVERAL = {_elementwise, _matmul, _concatenate}

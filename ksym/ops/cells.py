@@ -129,7 +129,6 @@ def as_scan(cell: Cell, operands: Sequence[Tensor]) -> list[Tensor]:
         "sequences": 1,
         "states": cell.states,
         "reverse": False,
-        "lean": False,
     }
     results = ops.scan_node.make([length, *operands], attributes)
     return [results[cell.states], *results[: cell.states]]

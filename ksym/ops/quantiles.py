@@ -11,12 +11,8 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite
+from ksym.ops.solving import floating
 from ksym.ops.statistics import quiet
-
-
-def _floats(x: Any) -> Tensor:
-    x = as_tensor(x)
-    return cast_to(x, dtypes.floating(x.dtype))
 
 
 def _draw_axis(draw: Draw, x: np.ndarray) -> Any:
@@ -55,7 +51,7 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
     Raises:
         ShapeError: There are no elements, or a q is no number from 0 to 1.
     """
-    x = _floats(x)
+    x = floating(x)
     axes = shapes.axes(axis, x.rank)
     parts = np.asarray(q, "float64")
     if parts.ndim > 1 or not ((parts >= 0.0) & (parts <= 1.0)).all():
@@ -123,7 +119,7 @@ def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 @composite(numpy=quiet(np.nanmean), sample=_sample_with_nan)
 def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean of the elements that are not NaN, and NaN of none."""
-    x = _floats(x)
+    x = floating(x)
     counted = cast_to(ops.logical_not(ops.isnan(x)), x.dtype)
     return nansum(x, axis, keepdims) / ops.sum_(counted, axis, keepdims)
 
@@ -131,7 +127,7 @@ def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 @composite(numpy=quiet(np.nanvar), sample=_sample_with_nan)
 def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance of the elements that are not NaN, and NaN of none."""
-    x = _floats(x)
+    x = floating(x)
     counted = ops.logical_not(ops.isnan(x))
     # NaN is left out before it is squared: its gradient would be 0 * NaN.
     distance = ops.where(counted, x - nanmean(x, axis, keepdims=True), ops.zeros_like(x))
