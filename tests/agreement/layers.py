@@ -46,7 +46,6 @@ layer("ELU", FLAT, alpha=0.5)
 layer("ThresholdedReLU", FLAT, theta=0.2)
 layer("Softmax", FLAT)
 layer("ReLU", FLAT, max_value=1.0, negative_slope=0.25, threshold=0.125)
-layer("BatchNormalization", IMAGE, momentum=0.5)
 # At rate 0 they pass on what they get; what they draw is tested by Keras's own tests.
 for _name in ("Dropout", "GaussianDropout", "AlphaDropout"):
     layer(_name, FLAT, rate=0.0)
@@ -67,6 +66,18 @@ layer("SeparableConv2D", IMAGE, filters=4, kernel_size=2, padding="same")
 layer("DepthwiseConv2D", IMAGE, kernel_size=3, strides=2, depth_multiplier=2)
 layer("LocallyConnected1D", SERIES, filters=4, kernel_size=2)
 layer("LocallyConnected2D", IMAGE, filters=2, kernel_size=3, strides=2)
+# The squares of what it gives always have the same sum, of which nothing would be learnt.
+built(
+    "BatchNormalization",
+    lambda keras: keras.Sequential(
+        [
+            keras.layers.Dense(3, input_shape=IMAGE),
+            keras.layers.BatchNormalization(momentum=0.5),
+            keras.layers.Activation("softplus"),
+        ]
+    ),
+    _random.normal(size=(BATCH, *IMAGE)),
+)
 for _name in ("SimpleRNN", "GRU", "LSTM"):
     layer(_name, SERIES, units=4, return_sequences=True)
     built(

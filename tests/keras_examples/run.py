@@ -77,6 +77,7 @@ SETTINGS = {
     "lstm_seq2seq_restore": Setting(after="lstm_seq2seq"),
     # An epoch, at whose end it draws 400 images, and a batch.
     "mnist_acgan": Setting(options={"own_batches": 10}, images=400, adversarial=True),
+    "mnist_denoising_autoencoder": Setting(images=1800),  # it draws 300 of the test images
     "mnist_mlp": Setting(images=60000),
     "neural_doodle": Setting(
         (
@@ -226,14 +227,7 @@ def main() -> int:
     counts = Counter(result.outcome for result in results.values())
     total = f"{counts['passed']} passed, {counts['failed']} failed, {len(left_out)} not run"
     print(f"{total}, {time.monotonic() - start:.0f} s")
-    if options.write:
-        listing.write(LIST, listing.updated(entries, results, set(chosen)))
-        return 0
-    different = listing.differences(entries, results, set(chosen))
-    for line in different:
-        print(line)
-    print(f"{len(different)} differences from {LIST.relative_to(ROOT)}")
-    return 1 if different else 0
+    return listing.settled(LIST, entries, results, set(chosen), anew=options.write)
 
 
 if __name__ == "__main__":

@@ -133,3 +133,22 @@ def write(path: Path, entries: dict[str, Entry]) -> None:
     for entry in sorted(sections, key=lambda e: (OUTCOMES.index(e.outcome), e.reason)):
         lines += ["", f"[{entry.outcome}: {entry.reason}]", *sorted(sections[entry])]
     path.write_text("\n".join(lines) + "\n")
+
+
+def settled(
+    path: Path,
+    entries: dict[str, Entry],
+    results: dict[str, Result],
+    files: set[str],
+    *,
+    anew: bool,
+) -> int:
+    """Write a list anew, or print where it and the facts differ; return the exit status."""
+    if anew:
+        write(path, updated(entries, results, files))
+        return 0
+    different = differences(entries, results, files)
+    for line in different:
+        print(line)
+    print(f"{len(different)} differences from {path.parent.name}/{path.name}")
+    return 1 if different else 0

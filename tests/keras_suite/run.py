@@ -129,14 +129,7 @@ def main() -> int:
             print(f"{file:52} {said}", flush=True)
     seconds = time.monotonic() - start
     print(f"{'total':52} {_counts(results)} {seconds:6.0f} s", flush=True)
-    if options.write:
-        listing.write(LIST, listing.updated(entries, results, set(files)))
-        return 0
-    different = listing.differences(entries, results, set(files))
-    for line in different:
-        print(line)
-    print(f"{len(different)} differences from {LIST.relative_to(ROOT)}")
-    return 1 if different else 0
+    return listing.settled(LIST, entries, results, set(files), anew=options.write)
 
 
 def _counts(results: dict[str, listing.Result]) -> str:
