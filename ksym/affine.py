@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from ksym import ops, shapes
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.bodies import Body
-from ksym.ops.registry import is_constant
+from ksym.ops.leaves import is_constant
 
 
 class Source(NamedTuple):

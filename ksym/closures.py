@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from ksym import ops
 from ksym.graph import Node, Tensor, rewrite, topological_order
-from ksym.ops.leaves import placeholder, variable_leaf
+from ksym.ops.leaves import is_constant, placeholder, variable_leaf
 from ksym.ops.random import Drawn
-from ksym.ops.registry import is_constant
 
 
 def _is_standard(node: Node) -> bool:

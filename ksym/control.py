@@ -13,7 +13,7 @@ from ksym.graph import Tensor, current_origin, rewrite
 from ksym.ops.bodies import Body
 from ksym.ops.control import cond_node, scan_node, while_node
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, cast_to
+from ksym.ops.operands import as_tensor, cast_to
 from ksym.recognition import kernel_for
 from ksym.variables import Update, Variable, collect
 

@@ -12,8 +12,8 @@ from ksym import dtypes, shapes
 from ksym.compiler.flags import Flags, mode_of
 from ksym.errors import DTypeError, GraphError, InputError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
-from ksym.ops.leaves import placeholder
-from ksym.ops.registry import as_tensor, constant
+from ksym.ops.leaves import constant, placeholder
+from ksym.ops.operands import as_tensor
 from ksym.recent import Recent
 from ksym.runtime.plans import Plan
 from ksym.variables import Update, Updates, Variable, collect

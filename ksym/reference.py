@@ -15,7 +15,8 @@ import numpy as np
 from ksym import dtypes, ops
 from ksym.autodiff import gradients
 from ksym.graph import OPERATORS, Tensor
-from ksym.ops.registry import Composite, Draw, Operator
+from ksym.ops.registry import Composite, Operator
+from ksym.ops.sampling import Draw
 
 LEAVES = ("placeholder", "variable")
 

@@ -13,7 +13,7 @@ from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor, current_origin, current_scope
 from ksym.ops.leaves import variable_leaf
-from ksym.ops.registry import as_tensor, cast_to
+from ksym.ops.operands import as_tensor, cast_to
 
 
 class Storage(Protocol):

@@ -8,7 +8,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.graph import Node, Tensor, rewrite
-from ksym.ops.registry import constant, is_constant
+from ksym.ops.leaves import constant, is_constant
 
 SIZE_LIMIT = 1024
 """Larger results are left to the call: a big constant costs more memory than it saves time."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ksym import ops, shapes
 from ksym.graph import Node, Tensor, origin_of, same, topological_order
-from ksym.ops.registry import is_constant
+from ksym.ops.leaves import is_constant
 
 Order = tuple[int, ...]
 

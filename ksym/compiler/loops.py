@@ -12,7 +12,8 @@ from typing import NamedTuple
 from ksym import ops, shapes
 from ksym.compiler import formulas
 from ksym.graph import Node, Tensor, topological_order
-from ksym.ops.registry import Operator, is_constant
+from ksym.ops.leaves import is_constant
+from ksym.ops.registry import Operator
 from ksym.variables import Variable
 
 

@@ -8,8 +8,8 @@ from typing import NamedTuple
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
-from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.ops.registry import cast_to, constant, is_constant
+from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
+from ksym.ops.operands import cast_to
 from ksym.shapes import UNKNOWN
 
 

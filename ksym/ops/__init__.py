@@ -204,6 +204,8 @@ from ksym.ops.joining import (
     vstack,
 )
 from ksym.ops.leaves import (
+    constant,
+    is_constant,
     placeholder,
     variable_leaf,
 )
@@ -253,6 +255,7 @@ from ksym.ops.numerical import (
     unravel_index,
     vander,
 )
+from ksym.ops.operands import as_tensor, cast_to, promoted
 from ksym.ops.padding import (
     pad,
 )
@@ -305,13 +308,6 @@ from ksym.ops.reduction import (
     min_,
     prod,
     sum_,
-)
-from ksym.ops.registry import (
-    as_tensor,
-    cast_to,
-    constant,
-    is_constant,
-    promoted,
 )
 from ksym.ops.resize import (
     resize,

@@ -12,16 +12,9 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.elementwise import Unary
-from ksym.ops.registry import (
-    Composite,
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    composite,
-)
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Composite, Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _float(x: Any) -> Tensor:

@@ -10,8 +10,10 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
+from ksym.ops.operands import as_tensor
 from ksym.ops.padding import padding_pairs
-from ksym.ops.registry import Draw, Sample, as_tensor, composite
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _draw_array(draw: Draw, min_rank: int = 0, min_side: int = 0) -> np.ndarray:

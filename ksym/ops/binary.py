@@ -10,15 +10,10 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    cast_to,
-    is_constant,
-    promoted,
-)
+from ksym.ops.leaves import is_constant
+from ksym.ops.operands import cast_to, promoted
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 

@@ -10,8 +10,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor, rewrite, topological_order
-from ksym.ops.leaves import placeholder
-from ksym.ops.registry import is_constant
+from ksym.ops.leaves import is_constant, placeholder
 
 
 class Body:

@@ -11,17 +11,10 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.binary import Binary, broadcast_sample, scalar_of, unbroadcast
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    composite,
-    is_constant,
-    promoted,
-)
+from ksym.ops.leaves import is_constant
+from ksym.ops.operands import as_tensor, cast_to, promoted
+from ksym.ops.registry import Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 class _Where(Operator):

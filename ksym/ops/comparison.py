@@ -12,7 +12,9 @@ from ksym.errors import DTypeError
 from ksym.graph import Node, Tensor
 from ksym.ops.binary import Binary
 from ksym.ops.elementwise import Unary
-from ksym.ops.registry import Draw, Emitter, Sample, as_tensor, cast_to, composite
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Emitter, composite
+from ksym.ops.sampling import Draw, Sample
 
 ANYTHING = ("bool", "integer", "float")
 

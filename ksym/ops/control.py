@@ -18,7 +18,8 @@ from ksym.errors import GradientError, ShapeError
 from ksym.graph import Node, Spec, Tensor, topological_order
 from ksym.ops.bodies import Body, check_counts, constants_inlined, settled
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import Draw, Operator, Sample
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 
 
 class _Scan(Operator):

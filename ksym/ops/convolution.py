@@ -17,8 +17,10 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.correlation import convolution_sample, correlate, correlate_transposed
+from ksym.ops.operands import promoted
 from ksym.ops.padding import pad_value
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import (
     BothFormats,
     canonical_padding,

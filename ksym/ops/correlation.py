@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym.ops.registry import Draw
+from ksym.ops.sampling import Draw
 from ksym.ops.windows import cut, explicit_padding, output_sides
 
 

@@ -10,19 +10,11 @@ import numpy as np
 from ksym import dtypes, ops
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    UNKNOWN,
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    composite,
-    constant,
-    promoted,
-    static,
-)
+from ksym.ops.leaves import constant
+from ksym.ops.operands import as_tensor, cast_to, promoted, static
+from ksym.ops.registry import Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
+from ksym.shapes import UNKNOWN
 
 
 class _Arange(Operator):

@@ -14,7 +14,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, cast_to
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import check_floats
 
 _IMPOSSIBLE = -1e30

@@ -13,7 +13,9 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor
+from ksym.ops.operands import as_tensor
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 
 
 def greedy_decode(

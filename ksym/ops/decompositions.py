@@ -15,7 +15,8 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, composite
+from ksym.ops.registry import Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.solving import OfSquare, floating, square, triangle
 
 

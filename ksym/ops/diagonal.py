@@ -10,15 +10,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Operator,
-    Sample,
-    as_tensor,
-    composite,
-    known_dimensions,
-    shape_operand,
-)
+from ksym.ops.operands import as_tensor, known_dimensions, shape_operand
+from ksym.ops.registry import Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _length(rows: int | None, columns: int | None, offset: int) -> int | None:

@@ -15,6 +15,8 @@ from ksym import dtypes, ops
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.distributions import DRAWN_ANEW, Cut, Stream, noise_dtype
+from ksym.ops.leaves import is_constant
+from ksym.ops.operands import as_tensor, cast_to
 from ksym.ops.random import (
     random_permutation,
     size_operand,
@@ -23,7 +25,8 @@ from ksym.ops.random import (
     whole_number,
     within,
 )
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite, is_constant
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.streams import RandomStream, as_stream
 
 

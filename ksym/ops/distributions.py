@@ -14,6 +14,7 @@ import numpy as np
 
 from ksym import dtypes, ops
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops.operands import as_tensor, cast_to, known_dimensions
 from ksym.ops.random import (
     float_dtype,
     size_operand,
@@ -26,15 +27,8 @@ from ksym.ops.random import (
     standard_uniform,
     within,
 )
-from ksym.ops.registry import (
-    Composite,
-    Draw,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    known_dimensions,
-)
+from ksym.ops.registry import Composite, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.streams import RandomStream, as_stream
 
 Stream = RandomStream | int | None

@@ -11,7 +11,9 @@ from ksym import dtypes, ops
 from ksym.errors import DTypeError
 from ksym.graph import Node, Tensor
 from ksym.ops.binary import Binary, is_filled_with, scalar_of
-from ksym.ops.registry import Draw, Emitter, Sample, is_constant
+from ksym.ops.leaves import is_constant
+from ksym.ops.registry import Emitter
+from ksym.ops.sampling import Draw, Sample
 
 NUMBERS = ("bool", "integer", "float")
 

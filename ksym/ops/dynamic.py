@@ -15,15 +15,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Operator,
-    Sample,
-    as_tensor,
-    composite,
-    known_dimensions,
-    shape_operand,
-)
+from ksym.ops.operands import as_tensor, known_dimensions, shape_operand
+from ksym.ops.registry import Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 class _FlatNonzero(Operator):

@@ -11,7 +11,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, cast_to, promoted
+from ksym.ops.operands import cast_to, promoted
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 
 Labels = tuple[int, ...]
 """An index for each axis: a letter's code; below zero for an ellipsis, from its last axis."""

@@ -14,16 +14,10 @@ import numpy as np
 from ksym import dtypes, ops
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    constant,
-    is_constant,
-)
+from ksym.ops.leaves import constant, is_constant
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 UnaryRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 

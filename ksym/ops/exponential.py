@@ -11,7 +11,8 @@ from ksym import dtypes, ops
 from ksym.graph import Node, Tensor
 from ksym.ops.binary import Binary
 from ksym.ops.elementwise import Unary
-from ksym.ops.registry import Draw, Emitter, Sample, composite
+from ksym.ops.registry import Emitter, composite
+from ksym.ops.sampling import Draw, Sample
 
 _LOG_2 = math.log(2.0)
 

@@ -10,16 +10,11 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    UNKNOWN,
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    shape_operand,
-)
+from ksym.ops.operands import as_tensor, shape_operand
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.shape import target_shape
+from ksym.shapes import UNKNOWN
 
 
 def check_indices(indices: Tensor, side: int | None) -> None:

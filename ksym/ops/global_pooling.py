@@ -9,7 +9,9 @@ import numpy as np
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.ops.registry import Draw, Sample, as_tensor, composite
+from ksym.ops.operands import as_tensor
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.statistics import quiet
 from ksym.ops.windows import check_format
 

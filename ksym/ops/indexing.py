@@ -12,19 +12,11 @@ from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor, current_origin
 from ksym.ops import ranks
 from ksym.ops.gathering import check_indices
-from ksym.ops.registry import (
-    UNKNOWN,
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    known_dimensions,
-    shape_operand,
-    static,
-)
+from ksym.ops.operands import as_tensor, cast_to, known_dimensions, shape_operand, static
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.shape import target_shape
+from ksym.shapes import UNKNOWN
 
 Bounds = tuple[slice, ...]
 

@@ -10,7 +10,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.ops.registry import Draw, Sample, as_tensor, composite
+from ksym.ops.operands import as_tensor
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 
 _KINDS = ("float", "integer", "bool")
 

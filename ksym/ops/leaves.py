@@ -1,4 +1,4 @@
-"""The leaves of a graph that a call gives values to: placeholders and variables."""
+"""The leaves of a graph: constants, and what a call gives values to: placeholders, variables."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 
 class _Leaf(Operator):
@@ -72,3 +73,53 @@ class _VariableLeaf(_Leaf):
 
 
 variable_leaf = _VariableLeaf("variable", doc="The value that a `Variable` has at the call.")
+
+
+class Constant(Operator):
+    """A value that is part of the graph."""
+
+    def prepare(self, value: Any, dtype: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        # Converted once: a Python float on its way to float64 must not pass float32.
+        array = dtypes.storable(value, dtypes.DEFAULT_FLOAT if dtype is None else "float64")
+        if dtype is not None:
+            array = array.astype(dtypes.canonical(dtype))
+        return [], {"value": FrozenArray(array)}
+
+    def infer(self, value: FrozenArray) -> Spec:
+        return Spec(value.array.shape, dtypes.name_of(value.array))
+
+    def _track_values(self, node: Node) -> None:
+        node.outputs[0].value = node.attributes["value"].array
+
+    def numpy(self, value: FrozenArray) -> np.ndarray:
+        return value.array
+
+    def lower(self, emit: Emitter, node: Node) -> Any:
+        return emit.constant(node.attributes["value"].array)
+
+    def sample(self, draw: Draw) -> Sample:
+        dtype = draw.dtype("bool", "integer", "float")
+        value = draw.array(draw.shape(min_side=0), -100, 100, dtype=dtype)
+        return Sample(attributes={"value": value})
+
+
+constant = Constant(
+    doc="""Return a tensor with a fixed value.
+
+    Args:
+        value: A number, an array, or nested sequences of numbers.
+        dtype: Convert to this dtype.  Without it NumPy values keep theirs and Python floats
+            become float32.
+
+    Raises:
+        DTypeError: The value is not numeric, or dtype is not supported.
+
+    >>> constant([1, 2, 3]).spec
+    Spec(shape=(3,), dtype='int64')
+    """
+)
+
+
+def is_constant(tensor: Tensor) -> bool:
+    """Whether the tensor is a constant node's output."""
+    return tensor.node.operator is constant

@@ -11,7 +11,9 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, composite, promoted
+from ksym.ops.operands import as_tensor, promoted
+from ksym.ops.registry import Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 class _Matmul(Operator):

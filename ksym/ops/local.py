@@ -10,7 +10,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, promoted
+from ksym.ops.operands import as_tensor, promoted
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import check_fits, check_floats, cut, output_sides, per_axis
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, cast_to, promoted
+from ksym.ops.operands import as_tensor, cast_to, promoted
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import check_floats
 
 

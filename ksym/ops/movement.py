@@ -12,17 +12,9 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    known_dimensions,
-    promoted,
-    shape_operand,
-    static,
-)
+from ksym.ops.operands import as_tensor, known_dimensions, promoted, shape_operand, static
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.shape import without_bool
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 
 class _Softmax(Operator):

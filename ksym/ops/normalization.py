@@ -10,7 +10,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.ops.operands import promoted
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import check_floats, check_meets
 
 

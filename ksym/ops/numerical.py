@@ -11,7 +11,9 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Tensor
 from ksym.ops.binary import broadcast_sample
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite, promoted
+from ksym.ops.operands import as_tensor, cast_to, promoted
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.solving import floating
 
 _KINDS = ("float", "integer", "bool")

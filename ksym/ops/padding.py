@@ -11,7 +11,9 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor
+from ksym.ops.operands import as_tensor
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 
 def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:

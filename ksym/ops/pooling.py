@@ -11,8 +11,10 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.ops.operands import as_tensor
 from ksym.ops.padding import pad_value
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import (
     BothFormats,
     canonical_padding,

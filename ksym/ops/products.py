@@ -12,7 +12,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, composite, promoted
+from ksym.ops.operands import as_tensor, promoted
+from ksym.ops.registry import Operator, composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.solving import dominant, square
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.solving import floating
 from ksym.ops.statistics import quiet
 

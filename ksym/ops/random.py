@@ -17,14 +17,9 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import FrozenArray, Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    known_dimensions,
-    shape_operand,
-)
+from ksym.ops.operands import known_dimensions, shape_operand
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.streams import RandomStream, as_stream
 
 

@@ -11,7 +11,9 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.cells import CELLS, Cell, as_scan, in_numpy
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.ops.operands import promoted
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.shapes import Shape
 
 Prepared = tuple[Sequence[Tensor], dict[str, Any]]

@@ -13,8 +13,10 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.ops.bodies import Body
 from ksym.ops.cells import CELLS, as_scan
 from ksym.ops.leaves import placeholder
+from ksym.ops.operands import promoted
 from ksym.ops.recurrent import Native, check_operands, draw_operands, lacks_kernel
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, promoted
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import check_meets
 
 

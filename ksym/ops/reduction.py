@@ -15,7 +15,10 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import Draw, Emitter, Operator, Sample, as_tensor, cast_to, constant
+from ksym.ops.leaves import constant
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 
 SMALLEST_MATRIX = 64
 """Sums over a middle axis are products of many matrices, which pay from this many elements on."""

@@ -10,15 +10,9 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Operator,
-    Sample,
-    as_tensor,
-    known_dimensions,
-    shape_operand,
-    static,
-)
+from ksym.ops.operands import as_tensor, known_dimensions, shape_operand, static
+from ksym.ops.registry import Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import BothFormats, check_floats, check_format
 
 

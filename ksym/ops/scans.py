@@ -14,16 +14,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.ops.registry import (
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    composite,
-    promoted,
-)
+from ksym.ops.operands import as_tensor, cast_to, promoted
+from ksym.ops.registry import Emitter, Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _accumulated(dtype: str) -> str:

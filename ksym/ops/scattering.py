@@ -10,7 +10,9 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import OPERATORS, Tensor
-from ksym.ops.registry import Draw, Sample, as_tensor, cast_to, composite, shape_operand
+from ksym.ops.operands import as_tensor, cast_to, shape_operand
+from ksym.ops.registry import composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _sides(x: Tensor, axes: Sequence[int]) -> list[Any]:

@@ -12,7 +12,8 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.convolution import check_kernel, convolution, convolution_attributes
 from ksym.ops.correlation import convolution_sample, correlate
-from ksym.ops.registry import Draw, Sample, promoted
+from ksym.ops.operands import promoted
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import BothFormats, check_fits, check_format, output_sides
 
 

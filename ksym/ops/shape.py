@@ -15,18 +15,11 @@ from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
-from ksym.ops.registry import (
-    UNKNOWN,
-    Draw,
-    Emitter,
-    Operator,
-    Sample,
-    as_tensor,
-    cast_to,
-    is_constant,
-    known_dimensions,
-    shape_operand,
-)
+from ksym.ops.leaves import is_constant
+from ksym.ops.operands import as_tensor, cast_to, known_dimensions, shape_operand
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
+from ksym.shapes import UNKNOWN
 
 
 class _ShapeOf(Operator):

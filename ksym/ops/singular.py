@@ -21,7 +21,8 @@ from ksym.ops.decompositions import (
     swapped,
     well_conditioned,
 )
-from ksym.ops.registry import Draw, Emitter, Operator, Sample
+from ksym.ops.registry import Emitter, Operator
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.solving import floating
 
 

@@ -12,7 +12,9 @@ from ksym import dtypes, ops
 from ksym.errors import GraphError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops.elementwise import Unary
-from ksym.ops.registry import Draw, Operator, Sample, as_tensor, cast_to, composite
+from ksym.ops.operands import as_tensor, cast_to
+from ksym.ops.registry import Operator, composite
+from ksym.ops.sampling import Draw, Sample
 
 
 def _each(function: Callable[[float], float], pole: float) -> Callable[[Any], Any]:

@@ -19,7 +19,9 @@ from ksym.ops.convolution import (
     geometry,
 )
 from ksym.ops.correlation import convolution_sample, correlate, correlate_transposed
-from ksym.ops.registry import Draw, Emitter, Sample, known_dimensions, promoted, shape_operand
+from ksym.ops.operands import known_dimensions, promoted, shape_operand
+from ksym.ops.registry import Emitter
+from ksym.ops.sampling import Draw, Sample
 from ksym.ops.windows import BothFormats, check_format, output_sides, positive
 from ksym.shapes import Shape
 

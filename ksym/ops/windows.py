@@ -9,7 +9,8 @@ from typing import Any
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Tensor
-from ksym.ops.registry import Operator, as_tensor
+from ksym.ops.operands import as_tensor
+from ksym.ops.registry import Operator
 from ksym.shapes import Shape
 
 Padding = str | tuple[tuple[int, int], ...]

@@ -13,8 +13,7 @@ from ksym.compiler.plan import is_leaf
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.compiler.updates import fuse_updates
 from ksym.graph import Tensor, collection_paused, topological_order
-from ksym.ops.leaves import placeholder
-from ksym.ops.registry import is_constant
+from ksym.ops.leaves import is_constant, placeholder
 from ksym.recent import Recent
 from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of

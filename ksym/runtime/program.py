@@ -12,7 +12,7 @@ from ksym.compiler.lower import lower
 from ksym.compiler.narrow import narrow
 from ksym.compiler.plan import Part, is_leaf, partition
 from ksym.graph import Tensor, topological_order
-from ksym.ops.registry import is_constant
+from ksym.ops.leaves import is_constant
 from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.interpreter import blame, interpret

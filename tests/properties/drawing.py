@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from ksym import dtypes
 from ksym.graph import OPERATORS, Tensor
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import Composite, Operator, Sample
+from ksym.ops.registry import Composite, Operator
+from ksym.ops.sampling import Sample
 
 KINDS = {
     "bool": ("bool",),
@@ -21,7 +22,7 @@ KEPT_AWAY = 0.01
 
 
 class HypothesisDraw:
-    """Implements `ksym.ops.registry.Draw`.
+    """Implements `ksym.ops.sampling.Draw`.
 
     Args:
         data: Hypothesis's source.
