@@ -29,7 +29,10 @@ class Machine(Protocol):
         """Return a constant."""
 
     def arithmetic(self, operation: str, x: Value, y: Value) -> Value:
-        """Apply ``add``, ``sub``, ``mul``, ``div`` to floats; ``and``, ``or``, ``xor`` to bools."""
+        """Apply ``add``, ``sub``, ``mul`` to numbers, ``div`` to floats.
+
+        ``and``, ``or`` and ``xor`` are for bools.
+        """
 
     def compare(self, relation: str, x: Value, y: Value) -> Value:
         """Apply ``eq``, ``ne``, ``lt``, ``le``, ``gt`` or ``ge``; only ``ne`` holds for NaN."""
@@ -42,6 +45,9 @@ class Machine(Protocol):
 
     def root(self, x: Value) -> Value:
         """Return the square root."""
+
+    def power(self, x: Value, y: Value) -> Value:
+        """Return x to the power of y, by calling the C library."""
 
     def magnitude(self, x: Value) -> Value:
         """Return the absolute value."""
@@ -59,7 +65,7 @@ class Machine(Protocol):
         """Return m from sqrt(1/2) to sqrt(2) and a whole float e with x = m * 2**e, for x > 0."""
 
     def cast(self, x: Value, dtype: str) -> Value:
-        """Convert to float32, float64 or bool."""
+        """Convert to another dtype."""
 
 
 class _Precision(NamedTuple):
@@ -98,7 +104,10 @@ class _Math:
     def __init__(self, machine: Machine, dtype: str):
         self.machine = machine
         self.dtype = dtype
-        self.precision = _PRECISION[dtype]
+
+    @property
+    def precision(self) -> _Precision:
+        return _PRECISION[self.dtype]
 
     def number(self, value: float) -> Value:
         return self.machine.number(value, self.dtype)
@@ -252,6 +261,7 @@ ON_FLOATS: dict[Operator, Formula] = {
     ops.tanh: _Math.tanh,
     ops.sigmoid: _Math.sigmoid,
     ops.softplus: _Math.softplus,
+    ops.power: lambda m, x, y: m.machine.power(x, y),
     ops.relu: _Math.relu,
     ops.relu_gradient: _Math.relu_gradient,
     ops.clip: lambda m, x, low, high: m.minimum(m.maximum(x, low), high),
@@ -264,6 +274,18 @@ ON_FLOATS: dict[Operator, Formula] = {
 }
 """What operators compute from floats of one dtype."""
 
+ON_INTEGERS = frozenset(
+    {
+        *(ops.add, ops.subtract, ops.multiply, ops.negative, ops.square),
+        *(ops.maximum, ops.minimum, ops.positive, ops.identity, ops.stop_gradient),
+        *(ops.equal, ops.not_equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal),
+    }
+)
+"""Those of them that integers of one dtype have too."""
+
+CALLED = frozenset({ops.power})
+"""What a function is called for on each element, instead of being computed for many at once."""
+
 _on_bools: dict[Operator, Callable[..., Value]] = {
     ops.logical_and: lambda m, x, y: m.arithmetic("and", x, y),
     ops.logical_or: lambda m, x, y: m.arithmetic("or", x, y),
@@ -271,15 +293,18 @@ _on_bools: dict[Operator, Callable[..., Value]] = {
     ops.logical_not: lambda m, x: m.arithmetic("xor", x, m.number(1, "bool")),
 }
 FLOATS = tuple(_PRECISION)
+INTEGERS = ("int32", "int64")
 
 
 def is_known(operator: Operator, operands: tuple[str, ...], result: str) -> bool:
     """Whether there is a formula for an operator on operands of some dtypes."""
     if operator in (ops.where, ops.cast, ops.broadcast_to):
-        return {*operands, result} <= {*FLOATS, "bool"}
+        return {*operands, result} <= {*FLOATS, *INTEGERS, "bool"}
     if operator in _on_bools:
         return set(operands) == {"bool"}
-    return operator in ON_FLOATS and len(set(operands)) == 1 and operands[0] in FLOATS
+    if operator not in ON_FLOATS or len(set(operands)) != 1:
+        return False
+    return operands[0] in FLOATS or (operands[0] in INTEGERS and operator in ON_INTEGERS)
 
 
 def apply(machine: Machine, operator: Operator, operands: list[Value], dtype: str) -> Any:

@@ -2,18 +2,37 @@
 
 A native operator costs some microseconds and a pass over memory; a loop does many of them in one
 pass, but what it reads and writes has to be in memory, and a loop in the middle divides a native
-graph in two.  So regions are found as if everything elementwise were fused, and those that do not
-pay are given back, until all that are left do.  Costs were measured (see docs/mxnet.md).
+graph in two.  So regions are found as if everything elementwise were fused, and every product were
+a call of BLAS, and those that do not pay are given back, until all that are left do.  Costs were
+measured (see docs/mxnet.md).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ksym import ops, shapes
-from ksym.compiler.loops import can_compile, data, is_collected, is_number, shape_over
-from ksym.compiler.plan import Region, is_native, levels, reads_of, views_for
+from ksym.compiler.loops import (
+    REDUCTIONS,
+    can_compile,
+    data,
+    is_collected,
+    is_number,
+    is_view,
+    shape_over,
+)
+from ksym.compiler.plan import (
+    Region,
+    fall,
+    is_leaf,
+    is_made_whole,
+    is_native,
+    levels,
+    views_for,
+)
+from ksym.compiler.products import is_product
 from ksym.graph import Node, Tensor, topological_order
 
 NATIVE_OPERATOR = 1.3, 0.6e-3
@@ -44,6 +63,7 @@ def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     for _ in range(ROUNDS):
         candidates = _without_torn(candidates)
         views = views_for(order, candidates, asked)
+        candidates -= views
         late = _latest_levels(order, candidates, views)
         kept = _regions(order, late, candidates)
         losing = _losing(kept, late, _Use(order, asked, candidates, views), order)
@@ -61,8 +81,9 @@ class _Use:
     Attributes:
         users: The nodes that read each node's results.
         asked: The tensors that are wanted.
-        candidates: The nodes that loops compute.
+        candidates: The nodes that loops compute, and products.
         views: Those that loops look through.
+        between: The nodes for which something native waits that something native comes before.
     """
 
     def __init__(
@@ -79,14 +100,33 @@ class _Use:
         self.asked = asked
         self.candidates = candidates
         self.views = views
+        fed: set[Node] = set()
+        for node in order:
+            if any(self._carries(t.node, fed) for t in node.inputs):
+                fed.add(node)
+        feeding: set[Node] = set()
+        for node in reversed(order):
+            if any(self._carries(user, feeding) for user in self.users[node]):
+                feeding.add(node)
+        self.between = fed & feeding
+
+    def _carries(self, node: Node, marked: Collection[Node]) -> bool:
+        """Whether a node is in a native graph, or between one and another.
+
+        What runs alone divides native graphs anyway.
+        """
+        return self.is_native(node) or (
+            node in marked and (node in self.candidates or node in self.views)
+        )
+
+    def is_native(self, node: Node) -> bool:
+        """Whether a node is computed in a native graph."""
+        apart = node in self.candidates or node in self.views or is_leaf(node)
+        return is_native(node) and not apart
 
     def divides(self, region: Region) -> bool:
-        """Whether native nodes wait for a loop."""
-        return any(
-            is_native(user) and user not in self.candidates and user not in self.views
-            for node in region
-            for user in self.users[node]
-        )
+        """Whether native nodes wait for a loop that waits for native nodes."""
+        return not self.between.isdisjoint(region)
 
     def is_written(self, node: Node, region: Region) -> bool:
         """Whether a node's result is wanted outside of its loop."""
@@ -94,7 +134,7 @@ class _Use:
 
 
 def _candidates(order: Sequence[Node]) -> set[Node]:
-    """The nodes that a loop could compute: elementwise ones, and concatenations of their results.
+    """The nodes that a loop or BLAS could compute: elementwise work, what is made of it, and views.
 
     oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
     order first, and back into blocks afterwards.
@@ -105,7 +145,8 @@ def _candidates(order: Sequence[Node]) -> set[Node]:
         for node in order
         if node not in in_blocks
         and 0 not in node.outputs[0].shape
-        and (can_compile(node) or is_collected(node))
+        and (can_compile(node) or is_made_whole(node) or is_view(node))
+        and not (node.operator in REDUCTIONS and node.inputs[0].node in in_blocks)
     }
 
 
@@ -123,38 +164,35 @@ def _in_blocks(order: Sequence[Node]) -> set[Node]:
 
 
 def _without_torn(candidates: set[Node]) -> set[Node]:
-    """Leave out joins and sums of anything but elementwise results of one shape."""
-    torn = {
+    """Leave out joins of anything but elementwise results of one shape."""
+    return {
         node
         for node in candidates
-        if is_collected(node)
-        and not all(
-            t.node in candidates
-            and not is_collected(t.node)
-            and t.node.operator is not ops.broadcast_to
-            and t.shape == node.inputs[0].shape
-            for t in node.inputs
-        )
+        if node.operator is not ops.concatenate or _collects(node, candidates)
     }
-    return candidates - torn
+
+
+def _collects(node: Node, candidates: Collection[Node]) -> bool:
+    """Whether what a join or reduction is made of are elementwise results of one shape."""
+    return all(
+        t.node in candidates
+        and not is_made_whole(t.node)
+        and t.node.operator is not ops.broadcast_to
+        and t.shape == node.inputs[0].shape
+        for t in node.inputs
+    )
 
 
 def _latest_levels(
     order: Sequence[Node], candidates: Collection[Node], views: Collection[Node]
 ) -> dict[Node, int]:
-    """At which level each node runs, candidates as late as those who read them allow.
+    """At which level each node runs: as late as those who read it allow.
 
     So what only a loop reads is computed in that loop, and not kept in memory for it.
     """
     order = [node for node in order if node not in views]
     late = levels(order, candidates, views)
-    allowed: dict[Node, int] = {}
-    for node in reversed(order):
-        if node in candidates:
-            late[node] = max(late[node], allowed.get(node, 0))
-        for tensor, rise in reads_of(node, candidates, views):
-            bound = late[node] - rise
-            allowed[tensor.node] = min(allowed.get(tensor.node, bound), bound)
+    fall(order, late, candidates, views)
     return late
 
 
@@ -163,21 +201,28 @@ def _regions(
 ) -> list[Region]:
     """Group candidates of one level and shape that read each other, or the same array."""
     groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
+    found: list[list[Node]] = []
+    collected = []
     for node in order:
-        if node in candidates and not is_collected(node):
+        if node not in candidates:
+            continue
+        if is_collected(node) and _collects(node, candidates):
+            collected.append(node)
+        elif is_made_whole(node):
+            found.append([node])
+        else:
             groups[late[node], node.outputs[0].shape].append(node)
-    found = [
+    found += [
         part[start : start + STEPS]
         for nodes in groups.values()
         for part in _connected(nodes)
         for start in range(0, len(part), STEPS)
     ]
     place = {node: number for number, nodes in enumerate(found) for node in nodes}
-    for node in order:
-        if node in candidates and is_collected(node):
-            places = {place[tensor.node] for tensor in node.inputs}
-            if len(places) == 1:
-                found[places.pop()].append(node)
+    for node in collected:
+        places = {place[tensor.node] for tensor in node.inputs}
+        if len(places) == 1:
+            found[places.pop()].append(node)
     return [frozenset(nodes) for nodes in found]
 
 
@@ -208,18 +253,25 @@ def _losing(
     """The loops that cost more than they save."""
     gains = {region: _gain(region, use) for region in regions}
     losing = {region for region, gain in gains.items() if gain <= 0}
-    # Loops on one level divide a native graph together.
+    # All loops between two native graphs divide one together.
+    graphs = sorted({late[node] for node in order if use.is_native(node)})
     dividing: dict[int, list[Region]] = defaultdict(list)
     for region in regions:
         if use.divides(region):
-            dividing[late[next(iter(region))]].append(region)
+            dividing[bisect_right(graphs, _level(region, late))].append(region)
     whole = _spans(order, late, use)
-    for level, together in dividing.items():
+    for together in dividing.values():
         gain = sum(max(gains[region], 0.0) for region in together)
+        levels_of = {_level(region, late) for region in together}
         # Between an operator and a gradient kernel that repeats it, it would be computed twice.
-        if gain <= NATIVE_GRAPH or any(level in span for span in whole):
+        if gain <= NATIVE_GRAPH or any(level in span for span in whole for level in levels_of):
             losing.update(together)
     return losing
+
+
+def _level(region: Region, late: Mapping[Node, int]) -> int:
+    """The level of a loop; what it collects could be read later than its elements."""
+    return min(late[node] for node in region)
 
 
 def _spans(order: Sequence[Node], late: Mapping[Node, int], use: _Use) -> list[range]:
@@ -239,6 +291,8 @@ def _gain(region: Region, use: _Use) -> float:
     fixed, each = NATIVE_OPERATOR
     read = {t for n in region for t in data(n) if t.node not in region and not is_number(t)}
     looked_through = {tensor.node for tensor in read} & set(use.views)
+    if any(map(is_product, region)):
+        return fixed - LOOP + sum(fixed + each * size_of(node) for node in looked_through)
     saved = sum(fixed + each * size_of(node) for node in (*region, *looked_through))
     streams = sum(size_of(node) for node in region if use.is_written(node, region))
     streams += sum(shapes.size(tensor.shape) or 0 for tensor in read)

@@ -3,7 +3,7 @@
 The code knows what is contiguous or broadcast but no sizes, so loops of equal structure share it.
 It is one function of one argument, a table of 64-bit words: the size of each axis, the strides that
 occur, then the address of each array.  Several threads of an OpenMP team may run it at once, and
-share the work.  What it adds up, it adds to what is there.
+share the work.  What it reduces, it combines with what is there.
 """
 
 from __future__ import annotations
@@ -11,15 +11,18 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
+import numpy as np
+
+from ksym import ops
 from ksym.compiler import formulas
 from ksym.compiler.formulas import Value
-from ksym.compiler.loops import Loop, View, collapsed, is_number, is_sum
+from ksym.compiler.loops import REDUCTIONS, Loop, View, collapsed, is_number
 
 ENTRY = "run"
 """The name of the function."""
 
-_TYPES = {"float32": "float", "float64": "double", "bool": "i1"}
-_STORED = {"float32": "float", "float64": "double", "bool": "i8"}
+_TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
+_STORED = {**_TYPES, "bool": "i8"}
 _SUFFIX = {"float32": "f32", "float64": "f64"}
 
 
@@ -70,6 +73,8 @@ class _Machine:
     def number(self, value: float, dtype: str) -> Value:
         if dtype == "bool":
             return Value("true" if value else "false", dtype)
+        if dtype in formulas.INTEGERS:
+            return Value(str(int(value)), dtype)
         if dtype == "float32":
             (value,) = struct.unpack("f", struct.pack("f", value))
         # Floats of both widths are written as the bits of a double.
@@ -78,7 +83,7 @@ class _Machine:
 
     def arithmetic(self, operation: str, x: Value, y: Value) -> Value:
         # Each is rounded as it would be alone, so a loop equals its steps to the last bit.
-        code = operation if x.dtype == "bool" else f"f{operation}"
+        code = f"f{operation}" if x.dtype in formulas.FLOATS else operation
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
 
     def added(self, total: Value, x: Value) -> Value:
@@ -86,9 +91,11 @@ class _Machine:
         return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
 
     def compare(self, relation: str, x: Value, y: Value) -> Value:
-        ordered = "u" if relation == "ne" else "o"
-        code = f"fcmp {ordered}{relation} {_TYPES[x.dtype]} {x.text}, {y.text}"
-        return self.put(code, "bool")
+        if x.dtype in formulas.FLOATS:
+            code = f"fcmp {'u' if relation == 'ne' else 'o'}{relation}"
+        else:
+            code = f"icmp {relation if relation in ('eq', 'ne') else f's{relation}'}"
+        return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", "bool")
 
     def choose(self, condition: Value, x: Value, y: Value) -> Value:
         kind = _TYPES[x.dtype]
@@ -105,6 +112,9 @@ class _Machine:
 
     def root(self, x: Value) -> Value:
         return self._call("sqrt", x)
+
+    def power(self, x: Value, y: Value) -> Value:
+        return self._call("pow", x, y)
 
     def magnitude(self, x: Value) -> Value:
         return self._call("fabs", x)
@@ -165,7 +175,16 @@ class _Machine:
             return x
         if dtype == "bool":
             return self.compare("ne", x, self.number(0.0, x.dtype))
-        code = "uitofp" if x.dtype == "bool" else "fpext" if dtype == "float64" else "fptrunc"
+        before, after = x.dtype in formulas.FLOATS, dtype in formulas.FLOATS
+        wider = _size(dtype) > _size(x.dtype)
+        if before and after:
+            code = "fpext" if wider else "fptrunc"
+        elif before:
+            code = "fptosi"
+        elif after:
+            code = "uitofp" if x.dtype == "bool" else "sitofp"
+        else:
+            code = "zext" if x.dtype == "bool" else "sext" if wider else "trunc"
         return self.put(f"{code} {source} {x.text} to {target}", dtype)
 
     def load(self, address: str, dtype: str) -> Value:
@@ -183,7 +202,7 @@ class _Machine:
 
 
 def _size(dtype: str) -> int:
-    return {"float32": 4, "float64": 8, "bool": 1}[dtype]
+    return np.dtype(dtype).itemsize
 
 
 def emit(loop: Loop) -> Source:
@@ -256,10 +275,15 @@ def _element(machine: _Machine, loop: Loop, read: list[str], written: list[str])
     for step in loop.steps:
         operands = [values[register] for register in step.operands]
         values.append(formulas.apply(machine, step.operator, operands, step.dtype))
-    for (register, view), address in zip(loop.writes, written, strict=True):
-        value = values[register]
-        if is_sum(loop, view):
-            value = machine.added(machine.load(address, value.dtype), value)
+    for write, address in zip(loop.writes, written, strict=True):
+        value = values[write.register]
+        if write.reduction is not None:
+            before = machine.load(address, value.dtype)
+            if write.reduction is ops.sum_:
+                value = machine.added(before, value)
+            else:
+                combine = REDUCTIONS[write.reduction].operator
+                value = formulas.apply(machine, combine, [before, value], value.dtype)
         machine.store(value, address)
 
 
@@ -328,6 +352,12 @@ _DECLARATIONS = [
     *(
         f"declare {kind} @llvm.{function}.{suffix}({', '.join([kind] * count)})"
         for kind, suffix in (("float", "f32"), ("double", "f64"))
-        for function, count in (("sqrt", 1), ("fabs", 1), ("copysign", 2), ("fmuladd", 3))
+        for function, count in (
+            ("sqrt", 1),
+            ("fabs", 1),
+            ("copysign", 2),
+            ("pow", 2),
+            ("fmuladd", 3),
+        )
     ),
 ]

@@ -39,9 +39,9 @@ class NativeGraph:
         nodes: The nodes in NNVM's JSON form, in topological order.
         heads: The results, without repetition; none of them is an input.
         positions: For each output of the lowered graph, which head it is.
-        leaves: The name of the input for each placeholder, variable, and tensor that is given.
+        leaves: The name of the input for each placeholder, variable, random tensor, and tensor that
+            is given.
         constants: The value of each constant input, by name.
-        draws: The random node each random input is drawn for, by name.
         scratch: Shape and dtype of memory that operators write to, by name.
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
     """
@@ -51,7 +51,6 @@ class NativeGraph:
     positions: list[int] = field(default_factory=list)
     leaves: dict[Tensor, str] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
-    draws: dict[str, Node] = field(default_factory=dict)
     scratch: dict[str, Spec] = field(default_factory=dict)
     in_blocks: bool = False
 
@@ -155,9 +154,7 @@ class GraphEmitter(Emitter):
         return entry
 
     def draw(self, node: Node) -> Entry:
-        name, entry = self.input("random")
-        self.graph.draws[name] = node
-        return entry
+        return self.given(node.outputs[0])
 
     def scratch(self, spec: Spec, purpose: str) -> Entry:
         key = (spec, purpose)

@@ -1,8 +1,8 @@
 """Planning: which nodes become one native graph together, and which run on their own.
 
 Most graphs are one native graph.  Loops, branches and operators that MXNet does not have run on
-their own (`Operator.runs`), and so do fused loops; the native nodes around them are put into as few
-graphs as their order allows, and nothing else is slower for it.
+their own (`Operator.runs`), and so do fused loops and the products among them; the native nodes
+around them are put into as few graphs as their order allows, and nothing else is slower for it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,12 @@ from typing import NamedTuple
 
 from ksym import ops
 from ksym.compiler.loops import Loop, data, describe, is_collected, is_view, source_of
+from ksym.compiler.products import Product, is_product, is_seen, product_of
 from ksym.graph import Node, Tensor, topological_order
+from ksym.ops.random import Drawn
 
 Region = frozenset[Node]
-"""The nodes of a fused loop."""
+"""The nodes of a fused loop, or a product that is computed between loops."""
 
 
 class Part(NamedTuple):
@@ -24,17 +26,77 @@ class Part(NamedTuple):
     Attributes:
         inputs: The tensors of earlier parts that it reads.
         outputs: The tensors it computes for others.
-        work: The node that runs on its own, or the loop; None for a native graph.
+        work: The node that runs on its own, the loop, or the product; None for a native graph.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    work: Node | Loop | None
+    work: Node | Loop | Product | None
 
 
 def is_leaf(node: Node) -> bool:
     """Whether a node's value is there before anything runs, so that every part can read it."""
-    return node.operator in (ops.placeholder, ops.variable_leaf, ops.constant)
+    return node.operator in (ops.placeholder, ops.variable_leaf, ops.constant) or is_drawn(node)
+
+
+def is_drawn(node: Node) -> bool:
+    """Whether a node's value is drawn before anything runs."""
+    return isinstance(node.operator, Drawn)
+
+
+def fall(
+    order: Sequence[Node],
+    level: dict[Node, int],
+    fused: Collection[Node] | Mapping[Node, Region],
+    views: Collection[Node],
+) -> None:
+    """Move all nodes to the last level that those who read them allow.
+
+    So what has to wait for a loop does not divide a native graph of nodes that could wait too.
+    Native nodes stay on levels that have some.
+
+    Args:
+        order: All nodes in a topological order, but for those of views.
+        level: The level of each, which is changed.
+        fused: Those that are computed by loops, and products; or for each of them its region.
+        views: Those that loops look through.
+    """
+    region_of = fused if isinstance(fused, Mapping) else {}
+    readers: dict[Node | Region, set[tuple[Node | Region, bool]]] = {}
+    waiting: dict[Node | Region, int] = {}
+    for node in order:
+        unit = region_of.get(node, node)
+        readers.setdefault(unit, set())
+        waiting.setdefault(unit, 0)
+        for tensor, rise in reads_of(node, fused, views):
+            source = region_of.get(tensor.node, tensor.node)
+            if source is not unit and (unit, rise) not in readers[source]:
+                readers[source].add((unit, rise))
+                waiting[source] += 1
+    read: dict[Node | Region, set[Node | Region]] = {unit: set() for unit in readers}
+    for source, units in readers.items():
+        for unit, _ in units:
+            read[unit].add(source)
+    # Loops that nothing native waits for come after all native graphs, however many in a row.
+    last = max(level.values(), default=0) + len(readers)
+    occupied = sorted({level[n] for n in order if is_in_graph(n, fused) and not is_leaf(n)})
+    ready = [unit for unit, count in waiting.items() if not count]
+    while ready:
+        unit = ready.pop()
+        nodes = unit if isinstance(unit, frozenset) else (unit,)
+        first = _first(unit)
+        bound = min((level[_first(u)] - rise for u, rise in readers[unit]), default=last)
+        if is_in_graph(first, fused) and not is_leaf(first):
+            bound = max((at for at in occupied if at <= bound), default=0)
+        level.update(dict.fromkeys(nodes, max(level[first], bound)))
+        for source in read[unit]:
+            waiting[source] -= sum(u == unit for u, _ in readers[source])
+            if not waiting[source]:
+                ready.append(source)
+
+
+def _first(unit: Node | Region) -> Node:
+    return next(iter(unit)) if isinstance(unit, frozenset) else unit
 
 
 def is_native(node: Node) -> bool:
@@ -52,7 +114,7 @@ def levels(
 
     Args:
         order: All nodes in a topological order, but for those of views.
-        fused: Those that are computed by loops.
+        fused: Those that are computed by loops, and products among these.
         views: Those that loops look through.
     """
     level: dict[Node, int] = {}
@@ -75,8 +137,13 @@ def reads_of(
     for tensor in data(node) if in_loop else node.inputs:
         source = source_of(tensor, views) if in_loop else tensor
         from_loop = source.node in fused
-        changes = not in_loop or source is not tensor or is_collected(source.node)
+        changes = not in_loop or source is not tensor or is_made_whole(source.node)
         yield source, not is_native(source.node) or (from_loop and changes)
+
+
+def is_made_whole(node: Node) -> bool:
+    """Whether none of a node's elements is there before the loop, or the product, has ended."""
+    return is_collected(node) or is_product(node)
 
 
 def views_for(
@@ -94,7 +161,9 @@ def views_for(
     for node in reversed(order):
         if node not in needed and is_view(node):
             views.add(node)
-        elif node not in fused or is_collected(node):
+        elif node in fused and is_product(node):
+            needed.update(tensor.node for tensor in node.inputs if not is_seen(tensor))
+        elif node not in fused or node.operator is ops.concatenate:
             needed.update(tensor.node for tensor in node.inputs)
     return views
 
@@ -115,11 +184,13 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     reads: list[dict[Tensor, None]] = [{} for _ in range(last + 1)]
     crossing = dict.fromkeys(outputs)
     for node in order:
-        native = _is_in_graph(node, region_of)
+        native = is_in_graph(node, region_of)
         for tensor, _ in reads_of(node, region_of, views):
             if is_leaf(tensor.node):
+                if native and is_drawn(tensor.node):
+                    reads[level[node]][tensor] = None
                 continue
-            if native and _is_in_graph(tensor.node, region_of):
+            if native and is_in_graph(tensor.node, region_of):
                 apart = level[tensor.node] != level[node]
             else:
                 apart = node not in region_of or region_of[node] != region_of.get(tensor.node)
@@ -129,8 +200,10 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
                     reads[level[node]][tensor] = None
     made: list[list[Tensor]] = [[] for _ in range(last + 1)]
     for tensor in crossing:
-        if _is_in_graph(tensor.node, region_of):
+        if is_in_graph(tensor.node, region_of):
             made[level[tensor.node]].append(tensor)
+            if is_drawn(tensor.node):
+                reads[level[tensor.node]][tensor] = None
     loops: list[list[Region]] = [[] for _ in range(last + 1)]
     for region in regions:
         loops[level[next(iter(region))]].append(region)
@@ -144,8 +217,12 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
             parts.append(Part(tuple(reads[at]), tuple(made[at]), None))
         for region in _in_order(loops[at], region_of, views):
             results = [t for node in region for t in node.outputs if t in crossing]
-            loop = describe(region, results, views=views)
-            parts.append(Part(tuple(loop.operands), tuple(results), loop))
+            work: Loop | Product
+            if any(map(is_product, region)):
+                work = product_of(results[0].node, views)
+            else:
+                work = describe(region, results, views=views)
+            parts.append(Part(tuple(work.operands), tuple(results), work))
         parts.extend(
             Part(node.inputs, tuple(t for t in node.outputs if t in crossing), node)
             for node in alone[at]
@@ -153,14 +230,15 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     return parts
 
 
-def _is_in_graph(node: Node, fused: Collection[Node]) -> bool:
+def is_in_graph(node: Node, fused: Collection[Node]) -> bool:
+    """Whether a node is computed in a native graph."""
     return is_native(node) and node not in fused
 
 
 def _levels_with(
     order: Sequence[Node], region_of: Mapping[Node, Region], views: Collection[Node]
 ) -> dict[Node, int]:
-    """As `levels`, where all nodes of a region are on one level."""
+    """As `levels`, where all nodes of a region are on one level, and what is native has fallen."""
     level = levels(order, region_of, views)
     while True:
         highest: dict[Region, int] = {}
@@ -168,7 +246,9 @@ def _levels_with(
             highest[region] = max(highest.get(region, 0), level[node])
         raised = {n: highest[r] for n, r in region_of.items() if level[n] < highest[r]}
         if not raised:
-            return level
+            fall(order, level, region_of, views)
+            used = {each: rank for rank, each in enumerate(sorted({*level.values()}))}
+            return {node: used[each] for node, each in level.items()}
         level.update(raised)
         for node in order:
             for tensor, rise in reads_of(node, region_of, views):

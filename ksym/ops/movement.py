@@ -189,6 +189,15 @@ class _Tile(Operator):
                 sides[axis] *= count
         return emit("_np_reshape", x, newshape=tuple(sides))
 
+    def simplify(self, node: Node) -> Tensor | None:
+        (x, repeats), out = node.inputs, node.outputs[0]
+        sides = (1,) * (out.rank - x.rank) + x.shape
+        if not shapes.is_known(out.shape) or 0 in out.shape or repeats.value is None:
+            return None
+        if any(side != 1 and t != 1 for side, t in zip(sides, repeats.value, strict=True)):
+            return None
+        return ops.broadcast_to(x, out.shape)
+
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, repeats = node.inputs
         # Split each axis into (times, side) and sum the times away.

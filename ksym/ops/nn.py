@@ -23,10 +23,12 @@ class _Softmax(Operator):
         name: str,
         numpy: Callable[..., Any],
         gradient: Callable[[Tensor, Tensor, int], Tensor],
+        spelled: Callable[[Tensor, int], Tensor],
         doc: str,
     ):
         self._numpy = numpy
         self._gradient = gradient
+        self._spelled = spelled
         super().__init__(name, doc)
 
     def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -46,6 +48,10 @@ class _Softmax(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [self._gradient(node.outputs[0], g, node.attributes["axis"])]
 
+    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor:
+        (x,), axis = operands, node.attributes["axis"]
+        return self._spelled(x - ops.max_(x, axis, keepdims=True), axis)
+
     def permuted(
         self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
     ) -> tuple[Tensor, tuple[int, ...]]:
@@ -63,16 +69,28 @@ def _softmax(x: Any, axis: int) -> Any:
     return e / e.sum(axis=axis, keepdims=True)
 
 
+def _written_softmax(x: Tensor, axis: int) -> Tensor:
+    e = ops.exp(x)
+    return e / ops.sum_(e, axis, keepdims=True)
+
+
+def _written_log_softmax(x: Tensor, axis: int) -> Tensor:
+    logarithm: Tensor = ops.log(ops.sum_(ops.exp(x), axis, keepdims=True))
+    return x - logarithm
+
+
 softmax = _Softmax(
     "softmax",
     _softmax,
     lambda y, g, axis: y * (g - ops.sum_(g * y, axis, keepdims=True)),
+    _written_softmax,
     "Exponentials along an axis, scaled to a sum of one.",
 )
 log_softmax = _Softmax(
     "log_softmax",
     lambda x, axis: x - np.log(np.exp(x).sum(axis=axis, keepdims=True)),
     lambda y, g, axis: g - ops.exp(y) * ops.sum_(g, axis, keepdims=True),
+    _written_log_softmax,
     "The logarithm of `softmax`, computed without overflow or underflow.",
 )
 

@@ -281,6 +281,13 @@ class Operator:
         """
         return None
 
+    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+        """Return the node's output on other operands, written out for loops that are compiled.
+
+        Only elementwise operators and reductions are of use; None where the kernel is all there is.
+        """
+        return None
+
     def narrow(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return the node's outputs by nodes of at most `ranks.MOST` axes; see `ksym.ops.ranks`.
 

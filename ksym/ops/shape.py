@@ -97,6 +97,10 @@ class _Reshape(Operator):
             return x
         if x.node.operator in (reshape, expand_dims, squeeze):
             return reshape(x.node.inputs[0], shape)
+        if isinstance(x.node.operator, ops.reduction.Reduction) and x.node.attributes["keepdims"]:
+            reduced, axis = x.node.inputs[0], x.node.attributes["axis"]
+            if node.outputs[0].shape == shapes.reduce(reduced.shape, axis, False):
+                return x.node.operator(reduced, axis)
         return None
 
     def sample(self, draw: Draw) -> Sample:

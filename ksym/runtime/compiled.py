@@ -1,4 +1,7 @@
-"""Loops as machine code, compiled when they are needed; llvmlite is an optional dependency."""
+"""Loops and products as machine code, and tapes that call one after the other.
+
+llvmlite, which compiles, is an optional dependency.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import ctypes
 import functools
 import itertools
 import math
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ksym.compiler.llvm import ENTRY, emit
-from ksym.compiler.loops import Loop, is_sum
+from ksym.compiler.loops import REDUCTIONS, Loop
+from ksym.compiler.products import Matrix, Product
+from ksym.compiler.tapes import FUNCTIONS, SYMBOLS, addresses_in, emit_tapes
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
@@ -20,51 +25,199 @@ from ksym.runtime.arrays import DeviceArray, is_direct
 THREADS_FROM = 1 << 23
 """From how many elements and steps on a loop is worth waking other threads."""
 
+Arrays = Mapping[Tensor, DeviceArray]
 
-class CompiledLoop:
-    """A loop's code over fixed arrays, ready to run.
 
-    All arrays must be in memory that the host can touch (`DeviceArray.view`).
+class Call(NamedTuple):
+    """Compiled code and what it is called with.
 
-    Args:
-        loop: What to do.
-        arrays: The array of each tensor that it reads or writes.
+    Attributes:
+        code: The address of a function of one argument.
+        table: The words that the argument points to.
+        addresses: Which of them are addresses of elements of arrays.
+        arrays: The arrays that it reads or writes, whose memory is to stay.
+        inner: What it calls itself.
+        tapes: Memory that the table points to besides.
     """
 
-    def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
-        source = emit(loop)
-        used = [arrays[view.tensor] for view in source.arrays]
+    code: int
+    table: np.ndarray
+    addresses: tuple[int, ...]
+    arrays: tuple[DeviceArray, ...]
+    inner: tuple[Call, ...] = ()
+    tapes: tuple[np.ndarray, ...] = ()
+
+    def parts(self) -> Iterator[Call]:
+        """Yield it and all that is called inside."""
+        yield self
+        for call in self.inner:
+            yield from call.parts()
+
+
+class Tape:
+    """Calls, ready to be made one after the other.
+
+    All arrays must be in memory that the host can touch (`DeviceArray.view`).
+    """
+
+    def __init__(self, calls: Sequence[Call]):
+        used = [array for call in calls for part in call.parts() for array in part.arrays]
         self._in_blocks = [array for array in dict.fromkeys(used) if array.in_blocks]
-        self._arrays = used  # their memory is to stay
-        addresses = [
-            _memory(array).ctypes.data + view.offset * _memory(array).itemsize
-            for array, view in zip(used, source.arrays, strict=True)
-        ]
-        self._table = np.array([*source.numbers, *addresses], "int64")
-        table = ctypes.c_void_p(self._table.ctypes.data)
-        code = _compiled(source.text)
-        self._sums = [_memory(arrays[v.tensor]) for _, v in loop.writes if is_sum(loop, v)]
-        threads = 1 if self._sums else loading.library().omp_get_max_threads()
-        if threads > 1 and math.prod(loop.shape) * len(loop.steps) >= THREADS_FROM:
-            # The team that MXNet's own kernels use: two teams would fight over the cores.
-            self._call: Any = loading.library().GOMP_parallel
-            self._arguments: tuple[Any, ...] = (
-                ctypes.c_void_p(code),
-                table,
-                ctypes.c_uint(threads),
-                ctypes.c_uint(0),
-            )
+        if len(calls) == 1:
+            (self._call,) = calls
         else:
-            self._call = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(code)
-            self._arguments = (table,)
+            self._call = _called("play", _tape(calls), len(calls), inner=calls)
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code)
+        self._argument = ctypes.c_void_p(self._call.table.ctypes.data)
 
     def run(self) -> None:
         """Compute the results from what the arrays hold."""
         for array in self._in_blocks:
             array.settle()
-        for view in self._sums:
-            view.fill(0)
-        self._call(*self._arguments)
+        self._function(self._argument)
+
+
+def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
+    """Return the calls that do a loop.
+
+    Args:
+        loop: What to do.
+        arrays: The array of each tensor that it reads or writes.
+    """
+    calls, source = [], emit(loop)
+    for write in loop.writes:
+        if write.reduction is not None:
+            target = arrays[write.view.tensor]
+            start = np.array(REDUCTIONS[write.reduction].start, target.spec.dtype)
+            (bits,) = start.reshape(1).view(f"int{8 * start.itemsize}")
+            size = _memory(target).size
+            fill = f"fill_{target.spec.dtype}"
+            calls.append(_called(fill, _address(target), size, bits, arrays=[target]))
+    used = [arrays[view.tensor] for view in source.arrays]
+    addresses = [_address(a, v.offset) for a, v in zip(used, source.arrays, strict=True)]
+    call = Call(
+        _compiled(source.text),
+        np.array([*source.numbers, *addresses], "int64"),
+        tuple(range(len(source.numbers), len(source.numbers) + len(used))),
+        tuple(used),
+    )
+    # The team that MXNet's own kernels use: two teams would fight over the cores.
+    threads = 1 if calls else loading.library().omp_get_max_threads()
+    if threads > 1 and math.prod(loop.shape) * len(loop.steps) >= THREADS_FROM:
+        call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
+    return [*calls, call]
+
+
+def product_call(product: Product, arrays: Arrays) -> Call:
+    """Return the call that computes a product."""
+    matrices = (product.a, product.b)
+    used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
+    rows, inner = _sides(product.a, product.transpose_a)
+    columns = _sides(product.b, product.transpose_b)[1]
+    return _called(
+        f"product_{product.result.dtype}",
+        *(_address(array, m.offset) for array, m in zip(used, matrices, strict=False)),
+        _address(used[-1]),
+        *(rows, columns, inner, product.transpose_a, product.transpose_b),
+        *(product.a.stride, product.b.stride, columns),
+        arrays=used,
+    )
+
+
+def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
+    sides = matrix.rows, matrix.columns
+    return sides[::-1] if transposed else sides
+
+
+def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[Call]:
+    """Return the call that copies an array, or as much of it from a position in bytes on."""
+    if to.view is None:  # empty
+        return []
+    at = _address(source) + position
+    return [_called("copy", _address(to), at, to.view.nbytes, arrays=[to, source])]
+
+
+class Move(NamedTuple):
+    """A word of a table that changes from one time of a repetition to the next.
+
+    Attributes:
+        word: Its address.
+        by: What is added.
+    """
+
+    word: int
+    by: int
+
+
+def redirected(
+    calls: Sequence[Call], old: DeviceArray, new: DeviceArray, first: int, by: int
+) -> list[Move]:
+    """Have calls use slices of another array instead of an array.
+
+    Args:
+        calls: What reads or writes the array.
+        old: The array.
+        new: The other one.
+        first: Where in it the slice for the first time begins, in bytes.
+        by: How much further on that for the next time begins.
+    """
+    moves: list[Move] = []
+    if old.view is None:
+        return moves
+    begin, end = _address(old), _address(old) + old.view.nbytes
+    for call in calls:
+        for part in call.parts():
+            for position in part.addresses:
+                if begin <= part.table[position] < end:
+                    part.table[position] += _address(new) + first - begin
+                    word = part.table.ctypes.data + position * part.table.itemsize
+                    moves.append(Move(word, by))
+    return moves
+
+
+def repeat(
+    calls: Sequence[Call], steps: int, moves: Sequence[Move], arrays: Sequence[DeviceArray]
+) -> Call:
+    """Return one call that makes others several times.
+
+    Args:
+        calls: The others.
+        steps: How many times.
+        moves: What changes from one time to the next.
+        arrays: What they read and write besides their own arrays.
+    """
+    changes = np.array(moves, "int64").reshape(-1, 2)
+    words = (_tape(calls), len(calls), steps, changes, len(moves))
+    return _called("repeat", *words, arrays=arrays, inner=calls)
+
+
+def _tape(calls: Sequence[Call]) -> np.ndarray:
+    return np.array([(call.code, call.table.ctypes.data) for call in calls], "int64")
+
+
+def _called(
+    function: str,
+    *words: Any,
+    arrays: Sequence[DeviceArray] = (),
+    inner: Sequence[Call] = (),
+) -> Call:
+    """A call of one of the functions in `ksym.compiler.tapes`."""
+    tapes = tuple(word for word in words if isinstance(word, np.ndarray))
+    numbers = [w.ctypes.data if isinstance(w, np.ndarray) else int(w) for w in words]
+    return Call(
+        _functions()[function],
+        np.array(numbers, "int64"),
+        addresses_in(function),
+        tuple(arrays),
+        tuple(inner),
+        tapes,
+    )
+
+
+def _address(array: DeviceArray, offset: int = 0) -> int:
+    """Where an element of an array lies."""
+    view = _memory(array)
+    return int(view.ctypes.data) + offset * view.itemsize
 
 
 def _memory(array: DeviceArray) -> np.ndarray:
@@ -79,7 +232,7 @@ def is_available() -> bool:
         return False
     try:
         _engine()
-        return hasattr(loading.library(), "GOMP_parallel")
+        return True
     except (ImportError, OSError, AttributeError, RuntimeError):
         return False
 
@@ -97,7 +250,7 @@ def _engine() -> tuple[Any, Any, Any]:
         opt=3,
         jit=True,
     )
-    for name in ("omp_get_thread_num", "omp_get_num_threads"):
+    for name in ("omp_get_thread_num", "omp_get_num_threads", *SYMBOLS):
         address = ctypes.cast(getattr(loading.library(), name), ctypes.c_void_p).value
         llvm.add_symbol(name, address)
     return llvm, machine, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
@@ -109,14 +262,29 @@ _numbers = itertools.count()
 @functools.cache
 def _compiled(text: str) -> int:
     """Return the address of a loop's code, which is kept as long as the process lives."""
-    llvm, machine, engine = _engine()
     name = f"{ENTRY}{next(_numbers)}"
-    module = llvm.parse_assembly(text.replace(f"@{ENTRY}(", f"@{name}("))
+    (address,) = _load(text.replace(f"@{ENTRY}(", f"@{name}("), [name]).values()
+    return address
+
+
+@functools.cache
+def _functions() -> Mapping[str, int]:
+    """Return the addresses of the functions in `ksym.compiler.tapes`."""
+    return _load(emit_tapes(), FUNCTIONS)
+
+
+def _load(text: str, names: Sequence[str]) -> dict[str, int]:
+    """Compile code and return the addresses of functions in it."""
+    llvm, machine, engine = _engine()
+    module = llvm.parse_assembly(text)
     options = llvm.create_pipeline_tuning_options(speed_level=3)
     options.loop_vectorization = True
     options.slp_vectorization = False
+    # More of the same code takes half as long again to compile, and runs no faster.
+    options.loop_interleaving = False
+    options.loop_unrolling = False
     builder = llvm.create_pass_builder(machine, options)
     builder.getModulePassManager().run(module, builder)
     engine.add_module(module)
     engine.finalize_object()
-    return int(engine.get_function_address(name))
+    return {name: int(engine.get_function_address(name)) for name in names}

@@ -43,7 +43,7 @@ class FusedLoop:
         at_once = _written_at_once(loop)
         direct: dict[int, np.ndarray] = {}
         late: list[tuple[int, np.ndarray]] = []
-        for register, view in loop.writes:
+        for register, view, _ in loop.writes:
             target = _flat(arrays[view.tensor])
             if register in at_once:
                 direct[register] = target
@@ -95,7 +95,7 @@ def _calls(
     """Return the calls of NumPy that do some blocks of a loop."""
     places = _places(loop)
     size = math.prod(loop.shape)
-    dtype = loop.dtype_of(loop.writes[0][0])
+    dtype = loop.dtype_of(loop.writes[0].register)
     buffers = [np.empty(BLOCK, dtype) for _ in range(max(places, default=-1) + 1)]
     calls: list[Call] = []
     for start in starts:
@@ -128,9 +128,9 @@ def _written_at_once(loop: Loop) -> set[int]:
     last_use = _last_uses(loop)
     first = len(loop.reads)
     read = [view.tensor for view in loop.reads]
-    registers = [register for register, _ in loop.writes]
+    registers = [write.register for write in loop.writes]
     direct = set()
-    for register, view in loop.writes:
+    for register, view, _ in loop.writes:
         old = read.index(view.tensor) if view.tensor in read else None
         unread = old is None or last_use.get(old, -1) <= register - first
         # One register for two variables, or one that is an operand, is copied at the end.
@@ -144,7 +144,7 @@ def _places(loop: Loop) -> list[int]:
     """Return in which buffer each step's result lies; buffers are used again."""
     last_use = _last_uses(loop)
     first = len(loop.reads)
-    kept = {register for register, _ in loop.writes}
+    kept = {write.register for write in loop.writes}
     free: list[int] = []
     places: list[int] = []
     count = 0

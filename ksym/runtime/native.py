@@ -24,7 +24,7 @@ class Executable:
 
     Args:
         graph: What to run.
-        leaves: The array of each placeholder, variable and given tensor.
+        leaves: The array of each placeholder, variable, random and given tensor.
         shared: Another executable that never runs at the same time, to share working memory with.
 
     Raises:
@@ -42,10 +42,6 @@ class Executable:
             arrays[name] = DeviceArray.of(value)
         for name, spec in graph.scratch.items():
             arrays[name] = DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype))
-        self._draws: list[tuple[Node, DeviceArray]] = []
-        for name, node in graph.draws.items():
-            arrays[name] = DeviceArray.empty(node.outputs[0].spec)
-            self._draws.append((node, arrays[name]))
         mxnet = loading.load()
         with loading.numpy_shapes():
             try:
@@ -76,8 +72,6 @@ class Executable:
 
     def run(self) -> None:
         """Compute the outputs from what the arrays of the leaves hold."""
-        for node, array in self._draws:
-            array.write(draw(node))
         with contextlib.nullcontext() if self._silent else loading.quietly():
             # Always in training mode: gradient kernels need what the forward ones keep for them,
             # and outside of it oneDNN stores weights in blocks of its own.

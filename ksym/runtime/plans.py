@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ksym.compiler import optimize
 from ksym.compiler.flags import Mode
 from ksym.compiler.loops import Loop, can_call, can_compile
-from ksym.compiler.plan import is_leaf
+from ksym.compiler.plan import is_drawn, is_leaf
 from ksym.compiler.specialize import Rest, specialize, split
 from ksym.compiler.updates import fuse_updates
 from ksym.graph import Tensor, collection_paused, topological_order
@@ -18,7 +19,7 @@ from ksym.recent import Recent
 from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
 from ksym.runtime.checking import Check
-from ksym.runtime.compiled import CompiledLoop
+from ksym.runtime.compiled import Tape, copy_call, loop_calls
 from ksym.runtime.fused import FusedLoop
 from ksym.runtime.program import Program
 from ksym.variables import Variable
@@ -83,12 +84,12 @@ class Plan:
             can_be_step = can_compile if compiled.is_available() else can_call
             loops, updates = fuse_updates(outputs, updates, can_be_step)
         read = dict.fromkeys(t for loop in loops for t in loop.operands)
-        computed = [tensor for tensor in read if not is_leaf(tensor.node)]
+        computed = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
         memory = None if shared is None else shared.program
         self.program: Program = Program(
             [*outputs, *updates.values(), *computed], arrays, mode, memory
         )
-        self._targets = [storage_of(variable) for variable in updates]
+        targets = [storage_of(variable) for variable in updates]
         # The same arrays at every call; only dynamic results, which end a plan, get new ones.
         found, first, last = self.program.outputs, len(outputs), len(outputs) + len(updates)
         self._outputs, self._new = found[:first], found[first:last]
@@ -99,8 +100,7 @@ class Plan:
             elif isinstance(tensor, Variable):
                 arrays[tensor] = storage_of(tensor)
         arrays.update((v, storage_of(v)) for v in variables if v not in updates)
-        runs = CompiledLoop if compiled.is_available() else FusedLoop
-        self._loops = [runs(loop, arrays) for loop in loops]
+        self._commits = _commits(loops, arrays, list(zip(targets, self._new, strict=True)))
         if check is not None:
             self._verify(check, values)
 
@@ -151,10 +151,8 @@ class Plan:
             return
         for array in self._new:
             array.wait()
-        for loop in self._loops:
-            loop.run()
-        for target, array in zip(self._targets, self._new, strict=True):
-            target.copy_from(array)
+        for commit in self._commits:
+            commit()
 
     def _plan_for(self, rest: Rest, found: Sequence[np.ndarray]) -> Plan:
         given = {
@@ -164,3 +162,19 @@ class Plan:
         limit = self._later.limit
         with collection_paused():
             return Plan(rest.outputs, self._variables, given, self._mode, limit, found)
+
+
+def _commits(
+    loops: Sequence[Loop],
+    arrays: Mapping[Tensor, DeviceArray],
+    copies: Sequence[tuple[DeviceArray, DeviceArray]],
+) -> list[Callable[[], None]]:
+    """Return what gives variables their new values: loops that read the old ones, then copies."""
+    if not compiled.is_available():
+        return [
+            *(FusedLoop(loop, arrays).run for loop in loops),
+            *(functools.partial(target.copy_from, array) for target, array in copies),
+        ]
+    calls = [call for loop in loops for call in loop_calls(loop, arrays)]
+    calls += [call for target, array in copies for call in copy_call(target, array)]
+    return [Tape(calls).run] if calls else []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from ksym.compiler.flags import Mode
@@ -10,19 +10,25 @@ from ksym.compiler.fuse import fuse_loops
 from ksym.compiler.loops import Loop
 from ksym.compiler.lower import lower
 from ksym.compiler.narrow import narrow
-from ksym.compiler.plan import Part, is_leaf, partition
-from ksym.graph import Tensor, topological_order
+from ksym.compiler.plan import Part, is_drawn, is_leaf, partition
+from ksym.compiler.products import Product
+from ksym.compiler.spell import fused_graph, spell_out
+from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import is_constant
 from ksym.runtime import compiled
 from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.compiled import Call, Tape, copy_call, loop_calls, product_call
 from ksym.runtime.interpreter import blame, interpret
 from ksym.runtime.loading import NativeError
-from ksym.runtime.native import Executable
+from ksym.runtime.native import Executable, draw
 from ksym.variables import Variable
 
 
 class Runnable(Protocol):
-    """A part that is ready to run over fixed arrays."""
+    """A part that is ready to run over fixed arrays.
+
+    One that consists of compiled code has the attribute `calls`, a list or None.
+    """
 
     @property
     def outputs(self) -> Sequence[DeviceArray]:
@@ -69,13 +75,36 @@ class _Interpreted:
             kept.copy_from(array)
 
 
-class _Fused:
-    """A part as a loop that is compiled."""
+class _Compiled:
+    """A part as calls of compiled code, which may be made together with those of its neighbours."""
 
-    def __init__(self, loop: Loop, outputs: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray]):
-        made = {tensor: DeviceArray.empty(tensor.spec) for tensor in outputs}
-        self.outputs: Sequence[DeviceArray] = list(made.values())
-        self.run = compiled.CompiledLoop(loop, {**arrays, **made}).run
+    def __init__(self, outputs: Sequence[Tensor]):
+        self._made = {tensor: DeviceArray.empty(tensor.spec) for tensor in outputs}
+        self.outputs: Sequence[DeviceArray] = list(self._made.values())
+        self.calls: list[Call] = []
+
+    @classmethod
+    def of(cls, part: Part, arrays: Mapping[Tensor, DeviceArray]) -> _Compiled:
+        """Return what does a loop or a product."""
+        made = cls(part.outputs)
+        known = {**arrays, **made._made}
+        if isinstance(part.work, Loop):
+            made.calls = loop_calls(part.work, known)
+        else:
+            assert isinstance(part.work, Product)
+            made.calls = [product_call(part.work, known)]
+        return made
+
+    @classmethod
+    def copies(cls, leaves: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray]) -> _Compiled:
+        """Return what copies leaves: their own memory changes with the next call."""
+        made = cls(leaves)
+        for tensor, array in made._made.items():
+            made.calls += copy_call(array, arrays[tensor])
+        return made
+
+    def run(self) -> None:
+        Tape(self.calls).run()
 
 
 class Program:
@@ -89,6 +118,7 @@ class Program:
 
     Attributes:
         parts: What runs, in order.
+        calls: All that it does, where it consists of compiled code; else None.
     """
 
     def __init__(
@@ -103,36 +133,50 @@ class Program:
 
         tensors = narrow(tensors)
         known = dict(arrays)
+        self._draws: list[tuple[Node, DeviceArray]] = []
         for node in topological_order(tensors):
             leaf = node.outputs[0]
             if isinstance(leaf, Variable):
                 known[leaf] = storage_of(leaf)
+            elif is_drawn(node):
+                known[leaf] = DeviceArray.empty(leaf.spec)
+                self._draws.append((node, known[leaf]))
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
         fused = mode.runs(fuse_loops) and compiled.is_available()
-        for part in partition(tensors, fuse_loops(tensors) if fused else ()):
+        leaves: list[Tensor] = []
+        if fused:
+            tensors, regions = fused_graph(tensors, mode.runs(spell_out))
+            leaves = [t for t in dict.fromkeys(tensors) if is_leaf(t.node)]
+            parts = partition([t for t in tensors if not is_leaf(t.node)], regions)
+        else:
+            parts = partition(tensors)
+        for part in parts:
             made: Runnable
             if part.work is not None:
-                for tensor in part.inputs:
-                    if is_constant(tensor) and tensor not in known:
-                        assert tensor.value is not None
-                        known[tensor] = DeviceArray.of(tensor.value)
-            if isinstance(part.work, Loop):
-                made = _Fused(part.work, part.outputs, known)
+                _hold_constants(part.inputs, known)
+            if isinstance(part.work, Loop | Product):
+                made = _Compiled.of(part, known)
             elif part.work is not None:
                 made = runner(part.work, part.outputs, known, mode)
             elif mode.kind == "native":
                 made = _Native(part, known, _memory(shared, len(self.parts)))
             else:
                 made = _Interpreted(part, known)
-            self.parts.append(made)
-            for position, (tensor, array) in enumerate(
-                zip(part.outputs, made.outputs, strict=True)
-            ):
-                if not is_leaf(tensor.node):
-                    known[tensor] = array
-                self._sources[tensor] = (made, position)
+            self._add(made, part.outputs)
+            pairs = zip(part.outputs, made.outputs, strict=True)
+            known.update((t, array) for t, array in pairs if not is_leaf(t.node))
+        if leaves:
+            _hold_constants(leaves, known)
+            self._add(_Compiled.copies(leaves, known), leaves)
         self._tensors = tuple(tensors)
+        self._runs, self.calls = _joined(self.parts)
+        if self._draws:
+            self.calls = None
+
+    def _add(self, made: Runnable, outputs: Sequence[Tensor]) -> None:
+        self.parts.append(made)
+        self._sources.update((tensor, (made, at)) for at, tensor in enumerate(outputs))
 
     @property
     def outputs(self) -> list[DeviceArray]:
@@ -142,8 +186,40 @@ class Program:
 
     def run(self) -> None:
         """Compute the tensors."""
-        for part in self.parts:
-            part.run()
+        for node, array in self._draws:
+            array.write(draw(node))
+        for run in self._runs:
+            run()
+
+
+def _hold_constants(tensors: Sequence[Tensor], known: dict[Tensor, DeviceArray]) -> None:
+    """Give constants arrays, for what does not have them as a part of itself."""
+    for tensor in tensors:
+        if is_constant(tensor) and tensor not in known:
+            assert tensor.value is not None
+            known[tensor] = DeviceArray.of(tensor.value)
+
+
+def _joined(parts: Sequence[Runnable]) -> tuple[list[Callable[[], None]], list[Call] | None]:
+    """Return what to run for parts, neighbours that are compiled at once, and all as calls."""
+    runs: list[Callable[[], None]] = []
+    together: list[Call] = []
+    everything: list[Call] | None = []
+    for part in parts:
+        calls: list[Call] | None = getattr(part, "calls", None)
+        if calls is not None:
+            together += calls
+            if everything is not None:
+                everything += calls
+            continue
+        everything = None
+        if together:
+            runs.append(Tape(together).run)
+            together = []
+        runs.append(part.run)
+    if together:
+        runs.append(Tape(together).run)
+    return runs, everything
 
 
 def _memory(shared: Program | None, position: int) -> Executable | None:

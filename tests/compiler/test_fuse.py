@@ -9,7 +9,9 @@ from ksym.compiler import fuse
 from ksym.compiler.fuse import fuse_loops
 from ksym.compiler.loops import Loop
 from ksym.compiler.plan import partition
+from ksym.compiler.products import Product
 from ksym.compiler.specialize import specialize
+from ksym.compiler.spell import fused_graph
 from ksym.graph import topological_order
 
 
@@ -18,13 +20,10 @@ def regions(*outputs):
 
 
 def parts(*outputs):
-    """The parts in order: the operators of a loop, or "native"."""
-    return [
-        [step.operator.name for step in part.work.steps]
-        if isinstance(part.work, Loop)
-        else "native"
-        for part in partition(outputs, fuse_loops(outputs))
-    ]
+    """The parts in order: the operators of a loop, "product" or "native"."""
+    named = {Loop: lambda loop: [step.operator.name for step in loop.steps]}
+    named |= {Product: lambda product: "product", type(None): lambda work: "native"}
+    return [named[type(p.work)](p.work) for p in partition(outputs, fuse_loops(outputs))]
 
 
 @pytest.fixture
@@ -43,23 +42,94 @@ def test_biases_and_columns_are_broadcast_in_the_loop(x):
     assert [view.strides for view in part.work.reads] == [(128, 1), (1, 0), (0, 1)]
 
 
-def test_what_is_small_stays_native():
+def test_what_is_small_does_not_divide_a_native_graph():
     x = ksym.placeholder((4, 4))
-    w = ksym.placeholder((4, 4))
-    assert regions(ksym.tanh(x @ w + 1.0) @ w) == []
+    y = ksym.cumsum(x, 0)
+    assert regions(ksym.cumsum(ksym.tanh(y + 1.0) @ y, 0)) == []
 
 
-def test_products_are_native_and_what_lies_between_them_is_a_loop(x):
-    w = ksym.placeholder((128, 128))
-    y = x @ w
+def test_what_saves_much_divides_it(x):
+    y = ksym.cumsum(x, 0)
     gate = ksym.sigmoid(y) * ksym.tanh(y) + ksym.exp(y) * y - ksym.square(y)
-    assert [p if p == "native" else "loop" for p in parts(gate @ w)] == ["native", "loop", "native"]
+    gate = ksym.cumsum(gate, 0)
+    assert [p if p == "native" else "loop" for p in parts(gate)] == ["native", "loop", "native"]
+
+
+def test_products_among_loops_are_calls_of_blas(x):
+    w = ksym.placeholder((128, 128))
+    y = ksym.tanh(x @ w + 1.0) @ w
+    assert parts(y) == ["product", ["add", "tanh"], "product"]
+
+
+def test_products_with_something_native_on_both_sides_stay_there(x):
+    w = ksym.placeholder((128, 128))
+    assert parts(ksym.cumsum(ksym.cumsum(x, 0) @ w, 0)) == ["native"]
+
+
+def test_something_native_at_the_end_alone_is_not_in_the_way(x):
+    w = ksym.placeholder((128, 128))
+    assert parts(ksym.argmax(ksym.relu(x @ w), -1)) == ["product", ["relu"], "native"]
+
+
+def test_blas_reads_where_the_elements_lie(x):
+    w = ksym.placeholder((128, 384))
+    stack = ksym.placeholder((256, 1, 128))
+    products = [x @ w[:, 128:256], ops.reshape(stack, (256, 128)) @ w, stack @ w[:, :128]]
+    assert parts(*products) == ["product"] * 3
+    (strided, *_) = (part.work.b for part in partition(products, fuse_loops(products)))
+    assert (strided.tensor, strided.offset, strided.stride, strided.columns) == (w, 128, 384, 128)
+
+
+def test_blas_does_not_read_what_lies_otherwise():
+    w = ksym.placeholder((4, 6))
+    column = ops.reshape(w[:, 1:2], (1, 4))
+    x = ksym.placeholder((4, 3))
+    copied: list[str] = []
+    assert parts(column @ x) == [copied, "product"]
+    values = np.arange(24.0).reshape(4, 6), np.ones((4, 3))
+    found = ksym.function([w, x], column @ x)(*values)
+    np.testing.assert_array_equal(found, values[0][:, 1:2].T @ values[1])
+
+
+def test_views_are_copied_where_their_elements_are_asked_for(rng):
+    x, w = ksym.placeholder((3, 4, 5)), ksym.placeholder((5, 2))
+    outputs = [
+        ops.transpose(x, (1, 0, 2)),
+        ops.transpose(x, (1, 0, 2)) @ w,
+        ops.reshape(x[1:, :, :2], (2, 8)),
+        ops.squeeze(x[:, 1:2], (1,)),
+    ]
+    value = rng.normal(size=(3, 4, 5)), rng.normal(size=(5, 2))
+    native = ksym.function([x, w], outputs)
+    stepwise = ksym.function([x, w], outputs, mode="interpret")
+    for found, expected in zip(native(*value), stepwise(*value), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_a_native_graph_is_not_divided_by_what_it_need_not_wait_for():
+    # The mask is ready before anything native begins.
+    mask = ksym.exp(ksym.tanh(ops.standard_uniform((4, 64, 64))) * 2.0)
+    stack = ksym.cumsum(ksym.placeholder((4, 64, 64)), 1)
+    assert [p if p == "native" else "loop" for p in parts(stack @ mask)] == ["loop", "native"]
+
+
+def test_a_softmax_is_written_out_where_loops_do_all_of_it(x):
+    w = ksym.placeholder((128, 128))
+    tensors, regions = fused_graph([ops.softmax(x @ w)], True)
+    assert not any(node.operator is ops.softmax for node in topological_order(tensors))
+    assert all(part.work is not None for part in partition(tensors, regions))
+
+
+def test_a_softmax_amid_a_native_graph_is_one_kernel():
+    before = ksym.cumsum(ksym.placeholder((8, 16)), 0)
+    (y,), regions = fused_graph([ksym.cumsum(ops.softmax(before), 0)], True)
+    assert not regions
+    assert y.node.inputs[0].node.operator is ops.softmax
 
 
 def test_what_only_a_later_loop_reads_is_computed_there(x):
-    w = ksym.placeholder((128, 128))
     early = ksym.exp(x) + 1.0
-    y = x @ w
+    y = ksym.cumsum(x, 0)
     late = ksym.tanh(y) * early + ksym.square(y) * y
     (first, second) = parts(late)
     assert first == "native"
@@ -77,7 +147,8 @@ def test_concatenations_are_written_in_place(x):
     result = ops.concatenate([ksym.tanh(x) * 2.0, ksym.exp(x) + x], axis=1)
     (part,) = partition([result], fuse_loops([result]))
     assert part.outputs == (result,)
-    assert [(v.offset, v.strides) for _, v in part.work.writes] == [(0, (256, 1)), (128, (256, 1))]
+    views = [write.view for write in part.work.writes]
+    assert [(v.offset, v.strides) for v in views] == [(0, (256, 1)), (128, (256, 1))]
 
 
 def test_no_loop_depends_on_itself(monkeypatch):

@@ -31,7 +31,7 @@ def run(outputs, values):
     nodes = {node for node in topological_order(outputs) if node.inputs}
     arrays = {tensor: DeviceArray.of(value) for tensor, value in values.items()}
     arrays.update((tensor, DeviceArray.empty(tensor.spec)) for tensor in outputs)
-    compiled.CompiledLoop(describe(nodes, outputs), arrays).run()
+    compiled.Tape(compiled.loop_calls(describe(nodes, outputs), arrays)).run()
     return [arrays[tensor].read() for tensor in outputs]
 
 
