@@ -294,12 +294,14 @@ _on_bools: dict[Operator, Callable[..., Value]] = {
 }
 FLOATS = tuple(_PRECISION)
 INTEGERS = ("int32", "int64")
+DTYPES = (*FLOATS, *INTEGERS, "bool")
+"""The dtypes of what loops read and write."""
 
 
 def is_known(operator: Operator, operands: tuple[str, ...], result: str) -> bool:
     """Whether there is a formula for an operator on operands of some dtypes."""
     if operator in (ops.where, ops.cast, ops.broadcast_to):
-        return {*operands, result} <= {*FLOATS, *INTEGERS, "bool"}
+        return {*operands, result} <= {*DTYPES}
     if operator in _on_bools:
         return set(operands) == {"bool"}
     if operator not in ON_FLOATS or len(set(operands)) != 1:

@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ksym import ops, shapes
+from ksym.compiler import formulas
 from ksym.compiler.loops import (
     REDUCTIONS,
     can_compile,
@@ -146,6 +147,7 @@ def _candidates(order: Sequence[Node]) -> set[Node]:
         if node not in in_blocks
         and 0 not in node.outputs[0].shape
         and (can_compile(node) or is_made_whole(node) or is_view(node))
+        and node.outputs[0].dtype in formulas.DTYPES
         and not (node.operator in REDUCTIONS and node.inputs[0].node in in_blocks)
     }
 

@@ -25,6 +25,9 @@ from ksym.runtime.arrays import DeviceArray, is_direct
 THREADS_FROM = 1 << 23
 """From how many elements and steps on a loop is worth waking other threads."""
 
+FEW = 64
+"""For so many elements code is not optimised, which is compiled ten times faster."""
+
 Arrays = Mapping[Tensor, DeviceArray]
 
 
@@ -96,7 +99,7 @@ def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
     used = [arrays[view.tensor] for view in source.arrays]
     addresses = [_address(a, v.offset) for a, v in zip(used, source.arrays, strict=True)]
     call = Call(
-        _compiled(source.text),
+        _compiled(source.text, math.prod(loop.shape) <= FEW),
         np.array([*source.numbers, *addresses], "int64"),
         tuple(range(len(source.numbers), len(source.numbers) + len(used))),
         tuple(used),
@@ -231,60 +234,83 @@ def is_available() -> bool:
     if not is_direct():
         return False
     try:
-        _engine()
+        _compiler()
         return True
     except (ImportError, OSError, AttributeError, RuntimeError):
         return False
 
 
+class _Compiler(NamedTuple):
+    """LLVM for this machine.
+
+    Attributes:
+        binding: llvmlite's module.
+        machine: What optimised code is written for.
+        hasty: The same without optimisation.
+        engine: What loads code.
+    """
+
+    binding: Any
+    machine: Any
+    hasty: Any
+    engine: Any
+
+
 @functools.cache
-def _engine() -> tuple[Any, Any, Any]:
-    """LLVM's binding, what describes this machine, and what loads code."""
+def _compiler() -> _Compiler:
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    machine = llvm.Target.from_default_triple().create_target_machine(
-        cpu=llvm.get_host_cpu_name(),
-        features=llvm.get_host_cpu_features().flatten(),
-        opt=3,
-        jit=True,
+    target = llvm.Target.from_default_triple()
+    machine, hasty = (
+        target.create_target_machine(
+            cpu=llvm.get_host_cpu_name(),
+            features=llvm.get_host_cpu_features().flatten(),
+            opt=level,
+            jit=True,
+        )
+        for level in (3, 0)
     )
     for name in ("omp_get_thread_num", "omp_get_num_threads", *SYMBOLS):
         address = ctypes.cast(getattr(loading.library(), name), ctypes.c_void_p).value
         llvm.add_symbol(name, address)
-    return llvm, machine, llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    return _Compiler(llvm, machine, hasty, engine)
 
 
 _numbers = itertools.count()
 
 
 @functools.cache
-def _compiled(text: str) -> int:
+def _compiled(text: str, hastily: bool) -> int:
     """Return the address of a loop's code, which is kept as long as the process lives."""
     name = f"{ENTRY}{next(_numbers)}"
-    (address,) = _load(text.replace(f"@{ENTRY}(", f"@{name}("), [name]).values()
+    (address,) = _load(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
     return address
 
 
 @functools.cache
 def _functions() -> Mapping[str, int]:
     """Return the addresses of the functions in `ksym.compiler.tapes`."""
-    return _load(emit_tapes(), FUNCTIONS)
+    return _load(emit_tapes(), FUNCTIONS, hastily=False)
 
 
-def _load(text: str, names: Sequence[str]) -> dict[str, int]:
+def _load(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
     """Compile code and return the addresses of functions in it."""
-    llvm, machine, engine = _engine()
+    llvm, machine, hasty, engine = _compiler()
     module = llvm.parse_assembly(text)
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = False
-    # More of the same code takes half as long again to compile, and runs no faster.
-    options.loop_interleaving = False
-    options.loop_unrolling = False
-    builder = llvm.create_pass_builder(machine, options)
-    builder.getModulePassManager().run(module, builder)
-    engine.add_module(module)
+    if hastily:
+        engine.add_object_file(llvm.ObjectFileRef.from_data(hasty.emit_object(module)))
+    else:
+        options = llvm.create_pipeline_tuning_options(speed_level=3)
+        options.loop_vectorization = True
+        options.slp_vectorization = False
+        # More of the same code takes half as long again to compile, and runs no faster.
+        options.loop_interleaving = False
+        options.loop_unrolling = False
+        builder = llvm.create_pass_builder(machine, options)
+        builder.getModulePassManager().run(module, builder)
+        engine.add_module(module)
     engine.finalize_object()
     return {name: int(engine.get_function_address(name)) for name in names}

@@ -53,14 +53,17 @@ def grow(data, x, w):
 
 @pytest.fixture(params=["as it pays", "all in loops"])
 def fusing(request):
-    """Small arrays stay native as a rule; here whatever can be a loop is one too."""
-    costs = fuse.LOOP, fuse.NATIVE_GRAPH
+    """What divides native graphs stays native as a rule; here whatever can be a loop is one too.
+
+    And its code is optimised, as that of large arrays is.
+    """
+    costs = fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW
     if request.param == "all in loops":
         if not compiled.is_available():
             pytest.skip("llvmlite is not installed")
-        fuse.LOOP, fuse.NATIVE_GRAPH = -1e9, -1e9
+        fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW = -1e9, -1e9, 0
     yield
-    fuse.LOOP, fuse.NATIVE_GRAPH = costs
+    fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW = costs
 
 
 def agreeing(test):
