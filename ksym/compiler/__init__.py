@@ -15,6 +15,7 @@ from ksym.compiler.hoist import hoist
 from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
+from ksym.compiler.pool import pool_first
 from ksym.compiler.postpone import postpone
 from ksym.compiler.recall import recall
 from ksym.compiler.scale import scale_factors
@@ -30,6 +31,7 @@ PIPELINE: tuple[Pass, ...] = (
     push_transpositions,  # channels-last layers on channels-first kernels
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
+    pool_first,  # activations of what pooling leaves
     tighten,  # loops without what nobody reads
     recall,  # products of a loop kept for its gradient
     hoist,  # what needs no state, before the loop for all steps

@@ -24,6 +24,13 @@ KEEPS_LAYOUT = {"Activation", "elemwise_add"}
 """Operators whose results have the layout of their inputs; so have their gradients."""
 
 
+MODAL = {"BatchNorm", "Dropout", "RNN"}
+"""Operators that do something else outside of training mode."""
+
+BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
+"""Operators that put their weights into blocks outside of training mode."""
+
+
 class Entry(NamedTuple):
     """One result of a native node."""
 
@@ -44,6 +51,7 @@ class NativeGraph:
         constants: The value of each constant input, by name.
         scratch: Shape and dtype of memory that operators write to, by name.
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
+        training: Whether to run in training mode, in which a pooling keeps what its gradient needs.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -53,6 +61,7 @@ class NativeGraph:
     constants: dict[str, np.ndarray] = field(default_factory=dict)
     scratch: dict[str, Spec] = field(default_factory=dict)
     in_blocks: bool = False
+    training: bool = True
 
     def to_json(self) -> str:
         """Return the graph in the form that MXNet loads."""
@@ -127,6 +136,21 @@ class GraphEmitter(Emitter):
     def _in_own_layout(self, inputs: Sequence[Entry]) -> bool:
         return any(entry.node in self._own_layout for entry in inputs)
 
+    def _needs_training(self, node: dict[str, Any]) -> bool:
+        """Whether a node is a gradient, or something else outside of training mode.
+
+        There oneDNN puts weights into blocks of its own where they lie, also those of Variables.
+        """
+        weights = [source for source, _, _ in node["inputs"][1:]]
+        return (
+            node["op"].startswith("_backward_")
+            or node["op"] in MODAL
+            or (
+                node["op"] in BLOCKING
+                and any(self.graph.nodes[source]["op"] == "null" for source in weights[:1])
+            )
+        )
+
     def _append(self, node: dict[str, Any]) -> int:
         self.graph.nodes.append(node)
         return len(self.graph.nodes) - 1
@@ -166,6 +190,7 @@ class GraphEmitter(Emitter):
     def finish(self, outputs: Sequence[Entry]) -> NativeGraph:
         """Make entries the heads of the graph and return it."""
         self.graph.in_blocks = bool(self._own_layout)
+        self.graph.training = any(map(self._needs_training, self.graph.nodes))
         heads: dict[Entry, int] = {}
         for entry in outputs:
             if entry not in heads:

@@ -137,7 +137,8 @@ def reads_of(
     for tensor in data(node) if in_loop else node.inputs:
         source = source_of(tensor, views) if in_loop else tensor
         from_loop = source.node in fused
-        changes = not in_loop or source is not tensor or is_made_whole(source.node)
+        seen = source is not tensor or is_view(node)
+        changes = not in_loop or seen or is_made_whole(source.node)
         yield source, not is_native(source.node) or (from_loop and changes)
 
 

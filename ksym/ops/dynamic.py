@@ -131,7 +131,7 @@ def _mask_sample(draw: Draw) -> Sample:
 def _boolean_mask(x: Any, mask: Any, axis: int = 0) -> Any:
     if mask.dtype != bool:
         raise TypeError("a mask is of booleans")
-    return x[(slice(None),) * axis + (mask,)]
+    return x[(slice(None),) * range(x.ndim)[axis] + (mask,)]
 
 
 @composite(numpy=_boolean_mask, sample=_mask_sample)
@@ -195,7 +195,8 @@ unique_positions = _UniquePositions(
 
 
 def _unique_sample(draw: Draw) -> Sample:
-    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=draw.dtype("integer", "float")))
+    dtype = draw.dtype("integer", "float")
+    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
 
 
 def _unique(x: Any) -> Any:

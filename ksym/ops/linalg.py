@@ -30,8 +30,8 @@ class _Matmul(Operator):
         # NumPy's rule for vectors: a row on the left, a column on the right, and gone afterwards.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
-        a = ops.expand_dims(a, 0) if row else a
-        b = ops.expand_dims(b, 1) if column else b
+        a = ops.expand_dims(a, 1 if transpose_a else 0) if row else a
+        b = ops.expand_dims(b, 0 if transpose_b else 1) if column else b
         result = super().__call__(a, b, transpose_a, transpose_b)
         dropped = [axis for axis, vector in ((-2, row), (-1, column)) if vector]
         return ops.squeeze(result, dropped) if dropped else result
@@ -164,8 +164,8 @@ matmul = _Matmul(
     Args:
         a: A vector, a matrix, or a stack of matrices in the last two axes.
         b: Likewise; stacks broadcast against each other.
-        transpose_a: Use a with its last two axes swapped.
-        transpose_b: Use b with its last two axes swapped.
+        transpose_a: Use a with its last two axes swapped; a vector has one only and stays.
+        transpose_b: Likewise for b.
 
     Raises:
         ShapeError: The inner dimensions differ, or the stacks do not broadcast.

@@ -161,14 +161,19 @@ class _Pool(BothFormats):
         return Spec(_output_shape(x.shape, attributes), x.dtype)
 
     def check(self, node: Node) -> None:
-        sides = node.inputs[0].shape[2:]
-        check_fits(node, sides, node.attributes["window"])
-        if 0 in sides and 0 not in node.outputs[0].shape[2:]:
-            raise ShapeError("there is nothing but padding to pool")
+        _check_windows(node, node.inputs[0])
 
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample(draw)
         return Sample(x, attributes=attributes)
+
+
+def _check_windows(node: Node, x: Tensor) -> None:
+    """Refuse windows that do not fit into x, or hold nothing of it."""
+    sides = x.shape[2:]
+    check_fits(node, sides, node.attributes["window"])
+    if 0 in sides and 0 not in node.outputs[0].shape[2:]:
+        raise ShapeError("there is nothing but padding to pool")
 
 
 def _sample(draw: Draw) -> tuple[np.ndarray, dict[str, Any]]:
@@ -283,6 +288,9 @@ class _MaxPoolSelect(_Carrier):
         check_floats(x)
         check_meets(g, x.shape, x.dtype)
         return Spec(_output_shape(x.shape, attributes), x.dtype)
+
+    def check(self, node: Node) -> None:
+        _check_windows(node, node.inputs[1])
 
     def numpy(self, v: Any, x: Any, **attributes: Any) -> Any:
         chosen = _windows(x, attributes, -np.inf).argmax(axis=-1)[..., None]

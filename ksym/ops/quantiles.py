@@ -72,7 +72,8 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
     share = ops.reshape(share, [*parts.shape, *[1] * len(rest)])
     low, high = ops.take(rows, lower, 0), ops.take(rows, upper, 0)
     result = low + (high - low) * share
-    unknown = ops.any_(ops.isnan(rows), 0)
+    # A maximum, unlike any_, is refused where there are no elements.
+    unknown = ops.max_(ops.isnan(rows), 0)
     result = ops.where(unknown, ops.full_like(result, np.nan), result)
     kept = [1 if a in axes else sides[a] for a in range(x.rank)]
     return ops.reshape(result, [*parts.shape, *kept]) if keepdims else result

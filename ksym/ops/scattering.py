@@ -185,7 +185,7 @@ def _added(x: Tensor, positions: Tensor, value: Tensor) -> Tensor:
 
 def _index_add_numpy(x: Any, value: Any, key: Any) -> Any:
     result = np.array(x)
-    np.add.at(result, key, value)
+    np.add.at(result, key, value.astype(result.dtype))
     return result
 
 

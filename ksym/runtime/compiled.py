@@ -300,9 +300,7 @@ def _load(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
     """Compile code and return the addresses of functions in it."""
     llvm, machine, hasty, engine = _compiler()
     module = llvm.parse_assembly(text)
-    if hastily:
-        engine.add_object_file(llvm.ObjectFileRef.from_data(hasty.emit_object(module)))
-    else:
+    if not hastily:
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = True
         options.slp_vectorization = False
@@ -311,6 +309,8 @@ def _load(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
         options.loop_unrolling = False
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
-        engine.add_module(module)
+    # As an object the code is all that stays in memory; a module would stay with all its text.
+    code = (hasty if hastily else machine).emit_object(module)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     return {name: int(engine.get_function_address(name)) for name in names}

@@ -65,6 +65,7 @@ class Executable:
         self._arrays = arrays
         self._forward = loading.library().MXExecutorForward
         self._handle = self._executor.handle
+        self._mode = ctypes.c_int(graph.training)
         # The first run of an average pooling prints what is no news.
         self._silent = not any(
             node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
@@ -73,9 +74,7 @@ class Executable:
     def run(self) -> None:
         """Compute the outputs from what the arrays of the leaves hold."""
         with contextlib.nullcontext() if self._silent else loading.quietly():
-            # Always in training mode: gradient kernels need what the forward ones keep for them,
-            # and outside of it oneDNN stores weights in blocks of its own.
-            loading.check(self._forward(self._handle, ctypes.c_int(1)))
+            loading.check(self._forward(self._handle, self._mode))
         self._silent = True
 
 

@@ -78,8 +78,12 @@ class HypothesisDraw:
             spacing = (high - low) / (size + 2)
             steps = rng.permutation(size)
             values = low + spacing * (steps + 1 + 0.25 * rng.uniform(-1, 1, size))
-            near = np.abs(values) < apart / 2
-            values[near] = np.sign(values[near] + 1e-9) * apart / 2
+            if low <= 0 <= high:  # pressed together on both sides, so that all stay distinct
+                values += (
+                    apart
+                    / 2
+                    * np.where(values < 0, values / -(low or 1) - 1, 1 - values / (high or 1))
+                )
             values = values.reshape(shape)
         else:
             values = rng.uniform(low, high, shape)
