@@ -48,8 +48,10 @@ class _Softmax(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [self._gradient(node.outputs[0], g, node.attributes["axis"])]
 
-    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor:
+    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
         (x,), axis = operands, node.attributes["axis"]
+        if 0 in x.shape:
+            return None
         return self._spelled(x - ops.max_(x, axis, keepdims=True), axis)
 
     def permuted(
