@@ -8,7 +8,6 @@ from typing import Any
 from ksym import control, ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.keras.shims import define_globals
 from ksym.keras.tensors import as_tensor, int_shape
 
 Step = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
@@ -47,7 +46,6 @@ def rnn(
     Raises:
         ValueError: To unroll, the number of time steps is not static.
     """
-    define_globals()
     inputs = as_tensor(inputs)
     if inputs.rank < 3:
         raise ValueError("Input should be at least 3D.")

@@ -1,12 +1,14 @@
 """What unmodified Keras 2.3.1 lacks on a current Python and a current h5py.
 
-Three things, each as narrow as it can be, both switched off by KSYM_KERAS_SHIMS=0:
+Four things, each as narrow as it can be, all switched off by KSYM_KERAS_SHIMS=0:
 
 * Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``.
   The rest is changed in the h5py that ``keras.utils.io_utils`` sees, and nowhere else.
 * The step of ``TimeDistributed`` reads a global that Keras does not define.
+* Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
+  round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
 """
 
 from __future__ import annotations
@@ -43,11 +45,33 @@ def _restore_collections() -> None:
             setattr(collections, name, getattr(collections.abc, name))
 
 
-def define_globals() -> None:
-    """Define what ``TimeDistributed`` declares global and reads first; once Keras is imported."""
+def complete() -> None:
+    """Put in place what Keras loads after its backend; called when it makes its placeholders."""
+    if os.environ.get(ENVIRONMENT) == "0":
+        return
     wrappers = sys.modules.get("keras.layers.wrappers")
-    if wrappers is not None and os.environ.get(ENVIRONMENT) != "0":
+    if wrappers is not None:
+        # What ``TimeDistributed`` declares global, and reads first.
         wrappers.__dict__.setdefault("uses_learning_phase", False)
+    saving = sys.modules.get("keras.engine.saving")
+    if saving is not None and not isinstance(saving.K, _BackendOfFiles):
+        saving.__dict__["K"] = _BackendOfFiles(saving.K)
+
+
+class _BackendOfFiles(types.ModuleType):
+    """The backend as the saving of models sees it: but for its name."""
+
+    def __init__(self, backend: Any):
+        super().__init__(backend.__name__)
+        self._backend = backend
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._backend, name)
+
+    @staticmethod
+    def backend() -> str:
+        """Return the name of the backend whose kernels lie like these."""
+        return "tensorflow"
 
 
 class H5Text(str):

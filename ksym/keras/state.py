@@ -13,6 +13,7 @@ from ksym.graph import Tensor
 from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx, floatx
 from ksym.keras.random import seed_or_numpy
+from ksym.keras.shims import complete
 from ksym.keras.tensors import as_tensor, dense, mark_sparse
 from ksym.variables import Update, Variable
 
@@ -51,6 +52,7 @@ def placeholder(
     name: str | None = None,
 ) -> Tensor:
     """Return a placeholder; a sparse one takes sparse matrices, and is computed with densely."""
+    complete()
     if shape is None:
         shape = (None,) * (ndim or 0)
     result = ops.placeholder(tuple(shape), dtype_or_floatx(dtype), name)

@@ -14,8 +14,8 @@ Written by `tests/agreement/run.py --write` from what it found; not to be edited
 ksym is compared with the same Keras on TensorFlow 2.15, and its models with the tf.keras of that
 TensorFlow too, in float64 and in float32: **yes** says that values differ by at most 1e-5 of the
 largest one. What is compared is declared in `tests/agreement`: functions in `functions.py`, layers
-in `layers.py`, models in `models.py`. Keras's own tests and examples have lists of their own:
-`tests/keras_suite` and `tests/keras_examples`.
+in `layers.py`, models in `models.py`. Keras's own tests have a list of their own,
+`tests/keras_suite/not_passed.txt`, and its examples a page, [examples.md](examples.md).
 """
 
 FUNCTIONS = """## Functions of the backend

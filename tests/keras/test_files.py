@@ -63,6 +63,23 @@ def test_ksym_writes_weights_in_the_order_and_the_types_of_keras_on_tensorflow(t
             assert types[0] == types[1] or not len(other[name].attrs["weight_names"])
 
 
+@pytest.mark.parametrize("save", ["save", "save_weights"])
+def test_files_name_a_backend_whose_kernels_are_like_these(save, tmp_path):
+    import files
+
+    model = files.build(keras, "sgd")
+    path = str(tmp_path / "ksym.h5")
+    getattr(model, save)(path)
+    with h5py.File(path, "r") as file:
+        group = file["model_weights"] if save == "save" else file
+        assert group.attrs["backend"].decode("utf8") == "tensorflow"
+    # Read here the kernels stay as they are.
+    other = files.build(keras, "sgd")
+    other.load_weights(path)
+    for mine, theirs in zip(model.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+
+
 class Attributes:
     """The part of h5py that the shims change, as h5py 3 or as h5py 2 behaves."""
 

@@ -8,7 +8,8 @@ process and a folder of its own, on small generated files in the formats of thei
 finite losses which are lower at the end than at the beginning.  `not_passed.txt` lists those that
 do not pass and why; the run fails if the list and the facts differ.
 
-EXAMPLE is a name such as mnist_cnn; by default all run.
+EXAMPLE is a name such as mnist_cnn; by default all run.  ``--write`` brings the list up to date,
+and writes docs/examples.md: what came of each example the last time it ran here.
 """
 
 from __future__ import annotations
@@ -42,6 +43,8 @@ EXAMPLES = BUILD / "examples"
 PACKAGES = BUILD / "packages"
 DATA = BUILD / "datasets"
 LIST = HERE / "not_passed.txt"
+OUTCOMES = BUILD / "outcomes"
+PAGE = ROOT / "docs" / "examples.md"
 TIME_LIMIT = 900  # seconds for an example
 
 
@@ -73,7 +76,7 @@ SETTINGS = {
     "class_activation_maps": Setting(("content.png",), {"weights": "ResNet50"}),
     "conv_lstm": Setting(options={"batches": 2, "epochs": 2}),
     "deep_dream": Setting(("content.png", "dream"), {"weights": "InceptionV3"}),
-    "image_ocr": Setting(options={"batches": 1, "epochs": 20}),
+    "image_ocr": Setting(options={"batches": 4, "epochs": 3}),  # then its words become harder
     "lstm_seq2seq_restore": Setting(after="lstm_seq2seq"),
     # An epoch, at whose end it draws 400 images, and a batch.
     "mnist_acgan": Setting(options={"own_batches": 10}, images=400, adversarial=True),
@@ -189,6 +192,47 @@ def complaint(losses: list[list[float]], setting: Setting) -> str:
     return ""
 
 
+HEAD = """# Keras's examples
+
+Written by `tests/keras_examples/run.py --write` from what it found; not to be edited. The examples
+of Keras 2.3.1, unmodified, each with one thread, on small generated files in the formats of their
+data sets and with a shortened training. Losses are the first and the last of each model that is
+trained; time is that of the processor.
+
+| example | outcome | losses | time | memory |
+| --- | --- | --- | --- | --- |
+"""
+
+
+def keep(name: str, outcome: Outcome) -> None:
+    """Note what came of an example, for the page."""
+    OUTCOMES.mkdir(exist_ok=True)
+    said = outcome.result.reason or _shown(outcome.losses) or "trains nothing"
+    used = f"{outcome.used.processor:.0f} s", f"{outcome.used.memory:.0f} MiB"
+    (OUTCOMES / f"{name}.json").write_text(json.dumps([outcome.result.outcome, said, *used]))
+
+
+def page(entries: Mapping[str, listing.Entry]) -> str:
+    """Return the page as Markdown.
+
+    Raises:
+        SystemExit: An example has never run here.
+    """
+    rows = []
+    for name in names():
+        entry = entries.get(name)
+        kept = OUTCOMES / f"{name}.json"
+        if entry is not None and entry.outcome == "not run":
+            row = ["not run", entry.reason, "-", "-"]
+        elif not kept.exists():
+            raise SystemExit(f"{name} has not run yet, which the page needs")
+        else:
+            row = json.loads(kept.read_text())
+            row[1] = row[1] if entry is None else entry.reason
+        rows.append(f"| `{name}` | " + " | ".join(row) + " |\n")
+    return HEAD + "".join(rows)
+
+
 def _shown(losses: list[list[float]]) -> str:
     shown = [f"{values[0]:.4g} to {values[-1]:.4g}" for values in losses if values]
     rest = [f"and of {len(shown) - 4} more models"] if len(shown) > 4 else []
@@ -201,7 +245,7 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("examples", nargs="*", metavar="EXAMPLE")
-    parser.add_argument("--write", action="store_true", help="bring the list up to date")
+    parser.add_argument("--write", action="store_true", help="bring list and page up to date")
     options = parser.parse_args()
     prepare()
     (BUILD / "output").mkdir(exist_ok=True)
@@ -222,12 +266,16 @@ def main() -> int:
         for job in as_completed(jobs):
             name, outcome = jobs[job], job.result()
             results[name] = outcome.result
+            keep(name, outcome)
             said = outcome.result.reason or _shown(outcome.losses)
             print(f"{name:29} {outcome.result.outcome:7} {outcome.used}  {said}", flush=True)
     counts = Counter(result.outcome for result in results.values())
     total = f"{counts['passed']} passed, {counts['failed']} failed, {len(left_out)} not run"
     print(f"{total}, {time.monotonic() - start:.0f} s")
-    return listing.settled(LIST, entries, results, set(chosen), anew=options.write)
+    status = listing.settled(LIST, entries, results, set(chosen), anew=options.write)
+    if options.write:
+        PAGE.write_text(page(listing.read(LIST)))
+    return status
 
 
 if __name__ == "__main__":

@@ -22,22 +22,27 @@ def pip(*arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def fetch_packages(requirements: Path, folder: Path) -> None:
-    """Install what is required into a folder beside the environment, unless it is there."""
+def fetch_packages(requirements: Path, folder: Path, *others: str) -> None:
+    """Install what is required, and others, into a folder beside the environment.
+
+    Nothing is done if it is there.
+    """
     kept = folder / requirements.name
     if not kept.exists() or kept.read_text() != requirements.read_text():
         shutil.rmtree(folder, ignore_errors=True)
-        pip("install", "--no-deps", "--target", str(folder), "--requirement", str(requirements))
+        target = ("--target", str(folder), "--requirement", str(requirements))
+        pip("install", "--no-deps", *target, *others)
         shutil.copy(requirements, kept)
 
 
-def fetch_keras(part: str, folder: Path) -> None:
+def fetch_keras(part: str, folder: Path, version: str = KERAS) -> None:
     """Put a part of Keras's source distribution into a folder, unless it is there."""
     if folder.exists():
         return
-    archives = BUILD / "keras-sdist"
+    archives = BUILD / "keras-sdist" / version
     if not list(archives.glob("*.tar.gz")):
-        pip("download", "--no-deps", "--no-binary", ":all:", f"keras=={KERAS}", "-d", str(archives))
+        source = ("--no-deps", "--no-binary", ":all:", f"keras=={version}")
+        pip("download", *source, "-d", str(archives))
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=BUILD) as unpacked:
         with tarfile.open(next(archives.glob("*.tar.gz"))) as archive:

@@ -1,6 +1,6 @@
 """Run Keras 2.3.1's own tests on ksym, and compare what comes of them with a list.
 
-    python tests/keras_suite/run.py [--write] [FILE ...]
+    python tests/keras_suite/run.py [--write] [--keras 2.2.4] [FILE ...]
 
 The tests come from Keras's source distribution on PyPI, by pip; they and what they need besides
 ksym's own environment stay in build/keras-suite.  Each file runs in a process of its own, as many
@@ -10,7 +10,7 @@ The run fails if a listed test passes, or if one that is not listed does not.
 
 FILE is a path inside Keras's tests, such as keras/layers/core_test.py; by default all run.
 ``--write`` brings the list up to date: known reasons are kept, new ones are pytest's and are to be
-edited.
+edited.  ``--keras`` takes another version of Keras and its tests, which has a list of its own.
 """
 
 from __future__ import annotations
@@ -25,42 +25,70 @@ import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import fetching
 import listing
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-BUILD = fetching.BUILD / "keras-suite"
-TESTS = BUILD / "tests"
-PACKAGES = BUILD / "packages"
-LIST = HERE / "not_passed.txt"
 TIME_LIMIT = 3600  # seconds for a file
 
 
-def prepare() -> None:
-    """Fetch the tests, and the packages they use, unless they are there."""
-    fetching.fetch_packages(HERE / "requirements.txt", PACKAGES)
-    fetching.fetch_keras("tests", TESTS)
+class Suite(NamedTuple):
+    """The tests of a version of Keras.
+
+    Attributes:
+        version: Which one.
+        build: The folder of all that is fetched and made.
+        list: What does not pass, and why.
+    """
+
+    version: str
+    build: Path
+    list: Path
+
+    @classmethod
+    def of(cls, version: str) -> Suite:
+        """Return the suite of a version."""
+        mark = "" if version == fetching.KERAS else f"-{version}"
+        return cls(version, fetching.BUILD / f"keras-suite{mark}", HERE / f"not_passed{mark}.txt")
+
+    @property
+    def tests(self) -> Path:
+        """The folder of the tests."""
+        return self.build / "tests"
+
+    @property
+    def packages(self) -> Path:
+        """The folder of what they use besides ksym's environment."""
+        return self.build / "packages"
+
+    def prepare(self) -> None:
+        """Fetch the tests, and the packages they use, unless they are there."""
+        others = [] if self.version == fetching.KERAS else [f"keras=={self.version}"]
+        fetching.fetch_packages(HERE / "requirements.txt", self.packages, *others)
+        fetching.fetch_keras("tests", self.tests, self.version)
+        (self.build / "output").mkdir(exist_ok=True)
 
 
-def test_files() -> list[str]:
+def test_files(suite: Suite) -> list[str]:
     """Return all files with tests, also those that pytest does not find by their names."""
     return sorted(
-        str(path.relative_to(TESTS))
-        for path in TESTS.rglob("*.py")
+        str(path.relative_to(suite.tests))
+        for path in suite.tests.rglob("*.py")
         if path.stem.startswith("test_") or path.stem.endswith(("_test", "_tests"))
         if path.stem != "test_utils"
     )
 
 
-def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str]:
+def run_file(suite: Suite, file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str]:
     """Run a file, return what came of its tests, and its time and memory as text."""
     name = file.removesuffix(".py").replace("/", "-")
-    output, report = BUILD / "output" / f"{name}.txt", BUILD / "output" / f"{name}.jsonl"
+    output, report = (suite.build / "output" / f"{name}.{kind}" for kind in ("txt", "jsonl"))
     report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as home, output.open("w") as stream:
-        paths = [PACKAGES, HERE, ROOT]
+        paths = [suite.packages, HERE, ROOT]
         environment = {
             **os.environ,
             "KERAS_BACKEND": "ksym.backend",
@@ -79,11 +107,15 @@ def run_file(file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str
             "-p",
             "flaky.flaky_pytest_plugin",
         ]
-        command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(TESTS)]
+        command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(suite.tests)]
         command += ["-c", os.devnull, "--durations=5", "--tb=short"]
         command += [f"--deselect={identity}" for identity in skip]
         process = subprocess.Popen(
-            [*command, file], cwd=TESTS, env=environment, stdout=stream, stderr=subprocess.STDOUT
+            [*command, file],
+            cwd=suite.tests,
+            env=environment,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
         )
         used = fetching.wait(process, TIME_LIMIT)
     results = {}
@@ -104,14 +136,15 @@ def main() -> int:
     )
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--write", action="store_true", help="bring the list up to date")
+    parser.add_argument("--keras", default=fetching.KERAS, metavar="VERSION")
     options = parser.parse_args()
-    prepare()
-    (BUILD / "output").mkdir(exist_ok=True)
-    entries = listing.read(LIST)
-    unknown = set(options.files) - set(test_files())
+    suite = Suite.of(options.keras)
+    suite.prepare()
+    entries = listing.read(suite.list)
+    unknown = set(options.files) - set(test_files(suite))
     if unknown:
         parser.error(f"not among Keras's tests: {', '.join(sorted(unknown))}")
-    files = options.files or test_files()
+    files = options.files or test_files(suite)
     left_out = [name for name, entry in entries.items() if entry.outcome == "not run"]
     results: dict[str, listing.Result] = {}
     start = time.monotonic()
@@ -120,7 +153,8 @@ def main() -> int:
     def run(file: str) -> tuple[dict[str, listing.Result], str]:
         if file in left_out:
             return {}, f"not run: {entries[file].reason}"
-        found, used = run_file(file, [name for name in left_out if name.startswith(f"{file}::")])
+        inside = [name for name in left_out if name.startswith(f"{file}::")]
+        found, used = run_file(suite, file, inside)
         return found, f"{_counts(found)} {used}"
 
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
@@ -129,7 +163,7 @@ def main() -> int:
             print(f"{file:52} {said}", flush=True)
     seconds = time.monotonic() - start
     print(f"{'total':52} {_counts(results)} {seconds:6.0f} s", flush=True)
-    return listing.settled(LIST, entries, results, set(files), anew=options.write)
+    return listing.settled(suite.list, entries, results, set(files), anew=options.write)
 
 
 def _counts(results: dict[str, listing.Result]) -> str:
