@@ -6,7 +6,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras test-examples test-agreement docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -35,9 +35,14 @@ test-keras: $(READY)
 test-examples: $(READY)
 	$(BIN)/python tests/keras_examples/run.py $(EXAMPLES)
 
-# Models, layers and functions compared with Keras on TensorFlow, in an environment of its own.
+# Models, layers, functions and files compared with Keras on TensorFlow and on Theano, each in an
+# environment of its own.
 test-agreement: $(READY)
 	$(BIN)/python tests/agreement/run.py
+
+# Files under the last h5py of the kind that Keras was made for, built from source with HDF5_DIR.
+test-h5py2: $(READY)
+	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/h5py2.sh
 
 check: $(READY)
 	$(BIN)/ruff format --check

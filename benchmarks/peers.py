@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from contest import report
-from contest.environments import CORES, PEERS, ROOT, build
+from contest.environments import CORES, FOLDER, PEERS, build
 from contest.processes import PeerError, Process, started
 from contest.workloads import RECURRENT, SIX, WORKLOADS
 
@@ -51,7 +51,7 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--folder",
         type=Path,
-        default=Path(os.environ.get("KSYM_BENCH", ROOT / ".bench")),
+        default=FOLDER,
         help="of the environments and results; by default $KSYM_BENCH or .bench",
     )
     parser.add_argument("--output", type=Path, help="folder of the results, by default in --folder")

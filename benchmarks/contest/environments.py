@@ -12,6 +12,8 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
+FOLDER = Path(os.environ.get("KSYM_BENCH", ROOT / ".bench")).resolve()
+"""Where the environments are, unless the command says otherwise."""
 CORES = len(os.sched_getaffinity(0))
 Variables = dict[str, str]
 

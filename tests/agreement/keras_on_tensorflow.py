@@ -13,7 +13,8 @@ import tensorflow as tf
 from tensorflow.python import keras as tensorflows_keras
 from tensorflow.python.eager import context
 from tensorflow.python.framework import ops
-from tensorflow.python.keras import layers, metrics, optimizers  # noqa: F401
+from tensorflow.python.keras import backend, layers, metrics, optimizers  # noqa: F401
+from tensorflow.python.ops.resource_variable_ops import BaseResourceVariable
 
 for name in ("Container", "Iterable", "Mapping", "Sequence"):
     setattr(collections, name, getattr(collections.abc, name))
@@ -26,6 +27,7 @@ context.eager_mode = contextlib.nullcontext
 ops._TensorLike = tf.Tensor
 ops.is_dense_tensor_like = lambda x: isinstance(x, tf.Tensor | tf.Variable)
 tf.config.experimental_list_devices = list
+BaseResourceVariable.numpy = backend.get_value  # Keras reads them one by one like this
 
 # What Keras asks of tf.keras would load the keras package that belongs to this TensorFlow.
 tf.keras = tensorflows_keras

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import exchange
 import functions
 import layers
 import models
@@ -35,6 +36,14 @@ MODELS = """## Models
 
 *Training* compares losses and weights after ten steps.
 """
+
+FILES = """## Files
+
+Models of `files.py`, saved with their optimizer by Keras on one backend and read on another:
+predictions, and losses of three more steps, are those of the model that was saved.
+"""
+
+ROUTES = ("ksym to tensorflow", "tensorflow to ksym", "ksym to theano", "theano to ksym")
 
 # By kind and case, the groups that agree everywhere they were compared, or do not somewhere.
 Verdicts = Mapping[tuple[str, str, str], bool]
@@ -81,4 +90,9 @@ def page(verdicts: Verdicts) -> str:
         ]
         rows.append([name, *words(verdicts, "models", name, *groups[:3]), "; ".join(notes)])
     lines += ["", MODELS, *table(["model", "value", "gradients", "training", "but"], rows)]
+    rows = []
+    for case, apart in exchange.CASES.items():
+        notes = [f"not on {side}: {why}" for side, why in apart.items()]
+        rows.append([case, *words(verdicts, "files", case, *ROUTES), "; ".join(notes)])
+    lines += ["", FILES, *table(["case", *ROUTES, "but"], rows)]
     return "\n".join(lines) + "\n"
