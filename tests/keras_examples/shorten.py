@@ -75,7 +75,8 @@ def training(change):
 
 def cut(given):
     """Cut the epochs."""
-    given["epochs"] = min(given["epochs"], given["initial_epoch"] + EPOCHS)
+    last = options.get("until", math.inf)
+    given["epochs"] = min(given["epochs"], given["initial_epoch"] + EPOCHS, last)
 
 
 def cut_fit(given):
