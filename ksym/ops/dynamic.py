@@ -195,7 +195,9 @@ unique_positions = _UniquePositions(
 
 
 def _unique_sample(draw: Draw) -> Sample:
-    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=draw.dtype("integer", "float")))
+    # Floats are apart: two that trade places, or become one, change the results by a jump.
+    dtype = draw.dtype("integer", "float")
+    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
 
 
 def _unique(x: Any) -> Any:

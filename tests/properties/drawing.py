@@ -78,8 +78,10 @@ class HypothesisDraw:
             spacing = (high - low) / (size + 2)
             steps = rng.permutation(size)
             values = low + spacing * (steps + 1 + 0.25 * rng.uniform(-1, 1, size))
-            near = np.abs(values) < apart / 2
-            values[near] = np.sign(values[near] + 1e-9) * apart / 2
+            if low <= 0.0 <= high:
+                # Each side is drawn together a little, towards its end, so that none meet.
+                ends = np.where(values < 0.0, -low, high)
+                values = np.sign(values) * (apart / 2 + np.abs(values) * (1 - apart / 2 / ends))
             values = values.reshape(shape)
         else:
             values = rng.uniform(low, high, shape)
