@@ -131,7 +131,7 @@ def _mask_sample(draw: Draw) -> Sample:
 def _boolean_mask(x: Any, mask: Any, axis: int = 0) -> Any:
     if mask.dtype != bool:
         raise TypeError("a mask is of booleans")
-    return x[(slice(None),) * axis + (mask,)]
+    return x[(slice(None),) * (axis % x.ndim) + (mask,)]
 
 
 @composite(numpy=_boolean_mask, sample=_mask_sample)
@@ -141,7 +141,8 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
     Args:
         x: A tensor.
         mask: Booleans, in the shape of some neighbouring axes of x.
-        axis: The first of these axes; in the result one axis stands for them all.
+        axis: The first of these axes, from the end if negative; in the result one axis stands for
+            them all.
 
     Raises:
         DTypeError: The mask is not of booleans.
