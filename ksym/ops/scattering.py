@@ -225,7 +225,15 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
         x: A tensor.
         key: What could stand in ``x[key]``.
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
+
+    Raises:
+        DTypeError: Floats are to be added to integers, or anything to booleans.
     """
+    x, value = as_tensor(x), as_tensor(value)
+    if dtypes.kind(value.dtype) > dtypes.kind(x.dtype):
+        raise DTypeError(
+            f"{value.dtype} is not added to {x.dtype}", remedy="cast x, or round and cast the value"
+        )
     x, positions, value = _arguments(x, key, value)
     return x + _added(x, positions, value)
 
