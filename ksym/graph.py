@@ -305,10 +305,19 @@ def current_origin() -> Origin:
 
 
 @contextmanager
-def origin_of(node: Node, gradient: bool = False) -> Iterator[None]:
-    """Give nodes made inside the origin of node: they are made on its behalf."""
+def origin_of(node: Node, gradient: bool = False, parts: bool = False) -> Iterator[None]:
+    """Give nodes made inside the origin of node: they are made on its behalf.
+
+    Args:
+        node: The node they stand for, or belong to.
+        gradient: Whether they carry a gradient back through it.
+        parts: Whether it is composed of them.
+    """
     before = getattr(_context, "origin", None)
-    _context.origin = node.origin._replace(gradient=True) if gradient else node.origin
+    origin = node.origin._replace(gradient=True) if gradient else node.origin
+    if parts and not origin.part_of:
+        origin = origin._replace(part_of=node.operator.name)
+    _context.origin = origin
     try:
         yield
     finally:

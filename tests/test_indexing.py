@@ -105,6 +105,12 @@ def test_changing_what_a_drawn_key_names(data):
     np.testing.assert_array_equal(ksym.evaluate(ksym.index_update(x, key, value)), updated)
 
 
+@pytest.mark.parametrize(("dtype", "value"), [("uint8", 0.5), ("bool", 1), ("bool", True)])
+def test_what_a_dtype_cannot_hold_is_not_added(dtype, value):
+    with pytest.raises(ksym.DTypeError, match=r"^index_add"):
+        ksym.index_add(np.zeros(2, dtype), 0, value)
+
+
 def test_gradients_of_every_order_through_keys_of_several_tensors():
     verify_gradient(lambda x: ksym.sin(x[ROWS, :, COLUMNS]) * x[0, 0, 0], [X / 60], order=3)
 

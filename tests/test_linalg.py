@@ -153,6 +153,15 @@ def test_factors_of_what_is_no_matrix_are_refused(build):
         build(ksym.placeholder((3,)))
 
 
+@pytest.mark.parametrize("side", [1, None])
+def test_a_vector_is_not_transposed(side):
+    vector, matrix = ksym.placeholder((side,)), ksym.placeholder((1, 1))
+    with pytest.raises(ksym.ShapeError, match=r"^matmul: a vector has no two axes"):
+        ksym.matmul(vector, matrix, transpose_a=True)
+    with pytest.raises(ksym.ShapeError, match=r"^matmul: a vector has no two axes"):
+        ksym.matmul(matrix, vector, transpose_b=True)
+
+
 def test_full_matrices_of_svd_are_refused():
     with pytest.raises(ksym.ShapeError, match="not unique"):
         ksym.svd(np.eye(2), full_matrices=True)

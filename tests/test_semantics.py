@@ -98,6 +98,35 @@ def test_powers_of_integers_wrap(dtype):
     np.testing.assert_array_equal(compute("power", x, y), meant("power", x, y))
 
 
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+@pytest.mark.parametrize("dtype", WHOLE)
+def test_products_of_matrices_of_integers_wrap(dtype, mode, rng):
+    limits = np.iinfo(dtype)
+    a, b = (
+        rng.integers(limits.min, limits.max, shape, dtype, endpoint=True)
+        for shape in ((2, 3, 4), (4, 3))
+    )
+    x, y = (ksym.placeholder(array.shape, dtype) for array in (a, b))
+    outputs = {
+        "matmul": ksym.matmul(x, y),
+        "dot": ksym.dot(x, y[:, 0]),
+        "tensordot": ksym.tensordot(x, y, ((2, 1), (0, 1))),
+        "einsum": ksym.einsum("bij,jk,jk->ki", x, y, y),
+        "power": ksym.matrix_power(x[:, :, :3], 3),
+    }
+    found = ksym.function([x, y], list(outputs.values()), mode=mode)(a, b)
+    expected = [
+        np.matmul(a, b),
+        np.dot(a, b[:, 0]),
+        np.tensordot(a, b, ((2, 1), (0, 1))),
+        np.einsum("bij,jk,jk->ki", a, b, b),
+        np.linalg.matrix_power(a[:, :, :3], 3),
+    ]
+    for name, result, meant in zip(outputs, found, expected, strict=True):
+        assert result.dtype == dtype
+        np.testing.assert_array_equal(result, meant, err_msg=name)
+
+
 def test_negative_powers_of_integers():
     x = ksym.placeholder((3,), "int32")
     with pytest.raises(DTypeError, match="negative powers"):

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
-from ksym.graph import Node, Tensor, rewrite, same, topological_order
+from ksym.graph import Node, Tensor, origin_of, rewrite, same, topological_order
 from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
 from ksym.ops.operands import cast_to
 from ksym.shapes import UNKNOWN
@@ -125,7 +125,8 @@ def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor
         results = _tensors(node.operator.make(wide, node.attributes))
         return [cast_to(r, t.dtype) for r, t in zip(results, node.outputs, strict=True)]
     tensors = _tensors(node.operator.make(inputs, node.attributes))
-    return tensors[0].node.operator.expand(tensors[0].node)
+    with origin_of(node, parts=True):
+        return tensors[0].node.operator.expand(tensors[0].node)
 
 
 def _tensors(made: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:

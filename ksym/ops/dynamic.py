@@ -141,7 +141,8 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
     Args:
         x: A tensor.
         mask: Booleans, in the shape of some neighbouring axes of x.
-        axis: The first of these axes; in the result one axis stands for them all.
+        axis: The first of these axes, from the end if negative; in the result one axis stands for
+            them all.
 
     Raises:
         DTypeError: The mask is not of booleans.
@@ -195,6 +196,7 @@ unique_positions = _UniquePositions(
 
 
 def _unique_sample(draw: Draw) -> Sample:
+    # Floats are apart: two that trade places, or become one, change the results by a jump.
     dtype = draw.dtype("integer", "float")
     return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
 

@@ -7,13 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes, ops, shapes
-from ksym.errors import ShapeError
+from ksym import dtypes, graph, ops, shapes
+from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
 from ksym.ops.operands import as_tensor, promoted
 from ksym.ops.registry import Emitter, Operator, composite
 from ksym.ops.sampling import Draw, Sample
+
+_WIDE = ("int32", "int64")
+"""Integers whose products doubles do not hold."""
 
 
 class _Matmul(Operator):
@@ -30,8 +33,12 @@ class _Matmul(Operator):
         # NumPy's rule for vectors: a row on the left, a column on the right, and gone afterwards.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
-        a = ops.expand_dims(a, 1 if transpose_a else 0) if row else a
-        b = ops.expand_dims(b, 0 if transpose_b else 1) if column else b
+        if (row and transpose_a) or (column and transpose_b):
+            raise ShapeError(
+                "a vector has no two axes to swap", remedy="leave out the flag, or give a matrix"
+            ).located(self.name, [a.spec, b.spec], graph.current_origin())
+        a = ops.expand_dims(a, 0) if row else a
+        b = ops.expand_dims(b, 1) if column else b
         result = super().__call__(a, b, transpose_a, transpose_b)
         dropped = [axis for axis, vector in ((-2, row), (-1, column)) if vector]
         return ops.squeeze(result, dropped) if dropped else result
@@ -59,12 +66,14 @@ class _Matmul(Operator):
         out = node.outputs[0]
         if 0 in left.shape:  # nothing to add up
             return emit("_zeros", shape=out.shape, dtype=out.dtype)
-        whole = not dtypes.is_float(out.dtype)
-        if whole:
-            # MXNet multiplies matrices of floats only; doubles are exact up to 2**53.
-            a, b = (emit("Cast", value, dtype="float64") for value in (a, b))
+        if dtypes.is_float(out.dtype):
+            return self._lower_floats(emit, node, left, right, a, b)
+        # MXNet multiplies matrices of floats only; doubles are exact for sums of small integers.
+        a, b = (emit("Cast", value, dtype="float64") for value in (a, b))
         result = self._lower_floats(emit, node, left, right, a, b)
-        return emit("Cast", result, dtype=out.dtype) if whole else result
+        if out.dtype != "bool":
+            result = emit("Cast", result, dtype="int64")  # what is too large wraps from there
+        return emit("Cast", result, dtype=out.dtype)
 
     def _lower_floats(
         self, emit: Emitter, node: Node, left: Tensor, right: Tensor, a: Any, b: Any
@@ -88,6 +97,12 @@ class _Matmul(Operator):
 
         product = emit("batch_dot", stacked(a, left), stacked(b, right), **flags)
         return emit("_np_reshape", product, newshape=out)
+
+    def is_composed(self, node: Node) -> bool:
+        return node.outputs[0].dtype in _WIDE
+
+    def expand(self, node: Node) -> Tensor:
+        return integer_matmul.make(node.inputs, node.attributes)
 
     def narrow(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
@@ -164,11 +179,46 @@ matmul = _Matmul(
     Args:
         a: A vector, a matrix, or a stack of matrices in the last two axes.
         b: Likewise; stacks broadcast against each other.
-        transpose_a: Use a with its last two axes swapped; a vector has one only and stays.
-        transpose_b: Likewise for b.
+        transpose_a: Use a with its last two axes swapped; not for a vector.
+        transpose_b: Use b with its last two axes swapped; not for a vector.
 
     Raises:
-        ShapeError: The inner dimensions differ, or the stacks do not broadcast.
+        ShapeError: The inner dimensions differ, the stacks do not broadcast, or an operand has no
+            two axes to swap.
+    """,
+)
+
+
+class _IntegerMatmul(_Matmul):
+    runs = "host"
+
+    def infer(self, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Spec:
+        if a.dtype not in _WIDE:
+            raise DTypeError(f"for {' and '.join(_WIDE)} only, not {a.dtype}", remedy="use matmul")
+        return super().infer(a, b, transpose_a, transpose_b)
+
+    def is_composed(self, node: Node) -> bool:
+        return False
+
+    def simplify(self, node: Node) -> None:
+        return None
+
+    def narrow(self, node: Node) -> None:  # type: ignore[override]
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        drawn, dtype = super().sample(draw), draw.choose(_WIDE)
+        # Large enough for sums beyond 2**53, which wrap in the end.
+        most = float(np.iinfo(dtype).max // 2)
+        arrays = [draw.array(a.shape, -most, most, dtype=dtype) for a in drawn.operands]
+        return Sample(*arrays, attributes=drawn.attributes)
+
+
+integer_matmul = _IntegerMatmul(
+    "integer_matmul",
+    doc="""The product of matrices of int32 or int64, which wraps around as NumPy's does.
+
+    What `matmul` becomes for these: MXNet multiplies matrices of floats only.
     """,
 )
 

@@ -72,9 +72,9 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
     share = ops.reshape(share, [*parts.shape, *[1] * len(rest)])
     low, high = ops.take(rows, lower, 0), ops.take(rows, upper, 0)
     result = low + (high - low) * share
-    # A maximum, unlike any_, is refused where there are no elements.
-    unknown = ops.max_(ops.isnan(rows), 0)
-    result = ops.where(unknown, ops.full_like(result, np.nan), result)
+    unknown = ops.any_(ops.isnan(rows), 0)
+    # Made like the last row, since `take` refuses, also at the call and for no q, if there is none.
+    result = ops.where(unknown, ops.full_like(ops.take(rows, last, 0), np.nan), result)
     kept = [1 if a in axes else sides[a] for a in range(x.rank)]
     return ops.reshape(result, [*parts.shape, *kept]) if keepdims else result
 

@@ -185,7 +185,7 @@ def _added(x: Tensor, positions: Tensor, value: Tensor) -> Tensor:
 
 def _index_add_numpy(x: Any, value: Any, key: Any) -> Any:
     result = np.array(x)
-    np.add.at(result, key, value.astype(result.dtype))
+    np.add.at(result, key, value)
     return result
 
 
@@ -225,7 +225,15 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
         x: A tensor.
         key: What could stand in ``x[key]``.
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
+
+    Raises:
+        DTypeError: Floats are to be added to integers, or anything to booleans.
     """
+    x, value = as_tensor(x), as_tensor(value)
+    if dtypes.kind(value.dtype) > dtypes.kind(x.dtype):
+        raise DTypeError(
+            f"{value.dtype} is not added to {x.dtype}", remedy="cast x, or round and cast the value"
+        )
     x, positions, value = _arguments(x, key, value)
     return x + _added(x, positions, value)
 

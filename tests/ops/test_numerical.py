@@ -60,6 +60,14 @@ def test_quantiles_are_at_numbers_from_0_to_1(q):
         ksym.quantile(np.arange(3.0), q)
 
 
+@pytest.mark.parametrize("q", [0.5, ()])
+@pytest.mark.parametrize("shape", [(0, 2), (None, None)])
+def test_quantiles_of_nothing_are_refused(shape, q):
+    x = ksym.placeholder(shape)
+    with pytest.raises(ksym.ShapeError, match=r"^quantile\b.*(without|no) elements"):
+        ksym.function([x], ksym.quantile(x, q, axis=0))(np.zeros((0, 2), "float32"))
+
+
 def test_a_single_group_is_the_whole_sample(rng):
     x = rng.standard_normal((2, 3, 4))
     gamma, beta = rng.standard_normal((2, 3))

@@ -78,12 +78,10 @@ class HypothesisDraw:
             spacing = (high - low) / (size + 2)
             steps = rng.permutation(size)
             values = low + spacing * (steps + 1 + 0.25 * rng.uniform(-1, 1, size))
-            if low <= 0 <= high:  # pressed together on both sides, so that all stay distinct
-                values += (
-                    apart
-                    / 2
-                    * np.where(values < 0, values / -(low or 1) - 1, 1 - values / (high or 1))
-                )
+            if low <= 0.0 <= high:
+                # Each side is drawn together a little, towards its end, so that none meet.
+                ends = np.where(values < 0.0, -low, high)
+                values = np.sign(values) * (apart / 2 + np.abs(values) * (1 - apart / 2 / ends))
             values = values.reshape(shape)
         else:
             values = rng.uniform(low, high, shape)
