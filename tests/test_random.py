@@ -120,6 +120,25 @@ def test_every_order_of_a_permutation_is_equally_likely():
     assert fits([numbers[tuple(order())] for _ in range(3000)], [1 / 6] * 6)
 
 
+@pytest.mark.parametrize("shape", [(), (0, 3), (5,), (COUNT,)])
+def test_integers_of_all_32_bits_are_spread_over_them(shape):
+    values = drawn(ksym.random_integers(shape, -(2**31), 2**31, "int32", 5))
+    assert values.shape == shape
+    assert values.dtype == "int32"
+    if values.size == COUNT:
+        tenths = np.histogram(values, np.linspace(-(2.0**31), 2.0**31, 11))[0]
+        assert fits(np.repeat(np.arange(10), tenths), [0.1] * 10)
+        assert abs(np.mean(values & 1) - 0.5) < 4 * 0.5 / COUNT**0.5
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.2, 0.97, 1 - 1e-12])
+def test_dropout_drops_the_share_it_is_asked_for(rate):
+    values = drawn(ksym.dropout(np.ones(COUNT), rate, stream=6))
+    share = np.mean(values == 0.0)
+    assert abs(share - rate) <= 4 * (rate * (1 - rate) / COUNT) ** 0.5
+    np.testing.assert_allclose(values[values != 0.0], 1 / (1 - rate))
+
+
 def test_small_random_integers_are_drawn_anew_too():
     f = ksym.function([], ksym.random_integers((8,), 0, 1000, stream=1))
     assert not np.array_equal(f(), f())

@@ -22,7 +22,7 @@ from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
 
-THREADS_FROM = 1 << 23
+THREADS_FROM = 1 << 21
 """From how many elements and steps on a loop is worth waking other threads."""
 
 FEW = 64
