@@ -15,6 +15,7 @@ from ksym.compiler.hoist import hoist
 from ksym.compiler.join import join_slices
 from ksym.compiler.layout import push_transpositions
 from ksym.compiler.merge import merge
+from ksym.compiler.normalize import fold_normalization
 from ksym.compiler.pool import pool_first
 from ksym.compiler.postpone import postpone
 from ksym.compiler.recall import recall
@@ -41,6 +42,7 @@ PIPELINE: tuple[Pass, ...] = (
     merge,
     join_slices,  # gradients of a tensor's parts put together at once
     fuse_bias,  # convolutions that add and differentiate their bias themselves
+    fold_normalization,  # convolutions that normalise their results themselves
     scale_factors,  # thin matrices scaled instead of their large product
 )
 

@@ -1,0 +1,43 @@
+"""Convolutions that normalise their results themselves, where mean and variance are given.
+
+In predictions, batch normalisation scales and shifts each channel by numbers that do not depend on
+the batch.  Its convolution does both with other weights and another bias, which are small; the
+result, which is large, is gone through once less.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from ksym import ops
+from ksym.graph import Node, Tensor, rewrite, topological_order
+
+CHANNELS = 1
+"""The axis of a convolution's channels; in its weights it is the first."""
+
+
+def fold_normalization(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs in which convolutions that are only normalised have the normalised weights."""
+    order = topological_order(outputs)
+    if not any(node.operator is ops.normalize for node in order):
+        return list(outputs)
+    uses = Counter(tensor for node in order for tensor in node.inputs)
+    uses.update(outputs)
+
+    def fold(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+        if (
+            node.operator is not ops.normalize
+            or node.attributes["axis"] != CHANNELS
+            or inputs[0].node.operator is not ops.convolution
+            or uses[node.inputs[0]] != 1  # its gradient reads the result, as moments do
+        ):
+            return None
+        convolution, (_, mean, var, gamma, beta) = inputs[0].node, inputs
+        x, w, *bias = convolution.inputs
+        scale = gamma / ops.sqrt(var + node.attributes["epsilon"])
+        scaled = w * ops.reshape(scale, (-1, *(1,) * (w.rank - 1)))
+        shift = beta - (mean - bias[0] if bias else mean) * scale
+        return ops.convolution.make([x, scaled, shift], convolution.attributes)
+
+    return rewrite(outputs, fold, order=order)
