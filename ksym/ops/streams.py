@@ -182,7 +182,7 @@ def _integers(
     low: np.ndarray,
     last: np.ndarray,
 ) -> np.ndarray:
-    if (low, last) == (_INT32.min, _INT32.max) and dtype == "int32":
+    if dtype == "int32" and low == _INT32.min and last == _INT32.max:
         # All there are: the generator's own words, each of them two, at half the cost.
         size = math.prod(shape)
         words = np.asarray(generator.bit_generator.random_raw(-(-size // 2)))
