@@ -10,9 +10,9 @@ from ksym.ops.leaves import is_constant, placeholder, variable_leaf
 from ksym.ops.random import Drawn
 
 
-def _is_standard(node: Node) -> bool:
-    """Whether a node draws random numbers that depend on nothing but their shape."""
-    return type(node.operator) is Drawn
+def _is_drawn_ahead(node: Node) -> bool:
+    """Whether a node draws random numbers that those of many steps can be drawn with."""
+    return isinstance(node.operator, Drawn) and node.operator.elementwise
 
 
 def drawn_ahead(
@@ -35,7 +35,7 @@ def drawn_ahead(
     sequences: list[Tensor] = []
     elements: dict[Tensor, Tensor] = {}
     for node in topological_order(outputs, until=alike):
-        if _is_standard(node) and node.number >= since:
+        if _is_drawn_ahead(node) and node.number >= since:
             tensor = node.outputs[0]
             (size,) = rewrite(node.inputs, lambda node, inputs: None, given=alike)
             whole = ops.concatenate([ops.reshape(steps, (1,)), size], axis=0)
@@ -99,7 +99,7 @@ def branches(
             outer[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
 
     def is_outside(node: Node) -> bool:
-        return node.number < since or node.operator is variable_leaf or _is_standard(node)
+        return node.number < since or node.operator is variable_leaf or _is_drawn_ahead(node)
 
     for node in topological_order(outputs):
         if not is_outside(node):

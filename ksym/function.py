@@ -124,7 +124,9 @@ class Function:
         self._plans: Recent[Plan] = Recent(max(1, specializations))
         # For each argument what the last array was like that was taken as it is.
         self._accepted: list[Any] = [None for _ in self._slots]
-        self._hits = self._misses = 0
+        # Whose values are compiled in, and not only their shapes.
+        self._static = [k for k, s in enumerate(self._slots) if s.node.attributes["static"]]
+        self._calls = self._misses = 0
         self._lock = threading.RLock()
 
     def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
@@ -238,19 +240,15 @@ class Function:
         return array  # converted while it is copied to the device
 
     def _plan(self, values: Sequence[np.ndarray]) -> Plan:
-        key = tuple(
-            value.astype(slot.dtype).tobytes() + str(value.shape).encode()
-            if slot.node.attributes["static"]
-            else value.shape
-            for slot, value in zip(self._slots, values, strict=True)
-        )
-        if key in self._plans:
-            self._hits += 1
-        else:
-            self._misses += 1
-        return self._plans.get(key, lambda: self._compiled(values))
+        key: list[Any] = [value.shape for value in values]
+        for position in self._static:
+            whole = values[position].astype(self._slots[position].dtype)
+            key[position] = key[position], whole.tobytes()
+        self._calls += 1
+        return self._plans.get(tuple(key), lambda: self._compiled(values))
 
     def _compiled(self, values: Sequence[np.ndarray]) -> Plan:
+        self._misses += 1
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
@@ -280,7 +278,8 @@ class Function:
 
     def cache_info(self) -> CacheInfo:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""
-        return CacheInfo(self._hits, self._misses, len(self._plans), self._plans.limit)
+        hits, kept = self._calls - self._misses, len(self._plans)
+        return CacheInfo(hits, self._misses, kept, self._plans.limit)
 
 
 def _substitute_givens(

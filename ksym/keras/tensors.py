@@ -47,6 +47,8 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
 
 def dense(value: Any) -> Any:
     """Return a SciPy sparse matrix as an array, anything else as it is."""
+    if isinstance(value, np.ndarray):  # nearly always, and asking it for what it lacks takes long
+        return value
     return value.toarray() if hasattr(value, "toarray") else value
 
 

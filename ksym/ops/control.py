@@ -124,7 +124,7 @@ def _refuse_random(node: Node, *bodies: Body) -> None:
     """Refuse the gradient of a body that draws random numbers, for it would draw others.
 
     Raises:
-        GradientError: It does.  (Standard ones were drawn before, see `ksym.closures`.)
+        GradientError: It does.  (Most were drawn before, see `ksym.closures`.)
     """
     for body in bodies:
         for inside in topological_order(body.outputs, until=body.inputs):

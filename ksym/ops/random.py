@@ -61,10 +61,15 @@ class Drawn(Operator):
         kind: What is drawn, of `DISTRIBUTIONS`.
         doc: The docstring.
         name: The name.
+
+    Attributes:
+        elementwise: Whether each element is drawn on its own, so that an array with one axis more
+            at the front is as good as many arrays.
     """
 
     pure = False
     static_operands = (0,)
+    elementwise = True
 
     def __init__(self, kind: str, doc: str, name: str | None = None):
         self.kind = kind
@@ -220,6 +225,8 @@ random_integers = _RandomIntegers(
 
 
 class _RandomPermutation(Drawn):
+    elementwise = False
+
     def prepare(  # type: ignore[override]
         self, count: Any, stream: RandomStream | int | None = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:

@@ -77,7 +77,7 @@ class DeviceArray:
     def write(self, value: np.ndarray) -> None:
         """Replace the contents by an array of the same shape; its dtype is converted."""
         if self.view is not None:
-            np.copyto(self.view, value, casting="unsafe")
+            self.view[...] = value
         elif 0 not in self.spec.shape:
             value = np.asarray(value, self.spec.dtype, order="C")
             with loading.numpy_shapes():
@@ -87,7 +87,7 @@ class DeviceArray:
         """Replace the contents by those of another array."""
         if self.view is not None and other.view is not None:
             other.settle()
-            np.copyto(self.view, other.view)
+            self.view[...] = other.view
         elif 0 not in self.spec.shape:
             other.native.copyto(self.native)
 
@@ -95,7 +95,7 @@ class DeviceArray:
         """Replace the contents by one slice of another array along its first axis."""
         if self.view is not None and stack.view is not None:
             stack.settle()
-            np.copyto(self.view, stack.view[position])
+            self.view[...] = stack.view[position]
         elif 0 not in self.spec.shape:
             with loading.numpy_shapes():
                 stack.native[position].copyto(self.native)
