@@ -12,7 +12,7 @@ from ksym.ops.random import Drawn
 
 def _is_drawn_ahead(node: Node) -> bool:
     """Whether a node draws random numbers that those of many steps can be drawn with."""
-    return isinstance(node.operator, Drawn) and node.operator.elementwise
+    return isinstance(node.operator, Drawn) and node.operator.independent
 
 
 def drawn_ahead(

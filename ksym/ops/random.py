@@ -63,13 +63,13 @@ class Drawn(Operator):
         name: The name.
 
     Attributes:
-        elementwise: Whether each element is drawn on its own, so that an array with one axis more
+        independent: Whether each element is drawn on its own, so that an array with one axis more
             at the front is as good as many arrays.
     """
 
     pure = False
     static_operands = (0,)
-    elementwise = True
+    independent = True
 
     def __init__(self, kind: str, doc: str, name: str | None = None):
         self.kind = kind
@@ -225,7 +225,7 @@ random_integers = _RandomIntegers(
 
 
 class _RandomPermutation(Drawn):
-    elementwise = False
+    independent = False
 
     def prepare(  # type: ignore[override]
         self, count: Any, stream: RandomStream | int | None = None
