@@ -22,9 +22,9 @@ class Recent(Generic[V]):
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
         """Return the value of a key, which is made if it is not there; the last of all then."""
-        try:
+        if key in self._values:
             self._values.move_to_end(key)
-        except KeyError:
+        else:
             self._values[key] = make()
             if len(self._values) > self.limit:
                 self._values.popitem(last=False)
