@@ -256,6 +256,7 @@ def test_gradients_see_the_random_numbers_that_were_drawn(mode):
     def row(r):
         noisy = r * ksym.random_normal(ksym.shape_of(r))
         noisy = noisy * ksym.cast(ksym.random_integers((2,), 1, 4), "float32")
+        noisy = noisy * ksym.random_gamma((2,), 3.0)
         inner = ksym.map_fn(lambda e: e * ksym.random_uniform(()), noisy)
         positive = ksym.sum(r) > 0.0
         return ksym.cond(
