@@ -14,6 +14,7 @@ import itertools
 import operator
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -390,6 +391,13 @@ def topological_order(
     # Operands exist before the nodes made of them.
     order.sort(key=operator.attrgetter("number"))
     return order
+
+
+def count_uses(order: Iterable[Node], outputs: Iterable[Tensor]) -> Counter[Tensor]:
+    """Return how often each tensor is an operand of a node, or one of the outputs."""
+    uses = Counter(tensor for node in order for tensor in node.inputs)
+    uses.update(outputs)
+    return uses
 
 
 def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 
 
 def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -18,8 +18,7 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
     order = topological_order(outputs)
     if not any(node.operator is ops.convolution for node in order):
         return list(outputs)
-    uses = Counter(tensor for node in order for tensor in node.inputs)
-    uses.update(outputs)
+    uses = count_uses(order, outputs)
     by_gradient = {
         node.inputs[0]: node
         for node in order

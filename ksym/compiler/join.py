@@ -6,18 +6,16 @@ these are added up.  If the slices lie side by side, the sum is one concatenatio
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops, shapes
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 
 
 def join_slices(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which sums of gradients of adjoining slices are concatenations."""
     order = topological_order(outputs)
-    uses = Counter(tensor for node in order for tensor in node.inputs)
-    uses.update(outputs)
+    uses = count_uses(order, outputs)
     # For each sum of slices' gradients: those that it adds up.
     terms: dict[Tensor, list[Node]] = {}
     inner: set[Tensor] = set()

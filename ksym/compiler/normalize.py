@@ -7,11 +7,10 @@ result, which is large, is gone through once less.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 
 CHANNELS = 1
 """The axis of a convolution's channels; in its weights it is the first."""
@@ -22,8 +21,7 @@ def fold_normalization(outputs: Sequence[Tensor]) -> list[Tensor]:
     order = topological_order(outputs)
     if not any(node.operator is ops.normalize for node in order):
         return list(outputs)
-    uses = Counter(tensor for node in order for tensor in node.inputs)
-    uses.update(outputs)
+    uses = count_uses(order, outputs)
 
     def fold(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
         if (

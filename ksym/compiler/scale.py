@@ -6,11 +6,10 @@ rate: a pass over the weight that becomes one over a batch.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops, shapes
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 
 
 def scale_factors(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -18,8 +17,7 @@ def scale_factors(outputs: Sequence[Tensor]) -> list[Tensor]:
     order = topological_order(outputs)
     if not any(node.operator is ops.matmul for node in order):
         return list(outputs)
-    uses = Counter(tensor for node in order for tensor in node.inputs)
-    uses.update(outputs)
+    uses = count_uses(order, outputs)
 
     def scale(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
         if node.operator is not ops.multiply:
