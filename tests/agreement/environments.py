@@ -71,4 +71,6 @@ def _python(side: str) -> tuple[str, dict[str, str]]:
         "PYTHONPATH": str(ROOT),
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "TF_NUM_INTRAOP_THREADS": "1",
+        # Of two, one raises Adam's step counter while the other reads it.
+        "TF_NUM_INTEROP_THREADS": "1",
     }
