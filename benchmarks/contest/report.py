@@ -34,30 +34,32 @@ def _times(value: float, base: float) -> str:
     return "" if math.isnan(ratio) else f"{ratio:.2f}"
 
 
-def _row(*cells: str) -> str:
+def row(*cells: str) -> str:
+    """Return a line of a table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _head(*names: str) -> list[str]:
-    return [_row(*names), _row(*["---", *["---:"] * (len(names) - 1)])]
+def head(*names: str) -> list[str]:
+    """Return the lines above a table's rows; all columns but the first hold numbers."""
+    return [row(*names), row(*["---", *["---:"] * (len(names) - 1)])]
 
 
 def table(workload: str, cells: dict[str, Cell]) -> list[str]:
     """Return the lines of a workload's table; ratios are to ksym's."""
     lines = [f"### {WORKLOADS[workload].title}", ""]
-    lines += _head(
+    lines += head(
         *("peer", "training ms", "of ksym's", "its CPU ms", "prediction ms", "of ksym's"),
         *("first step s", "peak MiB", "of it import", "loss at step 10", "setting", "load"),
     )
     ours = cells.get(OURS, {})
     for peer, cell in cells.items():
         if "failure" in cell:
-            lines.append(_row(PEERS[peer].title, cell["failure"].replace("|", "/"), *[""] * 10))
+            lines.append(row(PEERS[peer].title, cell["failure"].replace("|", "/"), *[""] * 10))
             continue
         train, predict = _median(cell, "train"), _median(cell, "predict")
         loss = cell["loss"]
         lines.append(
-            _row(
+            row(
                 PEERS[peer].title,
                 _number(train),
                 _times(train, _median(ours, "train")),
@@ -103,7 +105,7 @@ def summary(results: dict[str, Any]) -> list[str]:
     for what in ("training ms", "prediction ms", "first step s", "peak MiB"):
         names += [what, "best peer", "ratio"]
     names[4:4] = ["of the floor"]
-    lines += _head(*names)
+    lines += head(*names)
     for workload, cells in results["workloads"].items():
         ours, floor = cells.get(OURS, {}), cells.get(FLOOR, {})
         row = [workload]
@@ -112,7 +114,7 @@ def summary(results: dict[str, Any]) -> list[str]:
             row += [_number(value), f"{peer} {_number(best)}", _times(value, best)]
             if what == "train":
                 row.append(_times(value, _value(floor, "train")))
-        lines.append(_row(*row))
+        lines.append(row(*row))
     return [*lines, ""]
 
 
