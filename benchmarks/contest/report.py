@@ -108,13 +108,13 @@ def summary(results: dict[str, Any]) -> list[str]:
     lines += head(*names)
     for workload, cells in results["workloads"].items():
         ours, floor = cells.get(OURS, {}), cells.get(FLOOR, {})
-        row = [workload]
+        line = [workload]
         for what in ("train", "predict", "first", "peak"):
             value, (peer, best) = _value(ours, what), _best(cells, what)
-            row += [_number(value), f"{peer} {_number(best)}", _times(value, best)]
+            line += [_number(value), f"{peer} {_number(best)}", _times(value, best)]
             if what == "train":
-                row.append(_times(value, _value(floor, "train")))
-        lines.append(row(*row))
+                line.append(_times(value, _value(floor, "train")))
+        lines.append(row(*line))
     return [*lines, ""]
 
 
