@@ -102,6 +102,37 @@ def _set_defaults(prefer_gpu: bool) -> None:
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
 
 
+@contextlib.contextmanager
+def _known_processor() -> Iterator[None]:
+    """Have MXNet's OpenBLAS, if it is loaded inside, use AVX2 where the processor has it.
+
+    The one in the wheel, 0.3.13, takes a processor that is newer than itself for one with SSE3
+    only.  The variable is set no longer than that: other copies of OpenBLAS may know better.
+    """
+    name = "OPENBLAS_CORETYPE"
+    core = blas_core()
+    if core is None or name in os.environ:
+        yield
+        return
+    os.environ[name] = core
+    try:
+        yield
+    finally:
+        del os.environ[name]
+
+
+def blas_core() -> str | None:
+    """Return OpenBLAS's name for processors with AVX2; None if this is none of them."""
+    try:
+        about = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    flags = next((line for line in about.splitlines() if line.startswith("flags")), "").split()
+    if not {"avx2", "fma"} <= set(flags):
+        return None
+    return "Zen" if "AuthenticAMD" in about else "Haswell"
+
+
 def _restore_numpy_names() -> None:
     """MXNet reads names at import that NumPy 1.24 dropped."""
     if "bool" not in vars(np):
@@ -116,7 +147,7 @@ def _import() -> ModuleType:
         paths = [path for path in cuda_libraries().values() if path is not None]
         _opened.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
     try:
-        with quietly(), warnings.catch_warnings():
+        with quietly(), _known_processor(), warnings.catch_warnings():
             # MXNet asks NumPy and distutils for names that are on their way out.
             warnings.simplefilter("ignore")
             import mxnet

@@ -138,6 +138,19 @@ def test_threads_and_engine_are_set_where_the_user_has_not():
     assert own.stdout.split() == ["1", "ThreadedEngine"]
 
 
+def test_openblas_uses_the_vector_instructions_there_are():
+    ask = (
+        "import ctypes, os; from ksym.runtime import loading; core = loading.library()\n"
+        "core.openblas_get_corename.restype = ctypes.c_char_p\n"
+        "print(core.openblas_get_corename().decode(), 'OPENBLAS_CORETYPE' in os.environ)"
+    )
+    has_avx2 = loading.blas_core() is not None
+    core, left = run(ask).stdout.split()
+    assert left == "False"  # other copies of OpenBLAS may know the processor better
+    assert not has_avx2 or core in ("Haswell", "Zen", "SkylakeX")
+    assert run(ask, OPENBLAS_CORETYPE="Nehalem").stdout.split() == ["Nehalem", "True"]
+
+
 def test_nothing_is_printed_and_nothing_is_loaded_before_it_is_needed():
     result = run(
         "import sys, ksym; x = ksym.gradients(ksym.exp(ksym.Variable(1.0)), ksym.Variable(2.0),"
