@@ -9,6 +9,7 @@ measured (see docs/mxnet.md).
 
 from __future__ import annotations
 
+import itertools
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -66,13 +67,13 @@ def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
         views = views_for(order, candidates, asked)
         candidates -= views
         late = _latest_levels(order, candidates, views)
-        kept = _regions(order, late, candidates)
-        losing = _losing(kept, late, _Use(order, asked, candidates, views), order)
-        kept = [region for region in kept if region not in losing]
-        inside = {node for region in kept for node in region}
-        if inside == candidates:
+        regions = _regions(order, late, candidates)
+        losing = _losing(regions, late, _Use(order, asked, candidates, views), order)
+        kept = [region for region in regions if losing.isdisjoint(region)]
+        left = {node for region in regions for node in region} - losing
+        if left == candidates:
             break
-        candidates = inside
+        candidates = left
     return _within_limit(kept)
 
 
@@ -251,10 +252,14 @@ def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
 
 def _losing(
     regions: Sequence[Region], late: Mapping[Node, int], use: _Use, order: Sequence[Node]
-) -> set[Region]:
-    """The loops that cost more than they save."""
+) -> set[Node]:
+    """The nodes of loops that cost more than they save.
+
+    Of a loop that does so only by dividing a native graph, those that do divide it: the others may
+    still pay in a loop of their own.
+    """
     gains = {region: _gain(region, use) for region in regions}
-    losing = {region for region, gain in gains.items() if gain <= 0}
+    losing = {node for region, gain in gains.items() if gain <= 0 for node in region}
     # All loops between two native graphs divide one together.
     graphs = sorted({late[node] for node in order if use.is_native(node)})
     dividing: dict[int, list[Region]] = defaultdict(list)
@@ -267,7 +272,7 @@ def _losing(
         levels_of = {_level(region, late) for region in together}
         # Between an operator and a gradient kernel that repeats it, it would be computed twice.
         if gain <= NATIVE_GRAPH or any(level in span for span in whole for level in levels_of):
-            losing.update(together)
+            losing.update(use.between.intersection(itertools.chain(*together)))
     return losing
 
 

@@ -89,9 +89,9 @@ class NativeConvolution:
             "no_bias": not bias,
         }
 
-    def padded(self, emit: Emitter, x: Any) -> Any:
+    def padded(self, emit: Emitter, x: Any, source: Tensor) -> Any:
         """Pad the input, where MXNet does not."""
-        return x if self.symmetric else pad_value(emit, x, self.pairs)
+        return x if self.symmetric else pad_value(emit, x, source, self.pairs)
 
     def padded_shape(self, shape: Shape) -> Shape:
         """Return the shape of the padded input."""
@@ -180,7 +180,7 @@ class _Convolution(BothFormats):
             along = (1, -1, *(1,) * (source.rank - 2))
             return emit("_npi_add", y, emit("_np_reshape", bias[0], newshape=along))
         native = NativeConvolution(source.shape, kernel.shape, node.attributes, bool(bias))
-        return emit("Convolution", native.padded(emit, x), w, *bias, **native.attributes)
+        return emit("Convolution", native.padded(emit, x, source), w, *bias, **native.attributes)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return list(convolution_gradient.make([g, *node.inputs], node.attributes))
@@ -248,7 +248,7 @@ class _ConvolutionGradient(Operator):
             over = tuple(a for a in range(source.rank) if a != 1)
             return *nothing, *(emit("_np_sum", g, axis=over) for _ in bias)
         native = NativeConvolution(source.shape, kernel.shape, node.attributes, bool(bias))
-        x = native.padded(emit, x)
+        x = native.padded(emit, x, source)
         # The same call as in the forward pass, so the emitter gives the node it has already.
         forward = emit("Convolution", x, *others, **native.attributes)
         padded = Spec(native.padded_shape(source.shape), source.dtype)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.ops import ranks
@@ -56,11 +56,12 @@ class _Pad(Operator):
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         padding, value = node.attributes["padding"], node.attributes["value"]
-        if node.inputs[0].rank > 1:
-            return pad_value(emit, x, padding, value)
+        source = node.inputs[0]
+        if source.rank > 1:
+            return pad_value(emit, x, source, padding, value)
         # MXNet misreads the padding of a vector.
         row = emit("_np_reshape", x, newshape=(1, -1))
-        row = pad_value(emit, row, ((0, 0), *padding), value)
+        row = pad_value(emit, row, source, ((0, 0), *padding), value)
         return emit("_np_reshape", row, newshape=(-1,))
 
     def narrow(self, node: Node) -> Tensor:
@@ -95,8 +96,21 @@ class _Pad(Operator):
         return Sample(draw.array(shape), attributes={"padding": padding, "value": value})
 
 
-def pad_value(emit: Emitter, x: Any, padding: Any, value: float = 0.0) -> Any:
-    """Emit padding of a tensor of two or more axes with a constant."""
+def pad_value(emit: Emitter, x: Any, source: Tensor, padding: Any, value: float = 0.0) -> Any:
+    """Emit padding of a tensor of two or more axes with a constant.
+
+    Args:
+        emit: Takes native operators.
+        x: What to pad.
+        source: The tensor that it is the value of.
+        padding: A pair for each axis.
+        value: What to put there.
+    """
+    is_image = len(padding) in (4, 5) and not any(map(any, padding[:2]))
+    if is_image and dtypes.is_float(source.dtype) and 0 not in source.shape:
+        # The older operator, for images only, takes a tenth of the time.
+        flat = tuple(amount for pair in padding for amount in pair)
+        return emit("Pad", x, pad_width=flat, mode="constant", constant_value=value)
     return emit("_npi_pad", x, pad_width=padding, mode="constant", constant_value=value)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -87,7 +88,8 @@ class _Native:
     neither gives TensorFlow's padding, the input is padded by an operator of its own.
     """
 
-    def __init__(self, mode: str, shape: Shape, attributes: Any):
+    def __init__(self, mode: str, source: Tensor, attributes: Any):
+        self.source, shape = source, source.shape
         pairs = _pairs(shape, attributes)
         out = _output_shape(shape, attributes)[2:]
         geometry = list(zip(shape[2:], attributes["window"], attributes["strides"], strict=True))
@@ -118,7 +120,7 @@ class _Native:
             self.scale = np.prod(attributes["window"]) / _counts(shape, attributes, "float64")
 
     def padded(self, emit: Emitter, x: Any, fill: float) -> Any:
-        return pad_value(emit, x, self.pairs, fill) if self.separate else x
+        return pad_value(emit, x, self.source, self.pairs, fill) if self.separate else x
 
     def backward(self, emit: Emitter, operands: Sequence[Any], y: Any, source: Tensor) -> Any:
         """Emit the gradient kernel, and cut off what was padded."""
@@ -192,7 +194,7 @@ class _MaxPool(_Pool):
         return _windows(x, attributes, -np.inf).max(axis=-1)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        native = _Native("max", node.inputs[0].shape, node.attributes)
+        native = _Native("max", node.inputs[0], node.attributes)
         return _emit_max(emit, native, x, node.inputs[0].dtype)[1][0]
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -266,7 +268,7 @@ class _MaxPoolGradient(_Carrier):
 
     def lower(self, emit: Emitter, node: Node, g: Any, x: Any) -> Any:
         source = node.inputs[1]
-        native = _Native("max", source.shape, node.attributes)
+        native = _Native("max", source, node.attributes)
         x, (y, workspace) = _emit_max(emit, native, x, source.dtype)
         # The first workspace stands for its own gradient, which is not read.
         return native.backward(emit, [g, workspace, x, y, workspace], y, source)
@@ -338,7 +340,7 @@ class _AveragePool(_Pool):
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         source = node.inputs[0]
-        native = _Native("avg", source.shape, node.attributes)
+        native = _Native("avg", source, node.attributes)
         y = emit("Pooling", native.padded(emit, x, 0.0), **native.attributes)
         if native.scale is not None:
             y = emit("_npi_multiply", y, emit.constant(native.scale.astype(source.dtype)))
@@ -380,12 +382,25 @@ class _AveragePoolGradient(_Carrier):
 
     def lower(self, emit: Emitter, node: Node, g: Any, x: Any) -> Any:
         source = node.inputs[1]
-        native = _Native("avg", source.shape, node.attributes)
+        native = _Native("avg", source, node.attributes)
         x = native.padded(emit, x, 0.0)
         y = emit("Pooling", x, **native.attributes)
         if native.scale is not None:
             g = emit("_npi_multiply", g, emit.constant(native.scale.astype(source.dtype)))
         return native.backward(emit, [g, x, y], y, source)
+
+    def simplify(self, node: Node) -> Tensor | None:
+        g, x = node.inputs
+        if not shapes.is_known(x.shape) or g.shape[2:] != (1,) * (x.rank - 2):
+            return None
+        if any(map(any, _pairs(x.shape, node.attributes))):
+            return None
+        sides = shapes.known(x.shape)
+        if node.attributes["window"] != sides[2:]:
+            return None
+        # The window is all there is.  oneDNN's kernel takes a hundred times as long, and leaves a
+        # layout that a batch normalisation before it has no fast kernel for.
+        return ops.broadcast_to(g / math.prod(sides[2:]), sides)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
         return [average_pool.make([h], node.attributes), ops.zeros_like(node.inputs[1])]
