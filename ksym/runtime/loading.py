@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import importlib.metadata
 import importlib.util
 import os
@@ -121,16 +122,28 @@ def _known_processor() -> Iterator[None]:
         del os.environ[name]
 
 
-def blas_core() -> str | None:
-    """Return OpenBLAS's name for processors with AVX2; None if this is none of them."""
+@functools.cache
+def _processor() -> tuple[str, frozenset[str]]:
+    """Return what Linux says of the processor, and the names of what it can do."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return None
-    flags = next((line for line in about.splitlines() if line.startswith("flags")), "").split()
-    if not {"avx2", "fma"} <= set(flags):
+        return "", frozenset()
+    flags = next((line for line in about.splitlines() if line.startswith("flags")), "")
+    return about, frozenset(flags.split())
+
+
+def blas_core() -> str | None:
+    """Return OpenBLAS's name for processors with AVX2; None if this is none of them."""
+    about, flags = _processor()
+    if not {"avx2", "fma"} <= flags:
         return None
     return "Zen" if "AuthenticAMD" in about else "Haswell"
+
+
+def has_avx512() -> bool:
+    """Whether the processor has vectors of 512 bits, which oneDNN uses and OpenBLAS does not."""
+    return "avx512f" in _processor()[1]
 
 
 def _restore_numpy_names() -> None:
