@@ -16,7 +16,6 @@ from ksym.ops.leaves import constant, placeholder
 from ksym.ops.operands import as_tensor
 from ksym.recent import Recent
 from ksym.runtime.plans import Plan
-from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
@@ -129,7 +128,6 @@ class Function:
         self._static = [k for k, s in enumerate(self._slots) if s.node.attributes["static"]]
         self._calls = self._misses = 0
         self._lock = threading.RLock()
-        self._flushed = FlushedSubnormals()
 
     def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Put a placeholder in the place of each input that is something else."""
@@ -194,7 +192,7 @@ class Function:
         values = [self._convert(position, value) for position, value in enumerate(arguments)]
         with self._lock:
             plan = self._plan(values)
-            with self._flushed:
+            with plan.flushed:
                 results = [array.read() for array in plan.run(values)]
                 plan.commit()
         return results[0] if self._single else results

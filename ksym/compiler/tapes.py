@@ -3,7 +3,8 @@
 As a loop's code, each is a function of one argument, a table of 64-bit words.  A tape is an array
 of pairs, the address of a function and that of its table; playing it calls each function in turn.
 `repeat` plays one several times, and after each time moves on addresses in tables: to the next
-element of a sequence, say.
+element of a sequence, say.  `flushed` is the outermost call: it has the processor take subnormal
+numbers as zeros meanwhile (see `runtime/subnormal.py`).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ _WORDS = {
     "play": ("tape", "count"),
     "repeat": ("tape", "count", "steps", "moves", "number"),
     "team": ("code", "data", "threads"),
+    "flushed": ("code", "data"),
     "copy": ("to", "source", "bytes"),
     "fill": ("to", "count", "bits"),
     "product": ("a", "b", "out", "rows", "columns", "inner", "ta", "tb", "lda", "ldb", "ldc"),
@@ -26,7 +28,7 @@ _ELEMENTS = ("to", "source", "a", "b", "out")
 _POINTERS = (*_ELEMENTS, "tape", "moves", "code", "data")
 
 FUNCTIONS = (
-    *("play", "repeat", "team", "copy", "fill_float32", "fill_float64"),
+    *("play", "repeat", "team", "flushed", "copy", "fill_float32", "fill_float64"),
     *("product_float32", "product_float64"),
 )
 """The names of the functions."""
@@ -127,6 +129,26 @@ def _team() -> list[str]:
     ]
 
 
+def _flushed(control: int) -> list[str]:
+    """What calls code with some bits of the SSE control word set, if there are any to set."""
+    call = "  call void %code(ptr %data)"
+    if control:
+        call = "\n".join(
+            [
+                "  %kept = alloca i32",
+                "  %inside = alloca i32",
+                "  call void @llvm.x86.sse.stmxcsr(ptr %kept)",
+                "  %before = load i32, ptr %kept",
+                f"  %set = or i32 %before, {control}",
+                "  store i32 %set, ptr %inside",
+                "  call void @llvm.x86.sse.ldmxcsr(ptr %inside)",
+                call,
+                "  call void @llvm.x86.sse.ldmxcsr(ptr %kept)",
+            ]
+        )
+    return [*_begin("flushed"), call, "  ret void", "}"]
+
+
 def _copy() -> list[str]:
     return [
         *_begin("copy"),
@@ -174,17 +196,23 @@ def _product(dtype: str) -> list[str]:
 
 
 @functools.cache
-def emit_tapes() -> str:
-    """Return the code of all these functions."""
+def emit_tapes(control: int = 0) -> str:
+    """Return the code of all these functions.
+
+    Args:
+        control: Bits of the SSE control word that `flushed` sets; 0 for other processors.
+    """
     parameters = "i32, i32, i32, i32, i32, i32, {0}, ptr, i32, ptr, i32, {0}, ptr, i32"
     lines = [
         "declare void @GOMP_parallel(ptr, ptr, i32, i32)",
         "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)",
+        *(f"declare void @llvm.x86.sse.{name}mxcsr(ptr)" for name in ("ld", "st") if control),
         f"declare void @cblas_sgemm({parameters.format('float')})",
         f"declare void @cblas_dgemm({parameters.format('double')})",
         *_play(),
         *_repeat(),
         *_team(),
+        *_flushed(control),
         *_copy(),
     ]
     for dtype in ("float32", "float64"):

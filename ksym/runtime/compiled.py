@@ -21,6 +21,7 @@ from ksym.compiler.tapes import FUNCTIONS, SYMBOLS, addresses_in, emit_tapes
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
+from ksym.runtime.subnormal import CONTROL
 
 THREADS_FROM = 1 << 21
 """From how many elements and steps on a loop is worth waking other threads."""
@@ -66,10 +67,10 @@ class Tape:
     def __init__(self, calls: Sequence[Call]):
         used = [array for call in calls for part in call.parts() for array in part.arrays]
         self._in_blocks = [array for array in dict.fromkeys(used) if array.in_blocks]
-        if len(calls) == 1:
-            (self._call,) = calls
-        else:
-            self._call = _called("play", _tape(calls), len(calls), inner=calls)
+        call = calls[0]
+        if len(calls) > 1:
+            call = _called("play", _tape(calls), len(calls), inner=calls)
+        self._call = _called("flushed", call.code, call.table.ctypes.data, inner=[call])
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code)
         self._argument = ctypes.c_void_p(self._call.table.ctypes.data)
 
@@ -293,7 +294,7 @@ def _compiled(text: str, hastily: bool) -> int:
 @functools.cache
 def _functions() -> Mapping[str, int]:
     """Return the addresses of the functions in `ksym.compiler.tapes`."""
-    return _load(emit_tapes(), FUNCTIONS, hastily=False)
+    return _load(emit_tapes(CONTROL), FUNCTIONS, hastily=False)
 
 
 def _load(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:

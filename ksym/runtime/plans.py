@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -22,6 +24,7 @@ from ksym.runtime.checking import Check
 from ksym.runtime.compiled import Tape, copy_call, loop_calls
 from ksym.runtime.fused import FusedLoop
 from ksym.runtime.program import Program
+from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Variable
 
 
@@ -44,6 +47,7 @@ class Plan:
         tensors: What is computed: the outputs, then the new values of the variables; of a graph
             with dynamic operators what they depend on, and what can be computed without them.
         program: What computes it.
+        flushed: The context to run and commit in, where subnormal numbers are zeros.
     """
 
     def __init__(
@@ -100,6 +104,11 @@ class Plan:
             elif isinstance(tensor, Variable):
                 arrays[tensor] = storage_of(tensor)
         arrays.update((v, storage_of(v)) for v in variables if v not in updates)
+        # Tapes flush by themselves.
+        alone = self._rest is None and self.program.calls is not None
+        self.flushed: AbstractContextManager[None] = (
+            contextlib.nullcontext() if alone else FlushedSubnormals()
+        )
         self._commits = _commits(loops, arrays, list(zip(targets, self._new, strict=True)))
         if check is not None:
             self._verify(check, values)
