@@ -215,3 +215,13 @@ def test_a_gradient_kernel_stays_with_what_it_repeats():
     ]
     (together,) = [names for names in where if "convolution_gradient" in names]
     assert "convolution" in together
+
+
+def test_a_mask_is_made_in_a_loop_where_its_product_stays_native():
+    x, w = ksym.placeholder((8, 64, 24, 24)), ksym.placeholder((64, 64, 3, 3))
+    y = ksym.convolution(x, w, padding="same")
+    drawn = ksym.placeholder((8, 64 * 24 * 24), "int32")
+    mask = ksym.cast(drawn > 5, "float32") * 2.0
+    loss = ksym.sum(ksym.cumsum(ops.reshape(y, (8, -1)) * mask, 1))
+    outputs = [loss, *ksym.gradients(loss, [x, w])]
+    assert ["cast", "greater", "multiply"] in regions(*specialize(outputs, {}))

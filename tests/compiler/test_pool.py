@@ -77,3 +77,17 @@ def test_weights_are_as_they_were_after_a_prediction(rng):
     for _ in range(2):
         predict(rng.normal(size=(1, 16, 8, 8)))
         np.testing.assert_array_equal(w.get_value(), value)
+
+
+def test_an_average_over_all_shares_out_its_gradient_by_broadcasting(rng):
+    x = ksym.placeholder((2, 3, 4, 5))
+    (gradient,) = ksym.gradients(ksym.sum(ksym.square(ops.average_pool(x, (4, 5)))), [x])
+    function = ksym.function([x], gradient)
+    value = rng.normal(size=(2, 3, 4, 5)).astype("float32")
+    expected = np.broadcast_to(value.mean((2, 3), keepdims=True) / 10.0, value.shape)
+    np.testing.assert_allclose(function(value), expected, rtol=1e-5, atol=1e-7)
+    assert "average_pool_gradient" not in [n.operator.name for n in function.last_graph()]
+    (part,) = ksym.gradients(ksym.sum(ops.average_pool(x, (2, 5))), [x])
+    function = ksym.function([x], part)
+    np.testing.assert_allclose(function(value), np.full_like(value, 0.1), rtol=1e-5)
+    assert "average_pool_gradient" in [n.operator.name for n in function.last_graph()]
