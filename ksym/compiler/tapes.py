@@ -11,6 +11,10 @@ from __future__ import annotations
 
 import functools
 
+from ksym.compiler.blocks import block_declarations, block_lines
+
+_BLOCK = ("a", "b", "out", "rows", "columns", "inner")
+
 _WORDS = {
     "play": ("tape", "count"),
     "repeat": ("tape", "count", "steps", "moves", "number"),
@@ -19,8 +23,14 @@ _WORDS = {
     "copy": ("to", "source", "bytes"),
     "fill": ("to", "count", "bits"),
     "product": ("a", "b", "out", "rows", "columns", "inner", "ta", "tb", "lda", "ldb", "ldc"),
+    "block": (*_BLOCK, "across", "along", "ldb", "ldc"),
+    "turned": (*_BLOCK, "across", "along", "ldb", "ldc"),
 }
-"""The words of each function's table; a product's matrices are stored row by row."""
+"""The words of each function's table; a product's matrices are stored row by row.
+
+Of the matrix a of a block, elements of neighbouring rows lie `across` elements apart, and those of
+neighbouring columns `along`.
+"""
 
 _ELEMENTS = ("to", "source", "a", "b", "out")
 """The words that are addresses of elements of arrays."""
@@ -193,6 +203,25 @@ def _product(dtype: str) -> list[str]:
         "  ret void",
         "}",
     ]
+
+
+@functools.cache
+def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
+    """Return the name and the code of the function for small products.
+
+    Args:
+        dtype: ``"float32"`` or ``"float64"``.
+        turn: Whether the right matrix is transposed.
+        width: The bytes of the processor's vectors.
+    """
+    name = f"{'turned' if turn else 'block'}_{dtype}"
+    lines = [
+        "declare i64 @llvm.smin.i64(i64, i64)",
+        *block_declarations(dtype, width),
+        *_begin(name),
+        *block_lines(dtype, width, turn),
+    ]
+    return name, "\n".join(lines) + "\n"
 
 
 @functools.cache

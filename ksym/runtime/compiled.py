@@ -14,10 +14,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ksym.compiler.blocks import DEEPEST, padded
 from ksym.compiler.llvm import ENTRY, emit
 from ksym.compiler.loops import REDUCTIONS, Loop
 from ksym.compiler.products import Matrix, Product
-from ksym.compiler.tapes import FUNCTIONS, SYMBOLS, addresses_in, emit_tapes
+from ksym.compiler.tapes import FUNCTIONS, SYMBOLS, addresses_in, emit_block, emit_tapes
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct
@@ -25,6 +26,12 @@ from ksym.runtime.subnormal import CONTROL
 
 THREADS_FROM = 1 << 21
 """From how many elements and steps on a loop is worth waking other threads."""
+
+SMALL_PRODUCT = 8 << 20
+"""Up to how many multiplications, divided by the threads, a product is small."""
+
+FEW_COLUMNS = 8
+"""From how many columns on small products are computed by blocks."""
 
 FEW = 64
 """For so many elements code is not optimised, which is compiled ten times faster."""
@@ -113,19 +120,43 @@ def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
 
 
 def product_call(product: Product, arrays: Arrays) -> Call:
-    """Return the call that computes a product."""
-    matrices = (product.a, product.b)
+    """Return the call that computes a product: one of BLAS, or of code for small ones."""
+    matrices, dtype = (product.a, product.b), product.result.dtype
     used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
+    places = [_address(array, m.offset) for array, m in zip(used, matrices, strict=False)]
     rows, inner = _sides(product.a, product.transpose_a)
     columns = _sides(product.b, product.transpose_b)[1]
-    return _called(
-        f"product_{product.result.dtype}",
-        *(_address(array, m.offset) for array, m in zip(used, matrices, strict=False)),
-        _address(used[-1]),
-        *(rows, columns, inner, product.transpose_a, product.transpose_b),
-        *(product.a.stride, product.b.stride, columns),
-        arrays=used,
-    )
+    sizes = (*places, _address(used[-1]), rows, columns, inner)
+    if _is_small(rows, columns, inner, dtype):
+        steps = (product.a.stride, 1)
+        if product.transpose_a:
+            steps = steps[::-1]
+        table = np.array([*sizes, *steps, product.b.stride, columns], "int64")
+        name, code = _block(dtype, product.transpose_b, _width())
+        return Call(code, table, addresses_in(name), tuple(used))
+    flags = (product.transpose_a, product.transpose_b)
+    strides = (product.a.stride, product.b.stride, columns)
+    return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
+
+
+def _is_small(rows: int, columns: int, inner: int, dtype: str) -> bool:
+    """Whether a product is over on one thread before BLAS has come to grips with it on all."""
+    work = padded(rows, columns, inner, dtype, _width())
+    limit = SMALL_PRODUCT // loading.library().omp_get_max_threads()
+    return columns >= FEW_COLUMNS and inner <= DEEPEST and work <= limit
+
+
+def _width() -> int:
+    """The bytes of the vectors that small products are computed with."""
+    return 64 if loading.has_avx512() else 32
+
+
+@functools.cache
+def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
+    """Return name and address of the function for small products."""
+    name, text = emit_block(dtype, turn, width)
+    loaded = f"{name}_{width}"
+    return name, _load(text.replace(f"@{name}(", f"@{loaded}("), [loaded], hastily=False)[loaded]
 
 
 def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:

@@ -1,0 +1,253 @@
+"""Products of small matrices as LLVM's code: a block of the result is held in registers.
+
+A library copies its operands into an order of its own, divides the work among threads, and has to
+have been built for the processor; what takes ten microseconds is over before that pays.  Here a
+block of some rows and two vectors of columns is summed up along the inner axis: each step reads two
+vectors of b and one element of a for each row (K. Goto and R. van de Geijn, Anatomy of
+High-Performance Matrix Multiplication, 2008, without the packing).  Of a transposed b the columns
+of a block are first brought into order, in registers too.
+
+Sizes are read from the table, so one function serves all.  Rows past the last one are that row
+again; columns past the last one are masked out.
+"""
+
+from __future__ import annotations
+
+VECTORS = 2
+"""How many vectors of columns a block has."""
+
+DEEPEST = 2048
+"""The longest inner axis of a transposed b: so much of its columns fits on the stack."""
+
+_TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
+
+
+class _Block:
+    """What the code of one dtype is made of.
+
+    Args:
+        dtype: ``"float32"`` or ``"float64"``.
+        width: The bytes of a vector: 64, or 32.
+    """
+
+    def __init__(self, dtype: str, width: int):
+        self.kind, self.size = _TYPES[dtype]
+        self.lanes = width // self.size
+        self.rows = range(8 if width == 64 else 4)  # of 32 registers, or of 16
+        self.vector = f"<{self.lanes} x {self.kind}>"
+        self.mask = f"<{self.lanes} x i1>"
+        self.suffix = f"v{self.lanes}f{8 * self.size}"
+        self.columns = VECTORS * self.lanes
+
+    def declarations(self) -> list[str]:
+        """Declare what the code calls."""
+        return [
+            f"declare {self.vector} @llvm.masked.load.{self.suffix}.p0"
+            f"(ptr, i32, {self.mask}, {self.vector})",
+            f"declare void @llvm.masked.store.{self.suffix}.p0"
+            f"({self.vector}, ptr, i32, {self.mask})",
+            f"declare {self.vector} @llvm.fmuladd.{self.suffix}"
+            f"({self.vector}, {self.vector}, {self.vector})",
+        ]
+
+    def load(self, name: str, pointer: str, mask: str) -> str:
+        """Load a vector, zeros where it is masked out."""
+        return (
+            f"  {name} = call {self.vector} @llvm.masked.load.{self.suffix}.p0(ptr {pointer}, "
+            f"i32 {self.size}, {self.mask} {mask}, {self.vector} zeroinitializer)"
+        )
+
+    def splat(self, name: str, value: str, element: str) -> list[str]:
+        """Make a vector of equal elements."""
+        whole = f"<{self.lanes} x {element}>"
+        return [
+            f"  {name}.one = insertelement {whole} poison, {element} {value}, i64 0",
+            f"  {name} = shufflevector {whole} {name}.one, {whole} poison, "
+            f"<{self.lanes} x i32> zeroinitializer",
+        ]
+
+    def below(self, name: str, limit: str, start: str) -> list[str]:
+        """Make the mask of the elements from a start on that are below a limit."""
+        counts = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
+        return [
+            f"  {name}.left = sub i64 {limit}, {start}",
+            *self.splat(f"{name}.all", f"{name}.left", "i64"),
+            f"  {name} = icmp sgt <{self.lanes} x i64> {name}.all, <{counts}>",
+        ]
+
+    def turned(self) -> list[str]:
+        """Lines that put the columns of a block, rows of b, into memory side by side."""
+        lanes, lines = range(self.lanes), []
+        lines += [
+            "  br label %turn.head",
+            "turn.head:",
+            "  %t = phi i64 [ 0, %columns.in ], [ %t.up, %turn.head ]",
+            *self.below("%t.mask", "%inner", "%t"),
+        ]
+        for j in range(VECTORS):
+            for lane in lanes:
+                name = f"%t{j}.{lane}"
+                lines += [
+                    f"  {name}.n = add i64 %n{j}, {lane}",
+                    f"  {name}.row = call i64 @llvm.smin.i64(i64 {name}.n, i64 %last.column)",
+                    f"  {name}.from = mul i64 {name}.row, %ldb",
+                    f"  {name}.at = add i64 {name}.from, %t",
+                    f"  {name}.p = getelementptr {self.kind}, ptr %b, i64 {name}.at",
+                    self.load(f"{name}.0", f"{name}.p", "%t.mask"),
+                ]
+            names = {lane: f"%t{j}.{lane}.0" for lane in lanes}
+            half = self.lanes // 2
+            while half:
+                # Two by two blocks of this side change places.
+                for one in (lane for lane in lanes if not lane & half):
+                    other = one + half
+                    a, b = names[one], names[other]
+                    picks = [
+                        [k if not k & half else self.lanes + k - half for k in lanes],
+                        [k + half if not k & half else self.lanes + k for k in lanes],
+                    ]
+                    for lane, pick in zip((one, other), picks, strict=True):
+                        names[lane] = f"%t{j}.{lane}.{half}"
+                        chosen = ", ".join(f"i32 {k}" for k in pick)
+                        lines.append(
+                            f"  {names[lane]} = shufflevector {self.vector} {a}, "
+                            f"{self.vector} {b}, <{self.lanes} x i32> <{chosen}>"
+                        )
+                half //= 2
+            for lane in lanes:
+                name = f"%t{j}.{lane}.to"
+                lines += [
+                    f"  {name}.k = add i64 %t, {lane}",
+                    f"  {name}.row = mul i64 {name}.k, {self.columns}",
+                    f"  {name}.at = add i64 {name}.row, {j * self.lanes}",
+                    f"  {name} = getelementptr {self.kind}, ptr %panel, i64 {name}.at",
+                    f"  store {self.vector} {names[lane]}, ptr {name}, align {self.size}",
+                ]
+        return [
+            *lines,
+            f"  %t.up = add nsw i64 %t, {self.lanes}",
+            "  %t.more = icmp slt i64 %t.up, %inner",
+            "  br i1 %t.more, label %turn.head, label %turned",
+            "turned:",
+        ]
+
+
+def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
+    """Return the body of the function, after the lines that read its table.
+
+    Args:
+        dtype: ``"float32"`` or ``"float64"``.
+        width: The bytes of a vector: 64, or 32.
+        turn: Whether b is transposed.
+    """
+    block = _Block(dtype, width)
+    kind, vector = block.kind, block.vector
+    rows, parts = block.rows, range(VECTORS)
+    cells = [(i, j) for i in rows for j in parts]
+    lines = ["  %last = sub i64 %rows, 1", "  %last.column = sub i64 %columns, 1"]
+    if turn:
+        room = (DEEPEST + block.lanes) * block.columns
+        lines.append(f"  %panel = alloca [{room} x {kind}], align {width}")
+    lines += [
+        "  br label %columns.head",
+        "columns.head:",
+        "  %n = phi i64 [ 0, %entry ], [ %n.up, %rows.done ]",
+        "  %n.more = icmp slt i64 %n, %columns",
+        "  br i1 %n.more, label %columns.in, label %done",
+        "columns.in:",
+    ]
+    for j in parts:
+        lines.append(f"  %n{j} = add i64 %n, {j * block.lanes}")
+        lines += block.below(f"%mask{j}", "%columns", f"%n{j}")
+    before = "columns.in"
+    if turn:
+        lines += block.turned()
+        before = "turned"
+    lines += [
+        "  br label %rows.head",
+        "rows.head:",
+        f"  %m = phi i64 [ 0, %{before} ], [ %m.up, %inner.done ]",
+        "  %m.more = icmp slt i64 %m, %rows",
+        "  br i1 %m.more, label %rows.in, label %rows.done",
+        "rows.in:",
+    ]
+    for i in rows:
+        lines += [
+            f"  %m{i} = add i64 %m, {i}",
+            f"  %row{i} = call i64 @llvm.smin.i64(i64 %m{i}, i64 %last)",
+            f"  %from{i} = mul i64 %row{i}, %across",
+            f"  %a{i} = getelementptr {kind}, ptr %a, i64 %from{i}",
+        ]
+    lines += [
+        "  br label %inner.head",
+        "inner.head:",
+        "  %k = phi i64 [ 0, %rows.in ], [ %k.up, %inner.head ]",
+    ]
+    for i, j in cells:
+        lines.append(
+            f"  %sum{i}.{j} = phi {vector} [ zeroinitializer, %rows.in ], "
+            f"[ %new{i}.{j}, %inner.head ]"
+        )
+    lines.append("  %a.step = mul i64 %k, %along")
+    if turn:
+        lines.append(f"  %b.row = mul i64 %k, {block.columns}")
+    else:
+        lines += ["  %b.first = mul i64 %k, %ldb", "  %b.row = add i64 %b.first, %n"]
+    for j in parts:
+        lines += [
+            f"  %b{j}.at = add i64 %b.row, {j * block.lanes}",
+            f"  %b{j}.p = getelementptr {kind}, ptr {'%panel' if turn else '%b'}, i64 %b{j}.at",
+            f"  %b{j} = load {vector}, ptr %b{j}.p, align {block.size}"
+            if turn
+            else block.load(f"%b{j}", f"%b{j}.p", f"%mask{j}"),
+        ]
+    for i in rows:
+        lines += [
+            f"  %x{i}.p = getelementptr {kind}, ptr %a{i}, i64 %a.step",
+            f"  %x{i}.s = load {kind}, ptr %x{i}.p",
+            *block.splat(f"%x{i}", f"%x{i}.s", kind),
+        ]
+    for i, j in cells:
+        lines.append(
+            f"  %new{i}.{j} = call {vector} @llvm.fmuladd.{block.suffix}({vector} %x{i}, "
+            f"{vector} %b{j}, {vector} %sum{i}.{j})"
+        )
+    lines += [
+        "  %k.up = add nsw i64 %k, 1",
+        "  %k.more = icmp slt i64 %k.up, %inner",
+        "  br i1 %k.more, label %inner.head, label %inner.done",
+        "inner.done:",
+    ]
+    for i in rows:
+        lines.append(f"  %to{i} = mul i64 %row{i}, %ldc")
+    for i, j in cells:
+        lines += [
+            f"  %to{i}.{j} = add i64 %to{i}, %n{j}",
+            f"  %to{i}.{j}.p = getelementptr {kind}, ptr %out, i64 %to{i}.{j}",
+            f"  call void @llvm.masked.store.{block.suffix}.p0({vector} %new{i}.{j}, "
+            f"ptr %to{i}.{j}.p, i32 {block.size}, {block.mask} %mask{j})",
+        ]
+    return [
+        *lines,
+        f"  %m.up = add nsw i64 %m, {len(rows)}",
+        "  br label %rows.head",
+        "rows.done:",
+        f"  %n.up = add nsw i64 %n, {block.columns}",
+        "  br label %columns.head",
+        "done:",
+        "  ret void",
+        "}",
+    ]
+
+
+def block_declarations(dtype: str, width: int) -> list[str]:
+    """Return the declarations of what the functions of a dtype call."""
+    return _Block(dtype, width).declarations()
+
+
+def padded(rows: int, columns: int, inner: int, dtype: str, width: int) -> int:
+    """Return how many multiplications a product takes in whole blocks."""
+    block = _Block(dtype, width)
+    sides = ((rows, len(block.rows)), (columns, block.columns))
+    (down, across) = (-(-side // whole) * whole for side, whole in sides)
+    return down * across * inner

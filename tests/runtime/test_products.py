@@ -1,0 +1,100 @@
+"""Products of matrices among loops: small ones by code of our own, others by BLAS."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import given
+
+import ksym
+from ksym import ops
+from ksym.compiler.products import product_of
+from ksym.runtime import compiled
+from ksym.runtime.arrays import DeviceArray
+
+pytestmark = pytest.mark.skipif(not compiled.is_available(), reason="llvmlite is not installed")
+
+
+def functions():
+    """The addresses of the functions for small products."""
+    return {
+        compiled._block(dtype, turn, compiled._width())[1]
+        for dtype in ("float32", "float64")
+        for turn in (False, True)
+    }
+
+
+def call_of(tensor, values):
+    """The call for a product of placeholders, and the array of its result."""
+    arrays = {operand: DeviceArray.of(value) for operand, value in values.items()}
+    arrays[tensor] = DeviceArray.of(np.full(tensor.shape, np.nan, tensor.dtype))
+    return compiled.product_call(product_of(tensor.node), arrays), arrays[tensor]
+
+
+@pytest.fixture(params=[64, 32])
+def width(request, monkeypatch):
+    """Vectors of either width; those of 64 bytes are two of 32 where the processor has none."""
+    monkeypatch.setattr(compiled, "_width", lambda: request.param)
+    return request.param
+
+
+@given(
+    rows=st.integers(1, 40),
+    columns=st.integers(compiled.FEW_COLUMNS, 75),
+    inner=st.integers(1, 70),
+    transpose_a=st.booleans(),
+    transpose_b=st.booleans(),
+    dtype=st.sampled_from(["float32", "float64"]),
+    width=st.sampled_from([64, 32]),
+    seed=st.integers(0, 100),
+)
+def test_small_products_are_products(
+    rows, columns, inner, transpose_a, transpose_b, dtype, width, seed
+):
+    rng = np.random.default_rng(seed)
+    left = (inner, rows) if transpose_a else (rows, inner)
+    right = (columns, inner) if transpose_b else (inner, columns)
+    a, b = ksym.placeholder(left, dtype), ksym.placeholder(right, dtype)
+    x, y = rng.normal(size=left).astype(dtype), rng.normal(size=right).astype(dtype)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "_width", lambda: width)
+        call, result = call_of(ops.matmul(a, b, transpose_a, transpose_b), {a: x, b: y})
+    compiled.Tape([call]).run()
+    expected = (x.T if transpose_a else x) @ (y.T if transpose_b else y)
+    close = 1e-4 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(result.read(), expected, rtol=close, atol=close)
+
+
+def test_sums_are_those_of_fused_multiplications_in_order(width, rng):
+    x, y = rng.normal(size=(9, 50)), rng.normal(size=(50, 20))
+    a, b = ksym.placeholder(x.shape, "float64"), ksym.placeholder(y.shape, "float64")
+    call, result = call_of(a @ b, {a: x, b: y})
+    compiled.Tape([call]).run()
+    exact = x.astype("longdouble") @ y.astype("longdouble")
+    bound = 50 * np.finfo("float64").eps * (np.abs(x) @ np.abs(y))
+    assert (np.abs(result.read() - exact) <= bound).all()
+
+
+def test_infinities_and_nan_stay_in_their_rows_and_columns(width):
+    x, y = np.ones((11, 5), "float32"), np.ones((5, 37), "float32")
+    x[3, 2], x[10, 4], y[1, 36] = np.nan, np.inf, -np.inf
+    a, b = ksym.placeholder(x.shape, "float32"), ksym.placeholder(y.shape, "float32")
+    turned = ksym.placeholder(y.T.shape, "float32")
+    for product in (a @ b, ops.matmul(a, turned, transpose_b=True)):
+        values = {a: x, b: y, turned: np.ascontiguousarray(y.T)}
+        call, result = call_of(product, values)
+        compiled.Tape([call]).run()
+        with np.errstate(invalid="ignore"):
+            np.testing.assert_array_equal(result.read(), x @ y)
+
+
+def test_large_and_narrow_products_are_blas(rng):
+    for left, right, small in (
+        ((8, 16), (16, 16), True),
+        ((32, 128), (128, 1), False),
+        ((32, 3000), (3000, 16), False),
+        ((2000, 300), (300, 300), False),
+    ):
+        a, b = ksym.placeholder(left, "float32"), ksym.placeholder(right, "float32")
+        values = {a: np.zeros(left, "float32"), b: np.zeros(right, "float32")}
+        call, _ = call_of(a @ b, values)
+        assert (call.code in functions()) == small
