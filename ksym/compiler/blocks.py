@@ -1,14 +1,14 @@
-"""Products of small matrices as LLVM's code: a block of the result is held in registers.
+"""Products of matrices as LLVM's code: a block of the result is held in registers.
 
-A library copies its operands into an order of its own, divides the work among threads, and has to
-have been built for the processor; what takes ten microseconds is over before that pays.  Here a
-block of some rows and two vectors of columns is summed up along the inner axis: each step reads two
-vectors of b and one element of a for each row (K. Goto and R. van de Geijn, Anatomy of
-High-Performance Matrix Multiplication, 2008, without the packing).  Of a transposed b the columns
-of a block are first brought into order, in registers too.
+A library divides the work among threads first, and has to have been built for the processor; what
+takes ten microseconds is over before that pays.  Here a block of some rows and two vectors of
+columns is summed up along the inner axis: each step reads two vectors of b and one element of a for
+each row.  What all rows read of b is copied, or transposed in registers, into a panel that stays in
+the first cache, a part of the inner axis at a time; later parts add to what is there (K. Goto and
+R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008).
 
 Sizes are read from the table, so one function serves all.  Rows past the last one are that row
-again; columns past the last one are masked out.
+again; columns past the last one are masked out.  The threads of a team take turns at the columns.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from __future__ import annotations
 VECTORS = 2
 """How many vectors of columns a block has."""
 
-DEEPEST = 2048
-"""The longest inner axis of a transposed b: so much of its columns fits on the stack."""
+DEPTH = 256
+"""How much of the inner axis is gone through at a time."""
 
 _TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
 
@@ -48,6 +48,9 @@ class _Block:
             f"({self.vector}, ptr, i32, {self.mask})",
             f"declare {self.vector} @llvm.fmuladd.{self.suffix}"
             f"({self.vector}, {self.vector}, {self.vector})",
+            "declare i64 @llvm.smin.i64(i64, i64)",
+            "declare i32 @omp_get_thread_num()",
+            "declare i32 @omp_get_num_threads()",
         ]
 
     def load(self, name: str, pointer: str, mask: str) -> str:
@@ -75,14 +78,41 @@ class _Block:
             f"  {name} = icmp sgt <{self.lanes} x i64> {name}.all, <{counts}>",
         ]
 
+    def copied(self) -> list[str]:
+        """Lines that copy rows of b, as wide as a block, into the panel."""
+        lines = [
+            "  br label %copy.head",
+            "copy.head:",
+            "  %c = phi i64 [ 0, %depth.in ], [ %c.up, %copy.head ]",
+            "  %c.in = add i64 %d, %c",
+            "  %c.row = mul i64 %c.in, %ldb",
+            f"  %c.to = mul i64 %c, {self.columns}",
+        ]
+        for j in range(VECTORS):
+            lines += [
+                f"  %c{j}.at = add i64 %c.row, %n{j}",
+                f"  %c{j}.p = getelementptr {self.kind}, ptr %b, i64 %c{j}.at",
+                self.load(f"%c{j}", f"%c{j}.p", f"%mask{j}"),
+                f"  %c{j}.to = add i64 %c.to, {j * self.lanes}",
+                f"  %c{j}.q = getelementptr {self.kind}, ptr %panel, i64 %c{j}.to",
+                f"  store {self.vector} %c{j}, ptr %c{j}.q",
+            ]
+        return [
+            *lines,
+            "  %c.up = add nsw i64 %c, 1",
+            "  %c.more = icmp slt i64 %c.up, %depth",
+            "  br i1 %c.more, label %copy.head, label %filled",
+        ]
+
     def turned(self) -> list[str]:
-        """Lines that put the columns of a block, rows of b, into memory side by side."""
-        lanes, lines = range(self.lanes), []
-        lines += [
+        """Lines that put rows of b, columns of a block, into the panel as columns."""
+        lanes = range(self.lanes)
+        lines = [
             "  br label %turn.head",
             "turn.head:",
-            "  %t = phi i64 [ 0, %columns.in ], [ %t.up, %turn.head ]",
-            *self.below("%t.mask", "%inner", "%t"),
+            "  %t = phi i64 [ 0, %depth.in ], [ %t.up, %turn.head ]",
+            *self.below("%t.mask", "%depth", "%t"),
+            "  %t.in = add i64 %d, %t",
         ]
         for j in range(VECTORS):
             for lane in lanes:
@@ -91,7 +121,7 @@ class _Block:
                     f"  {name}.n = add i64 %n{j}, {lane}",
                     f"  {name}.row = call i64 @llvm.smin.i64(i64 {name}.n, i64 %last.column)",
                     f"  {name}.from = mul i64 {name}.row, %ldb",
-                    f"  {name}.at = add i64 {name}.from, %t",
+                    f"  {name}.at = add i64 {name}.from, %t.in",
                     f"  {name}.p = getelementptr {self.kind}, ptr %b, i64 {name}.at",
                     self.load(f"{name}.0", f"{name}.p", "%t.mask"),
                 ]
@@ -121,14 +151,13 @@ class _Block:
                     f"  {name}.row = mul i64 {name}.k, {self.columns}",
                     f"  {name}.at = add i64 {name}.row, {j * self.lanes}",
                     f"  {name} = getelementptr {self.kind}, ptr %panel, i64 {name}.at",
-                    f"  store {self.vector} {names[lane]}, ptr {name}, align {self.size}",
+                    f"  store {self.vector} {names[lane]}, ptr {name}",
                 ]
         return [
             *lines,
             f"  %t.up = add nsw i64 %t, {self.lanes}",
-            "  %t.more = icmp slt i64 %t.up, %inner",
-            "  br i1 %t.more, label %turn.head, label %turned",
-            "turned:",
+            "  %t.more = icmp slt i64 %t.up, %depth",
+            "  br i1 %t.more, label %turn.head, label %filled",
         ]
 
 
@@ -144,14 +173,19 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
     kind, vector = block.kind, block.vector
     rows, parts = block.rows, range(VECTORS)
     cells = [(i, j) for i in rows for j in parts]
-    lines = ["  %last = sub i64 %rows, 1", "  %last.column = sub i64 %columns, 1"]
-    if turn:
-        room = (DEEPEST + block.lanes) * block.columns
-        lines.append(f"  %panel = alloca [{room} x {kind}], align {width}")
-    lines += [
+    lines = [
+        "  %last = sub i64 %rows, 1",
+        "  %last.column = sub i64 %columns, 1",
+        f"  %panel = alloca [{DEPTH * block.columns} x {kind}], align {width}",
+        "  %thread.i = call i32 @omp_get_thread_num()",
+        "  %threads.i = call i32 @omp_get_num_threads()",
+        "  %thread = sext i32 %thread.i to i64",
+        "  %threads = sext i32 %threads.i to i64",
+        f"  %n.first = mul i64 %thread, {block.columns}",
+        f"  %n.step = mul i64 %threads, {block.columns}",
         "  br label %columns.head",
         "columns.head:",
-        "  %n = phi i64 [ 0, %entry ], [ %n.up, %rows.done ]",
+        "  %n = phi i64 [ %n.first, %entry ], [ %n.up, %depth.done ]",
         "  %n.more = icmp slt i64 %n, %columns",
         "  br i1 %n.more, label %columns.in, label %done",
         "columns.in:",
@@ -159,14 +193,25 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
     for j in parts:
         lines.append(f"  %n{j} = add i64 %n, {j * block.lanes}")
         lines += block.below(f"%mask{j}", "%columns", f"%n{j}")
-    before = "columns.in"
-    if turn:
-        lines += block.turned()
-        before = "turned"
     lines += [
+        "  br label %depth.head",
+        "depth.head:",
+        "  %d = phi i64 [ 0, %columns.in ], [ %d.up, %rows.done ]",
+        "  %d.more = icmp slt i64 %d, %inner",
+        "  br i1 %d.more, label %depth.in, label %depth.done",
+        "depth.in:",
+        "  %d.left = sub i64 %inner, %d",
+        f"  %depth = call i64 @llvm.smin.i64(i64 %d.left, i64 {DEPTH})",
+        "  %again = icmp sgt i64 %d, 0",
+        *block.splat("%agains", "%again", "i1"),
+        *(f"  %there{j} = and {block.mask} %mask{j}, %agains" for j in parts),
+    ]
+    lines += block.turned() if turn else block.copied()
+    lines += [
+        "filled:",
         "  br label %rows.head",
         "rows.head:",
-        f"  %m = phi i64 [ 0, %{before} ], [ %m.up, %inner.done ]",
+        "  %m = phi i64 [ 0, %filled ], [ %m.up, %inner.done ]",
         "  %m.more = icmp slt i64 %m, %rows",
         "  br i1 %m.more, label %rows.in, label %rows.done",
         "rows.in:",
@@ -176,7 +221,13 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
             f"  %m{i} = add i64 %m, {i}",
             f"  %row{i} = call i64 @llvm.smin.i64(i64 %m{i}, i64 %last)",
             f"  %from{i} = mul i64 %row{i}, %across",
-            f"  %a{i} = getelementptr {kind}, ptr %a, i64 %from{i}",
+            f"  %to{i} = mul i64 %row{i}, %ldc",
+        ]
+    for i, j in cells:
+        lines += [
+            f"  %to{i}.{j} = add i64 %to{i}, %n{j}",
+            f"  %to{i}.{j}.p = getelementptr {kind}, ptr %out, i64 %to{i}.{j}",
+            block.load(f"%start{i}.{j}", f"%to{i}.{j}.p", f"%there{j}"),
         ]
     lines += [
         "  br label %inner.head",
@@ -185,25 +236,21 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
     ]
     for i, j in cells:
         lines.append(
-            f"  %sum{i}.{j} = phi {vector} [ zeroinitializer, %rows.in ], "
+            f"  %sum{i}.{j} = phi {vector} [ %start{i}.{j}, %rows.in ], "
             f"[ %new{i}.{j}, %inner.head ]"
         )
-    lines.append("  %a.step = mul i64 %k, %along")
-    if turn:
-        lines.append(f"  %b.row = mul i64 %k, {block.columns}")
-    else:
-        lines += ["  %b.first = mul i64 %k, %ldb", "  %b.row = add i64 %b.first, %n"]
+    lines += ["  %k.in = add i64 %d, %k", "  %a.step = mul i64 %k.in, %along"]
+    lines.append(f"  %b.row = mul i64 %k, {block.columns}")
     for j in parts:
         lines += [
             f"  %b{j}.at = add i64 %b.row, {j * block.lanes}",
-            f"  %b{j}.p = getelementptr {kind}, ptr {'%panel' if turn else '%b'}, i64 %b{j}.at",
-            f"  %b{j} = load {vector}, ptr %b{j}.p, align {block.size}"
-            if turn
-            else block.load(f"%b{j}", f"%b{j}.p", f"%mask{j}"),
+            f"  %b{j}.p = getelementptr {kind}, ptr %panel, i64 %b{j}.at",
+            f"  %b{j} = load {vector}, ptr %b{j}.p",
         ]
     for i in rows:
         lines += [
-            f"  %x{i}.p = getelementptr {kind}, ptr %a{i}, i64 %a.step",
+            f"  %x{i}.at = add i64 %from{i}, %a.step",
+            f"  %x{i}.p = getelementptr {kind}, ptr %a, i64 %x{i}.at",
             f"  %x{i}.s = load {kind}, ptr %x{i}.p",
             *block.splat(f"%x{i}", f"%x{i}.s", kind),
         ]
@@ -214,25 +261,24 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
         )
     lines += [
         "  %k.up = add nsw i64 %k, 1",
-        "  %k.more = icmp slt i64 %k.up, %inner",
+        "  %k.more = icmp slt i64 %k.up, %depth",
         "  br i1 %k.more, label %inner.head, label %inner.done",
         "inner.done:",
     ]
-    for i in rows:
-        lines.append(f"  %to{i} = mul i64 %row{i}, %ldc")
     for i, j in cells:
-        lines += [
-            f"  %to{i}.{j} = add i64 %to{i}, %n{j}",
-            f"  %to{i}.{j}.p = getelementptr {kind}, ptr %out, i64 %to{i}.{j}",
+        lines.append(
             f"  call void @llvm.masked.store.{block.suffix}.p0({vector} %new{i}.{j}, "
-            f"ptr %to{i}.{j}.p, i32 {block.size}, {block.mask} %mask{j})",
-        ]
+            f"ptr %to{i}.{j}.p, i32 {block.size}, {block.mask} %mask{j})"
+        )
     return [
         *lines,
         f"  %m.up = add nsw i64 %m, {len(rows)}",
         "  br label %rows.head",
         "rows.done:",
-        f"  %n.up = add nsw i64 %n, {block.columns}",
+        f"  %d.up = add nsw i64 %d, {DEPTH}",
+        "  br label %depth.head",
+        "depth.done:",
+        "  %n.up = add nsw i64 %n, %n.step",
         "  br label %columns.head",
         "done:",
         "  ret void",
@@ -245,9 +291,13 @@ def block_declarations(dtype: str, width: int) -> list[str]:
     return _Block(dtype, width).declarations()
 
 
-def padded(rows: int, columns: int, inner: int, dtype: str, width: int) -> int:
-    """Return how many multiplications a product takes in whole blocks."""
+def blocks_of(rows: int, columns: int, dtype: str, width: int) -> tuple[int, int]:
+    """Return how many blocks a product has down and across."""
     block = _Block(dtype, width)
-    sides = ((rows, len(block.rows)), (columns, block.columns))
-    (down, across) = (-(-side // whole) * whole for side, whole in sides)
-    return down * across * inner
+    return -(-rows // len(block.rows)), -(-columns // block.columns)
+
+
+def block_work(inner: int, dtype: str, width: int) -> int:
+    """Return how many multiplications a block takes."""
+    block = _Block(dtype, width)
+    return len(block.rows) * block.columns * inner

@@ -8,7 +8,6 @@ from typing import Any, Literal, NamedTuple
 
 from ksym.compiler import PIPELINE, Pass
 from ksym.compiler.fuse import fuse_loops
-from ksym.compiler.inner import inner_products
 from ksym.compiler.spell import spell_out
 from ksym.compiler.updates import fuse_updates
 from ksym.errors import GraphError
@@ -17,7 +16,6 @@ ENVIRONMENT = "KSYM_FLAGS"
 
 PLANNING: tuple[Callable[..., Any], ...] = (
     fuse_updates,  # the elementwise end of optimizers as loops that write variables
-    inner_products,  # large products on oneDNN's kernels, where those are faster
     spell_out,  # kernels written out where loops can do all of it
     fuse_loops,  # chains of elementwise operators as loops, with products among them
 )

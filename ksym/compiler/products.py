@@ -1,8 +1,8 @@
-"""Products of matrices among loops: calls of BLAS instead of native operators.
+"""Products of matrices among loops: calls of compiled code or BLAS instead of native operators.
 
 A native graph costs some ten microseconds to enter, and what a loop reads or writes has to be in
-memory in between.  Where everything around a product is in loops, BLAS is called for it directly,
-on parts of arrays as well, so that neither a slice of a weight nor a reshaped batch is ever copied.
+memory in between.  Where everything around a product is in loops, it is a call of its own, on
+parts of arrays as well, so that neither a slice of a weight nor a reshaped batch is ever copied.
 """
 
 from __future__ import annotations

@@ -207,7 +207,7 @@ def _product(dtype: str) -> list[str]:
 
 @functools.cache
 def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
-    """Return the name and the code of the function for small products.
+    """Return the name and the code of the function for products by blocks.
 
     Args:
         dtype: ``"float32"`` or ``"float64"``.
@@ -216,7 +216,6 @@ def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
     """
     name = f"{'turned' if turn else 'block'}_{dtype}"
     lines = [
-        "declare i64 @llvm.smin.i64(i64, i64)",
         *block_declarations(dtype, width),
         *_begin(name),
         *block_lines(dtype, width, turn),

@@ -212,7 +212,6 @@ from ksym.ops.leaves import (
 from ksym.ops.linalg import (
     dot,
     inner,
-    inner_product,
     integer_matmul,
     matmul,
     matrix_transpose,

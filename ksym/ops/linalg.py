@@ -14,10 +14,14 @@ from ksym.ops import ranks
 from ksym.ops.operands import as_tensor, promoted
 from ksym.ops.registry import Emitter, Operator, composite
 from ksym.ops.sampling import Draw, Sample
-from ksym.ops.windows import check_floats
 
 _WIDE = ("int32", "int64")
 """Integers whose products doubles do not hold."""
+
+
+_INNER_PRODUCT = 4 << 20
+"""From how many multiplications on oneDNN computes a matrix times a transposed one: its kernels are
+made for the processor that it finds, those of MXNet's OpenBLAS for older ones."""
 
 
 class _Matmul(Operator):
@@ -83,6 +87,9 @@ class _Matmul(Operator):
         out = node.outputs[0].shape
         if right.rank == 2 and not flags["transpose_a"]:
             if left.rank == 2:
+                work = (shapes.size(left.shape) or 0) * (out[1] or 0)
+                if flags["transpose_b"] and work >= _INNER_PRODUCT:
+                    return emit("FullyConnected", a, b, num_hidden=out[1], no_bias=True)
                 return emit("dot", a, b, **flags)
             a = emit("_np_reshape", a, newshape=(-1, left.shape[-1]))
             return emit("_np_reshape", emit("dot", a, b, **flags), newshape=out)
@@ -186,58 +193,6 @@ matmul = _Matmul(
     Raises:
         ShapeError: The inner dimensions differ, the stacks do not broadcast, or an operand has no
             two axes to swap.
-    """,
-)
-
-
-class _InnerProduct(Operator):
-    half = False
-    linear_in = (0, 1)
-
-    def prepare(self, a: Any, b: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return promoted(a, b), {}
-
-    def infer(self, a: Tensor, b: Tensor) -> Spec:
-        check_floats(a, b)
-        if a.rank != 2 or b.rank != 2:
-            raise ShapeError(f"two matrices are expected, not ranks {a.rank} and {b.rank}")
-        if not shapes.compatible(a.shape[1:], b.shape[1:]):
-            raise ShapeError(
-                f"the rows have {a.shape[1]} and {b.shape[1]} elements", remedy="transpose one"
-            )
-        return Spec((a.shape[0], b.shape[0]), a.dtype)
-
-    def numpy(self, a: Any, b: Any) -> Any:
-        return a @ b.T
-
-    def lower(self, emit: Emitter, node: Node, a: Any, b: Any) -> Any:
-        out = node.outputs[0]
-        if 0 in (*out.shape, *node.inputs[0].shape):  # nothing to add up
-            return emit("_zeros", shape=out.shape, dtype=out.dtype)
-        return emit("FullyConnected", a, b, num_hidden=out.shape[1], no_bias=True)
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        a, b = node.inputs
-        return [matmul(g, b), matmul(g, a, transpose_a=True)]
-
-    def sample(self, draw: Draw) -> Sample:
-        rows, columns, inner = (draw.integer(0, 3) for _ in range(3))
-        return Sample(draw.array((rows, inner)), draw.array((columns, inner)))
-
-
-inner_product = _InnerProduct(
-    "inner_product",
-    doc="""The products of each row of a with each row of b: a matrix times a transposed one.
-
-    What large products become where oneDNN has the fastest kernel for it.
-
-    Args:
-        a: A matrix of floats.
-        b: A matrix with rows of the same length.
-
-    Raises:
-        DTypeError: They are not floats.
-        ShapeError: They are not two matrices with rows of one length.
     """,
 )
 

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ksym.compiler.blocks import DEEPEST, padded
+from ksym.compiler.blocks import block_work, blocks_of
 from ksym.compiler.llvm import ENTRY, emit
 from ksym.compiler.loops import REDUCTIONS, Loop
 from ksym.compiler.products import Matrix, Product
@@ -31,7 +31,7 @@ SMALL_PRODUCT = 8 << 20
 """Up to how many multiplications, divided by the threads, a product is small."""
 
 FEW_COLUMNS = 8
-"""From how many columns on small products are computed by blocks."""
+"""From how many columns on products are computed by blocks."""
 
 FEW = 64
 """For so many elements code is not optimised, which is compiled ten times faster."""
@@ -120,40 +120,51 @@ def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
 
 
 def product_call(product: Product, arrays: Arrays) -> Call:
-    """Return the call that computes a product: one of BLAS, or of code for small ones."""
+    """Return the call that computes a product, by blocks or by BLAS."""
     matrices, dtype = (product.a, product.b), product.result.dtype
     used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
     places = [_address(array, m.offset) for array, m in zip(used, matrices, strict=False)]
     rows, inner = _sides(product.a, product.transpose_a)
     columns = _sides(product.b, product.transpose_b)[1]
     sizes = (*places, _address(used[-1]), rows, columns, inner)
-    if _is_small(rows, columns, inner, dtype):
+    threads = _threads(rows, columns, inner, product)
+    if threads:
         steps = (product.a.stride, 1)
         if product.transpose_a:
             steps = steps[::-1]
         table = np.array([*sizes, *steps, product.b.stride, columns], "int64")
         name, code = _block(dtype, product.transpose_b, _width())
-        return Call(code, table, addresses_in(name), tuple(used))
+        call = Call(code, table, addresses_in(name), tuple(used))
+        if threads == 1:
+            return call
+        return _called("team", code, table.ctypes.data, threads, inner=[call])
     flags = (product.transpose_a, product.transpose_b)
     strides = (product.a.stride, product.b.stride, columns)
     return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
 
 
-def _is_small(rows: int, columns: int, inner: int, dtype: str) -> bool:
-    """Whether a product is over on one thread before BLAS has come to grips with it on all."""
-    work = padded(rows, columns, inner, dtype, _width())
-    limit = SMALL_PRODUCT // loading.library().omp_get_max_threads()
-    return columns >= FEW_COLUMNS and inner <= DEEPEST and work <= limit
+def _threads(rows: int, columns: int, inner: int, product: Product) -> int:
+    """How many threads compute a product by blocks; none, if BLAS does it."""
+    if columns < FEW_COLUMNS:
+        return 0
+    dtype, width = product.result.dtype, _width()
+    down, across = blocks_of(rows, columns, dtype, width)
+    team: int = loading.library().omp_get_max_threads()
+    # Small ones are done on one thread before BLAS has come to grips with them on all.
+    if down * across * block_work(inner, dtype, width) <= SMALL_PRODUCT // team:
+        return 1
+    # Of larger ones BLAS makes as much, but for vectors that it does not know.
+    return team if loading.has_avx512() and across >= team else 0
 
 
 def _width() -> int:
-    """The bytes of the vectors that small products are computed with."""
+    """The bytes of the vectors that blocks are computed with."""
     return 64 if loading.has_avx512() else 32
 
 
 @functools.cache
 def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
-    """Return name and address of the function for small products."""
+    """Return name and address of the function for products by blocks."""
     name, text = emit_block(dtype, turn, width)
     loaded = f"{name}_{width}"
     return name, _load(text.replace(f"@{name}(", f"@{loaded}("), [loaded], hastily=False)[loaded]

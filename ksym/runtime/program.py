@@ -7,7 +7,6 @@ from typing import Protocol
 
 from ksym.compiler.flags import Mode
 from ksym.compiler.fuse import fuse_loops
-from ksym.compiler.inner import inner_products
 from ksym.compiler.loops import Loop
 from ksym.compiler.lower import lower
 from ksym.compiler.narrow import narrow
@@ -17,10 +16,10 @@ from ksym.compiler.spell import fused_graph, spell_out
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import is_constant
 from ksym.runtime import compiled
-from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.compiled import Call, Tape, copy_call, loop_calls, product_call
 from ksym.runtime.interpreter import blame, interpret
-from ksym.runtime.loading import NativeError, has_avx512
+from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable, draw
 from ksym.variables import Variable
 
@@ -133,8 +132,6 @@ class Program:
         from ksym.runtime.control import runner
 
         tensors = narrow(tensors)
-        if mode.runs(inner_products) and is_direct() and has_avx512():
-            tensors = inner_products(tensors)
         known = dict(arrays)
         self._draws: list[tuple[Node, DeviceArray]] = []
         for node in topological_order(tensors):

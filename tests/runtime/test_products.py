@@ -1,4 +1,4 @@
-"""Products of matrices among loops: small ones by code of our own, others by BLAS."""
+"""Products of matrices among loops, by blocks and by BLAS."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -8,19 +8,10 @@ from hypothesis import given
 import ksym
 from ksym import ops
 from ksym.compiler.products import product_of
-from ksym.runtime import compiled
+from ksym.runtime import compiled, loading
 from ksym.runtime.arrays import DeviceArray
 
 pytestmark = pytest.mark.skipif(not compiled.is_available(), reason="llvmlite is not installed")
-
-
-def functions():
-    """The addresses of the functions for small products."""
-    return {
-        compiled._block(dtype, turn, compiled._width())[1]
-        for dtype in ("float32", "float64")
-        for turn in (False, True)
-    }
 
 
 def call_of(tensor, values):
@@ -40,14 +31,14 @@ def width(request, monkeypatch):
 @given(
     rows=st.integers(1, 40),
     columns=st.integers(compiled.FEW_COLUMNS, 75),
-    inner=st.integers(1, 70),
+    inner=st.integers(1, 70) | st.integers(250, 600),
     transpose_a=st.booleans(),
     transpose_b=st.booleans(),
     dtype=st.sampled_from(["float32", "float64"]),
     width=st.sampled_from([64, 32]),
     seed=st.integers(0, 100),
 )
-def test_small_products_are_products(
+def test_products_by_blocks_are_products(
     rows, columns, inner, transpose_a, transpose_b, dtype, width, seed
 ):
     rng = np.random.default_rng(seed)
@@ -87,14 +78,24 @@ def test_infinities_and_nan_stay_in_their_rows_and_columns(width):
             np.testing.assert_array_equal(result.read(), x @ y)
 
 
-def test_large_and_narrow_products_are_blas(rng):
-    for left, right, small in (
-        ((8, 16), (16, 16), True),
-        ((32, 128), (128, 1), False),
-        ((32, 3000), (3000, 16), False),
-        ((2000, 300), (300, 300), False),
+@pytest.mark.parametrize("new", [False, True])
+def test_who_computes_which(new, monkeypatch):
+    monkeypatch.setattr(loading, "has_avx512", lambda: new)
+    team = loading.library().omp_get_max_threads()
+    for left, right, threads in (
+        ((8, 16), (16, 16), 1),
+        ((32, 128), (128, 1), 0),
+        ((2000, 300), (300, 32 * team), team if new else 0),
     ):
         a, b = ksym.placeholder(left, "float32"), ksym.placeholder(right, "float32")
-        values = {a: np.zeros(left, "float32"), b: np.zeros(right, "float32")}
-        call, _ = call_of(a @ b, values)
-        assert (call.code in functions()) == small
+        product = product_of((a @ b).node)
+        assert compiled._threads(left[0], right[1], left[1], product) == threads
+
+
+def test_a_team_shares_the_columns(monkeypatch, rng):
+    monkeypatch.setattr(compiled, "_threads", lambda *_: 3)
+    x, y = rng.normal(size=(50, 300)), rng.normal(size=(300, 150))
+    a, b = ksym.placeholder(x.shape, "float64"), ksym.placeholder(y.shape, "float64")
+    call, result = call_of(a @ b, {a: x, b: y})
+    compiled.Tape([call]).run()
+    np.testing.assert_allclose(result.read(), x @ y, rtol=1e-10, atol=1e-10)
