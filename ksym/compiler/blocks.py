@@ -291,13 +291,8 @@ def block_declarations(dtype: str, width: int) -> list[str]:
     return _Block(dtype, width).declarations()
 
 
-def blocks_of(rows: int, columns: int, dtype: str, width: int) -> tuple[int, int]:
-    """Return how many blocks a product has down and across."""
+def block_work(rows: int, columns: int, inner: int, dtype: str, width: int) -> tuple[int, int]:
+    """Return how many multiplications a product takes in whole blocks, and its blocks across."""
     block = _Block(dtype, width)
-    return -(-rows // len(block.rows)), -(-columns // block.columns)
-
-
-def block_work(inner: int, dtype: str, width: int) -> int:
-    """Return how many multiplications a block takes."""
-    block = _Block(dtype, width)
-    return len(block.rows) * block.columns * inner
+    down, across = -(-rows // len(block.rows)), -(-columns // block.columns)
+    return down * len(block.rows) * across * block.columns * inner, across

@@ -13,7 +13,7 @@ import functools
 
 from ksym.compiler.blocks import block_declarations, block_lines
 
-_BLOCK = ("a", "b", "out", "rows", "columns", "inner")
+_BLOCK = ("a", "b", "out", "rows", "columns", "inner", "across", "along", "ldb", "ldc")
 
 _WORDS = {
     "play": ("tape", "count"),
@@ -23,8 +23,8 @@ _WORDS = {
     "copy": ("to", "source", "bytes"),
     "fill": ("to", "count", "bits"),
     "product": ("a", "b", "out", "rows", "columns", "inner", "ta", "tb", "lda", "ldb", "ldc"),
-    "block": (*_BLOCK, "across", "along", "ldb", "ldc"),
-    "turned": (*_BLOCK, "across", "along", "ldb", "ldc"),
+    "block": _BLOCK,
+    "turned": _BLOCK,
 }
 """The words of each function's table; a product's matrices are stored row by row.
 
@@ -205,7 +205,6 @@ def _product(dtype: str) -> list[str]:
     ]
 
 
-@functools.cache
 def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
     """Return the name and the code of the function for products by blocks.
 
@@ -214,7 +213,7 @@ def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
         turn: Whether the right matrix is transposed.
         width: The bytes of the processor's vectors.
     """
-    name = f"{'turned' if turn else 'block'}_{dtype}"
+    name = f"{'turned' if turn else 'block'}_{dtype}_{width}"
     lines = [
         *block_declarations(dtype, width),
         *_begin(name),

@@ -122,16 +122,16 @@ class _Native:
     def padded(self, emit: Emitter, x: Any, fill: float) -> Any:
         return pad_value(emit, x, self.source, self.pairs, fill) if self.separate else x
 
-    def backward(self, emit: Emitter, operands: Sequence[Any], y: Any, source: Tensor) -> Any:
+    def backward(self, emit: Emitter, operands: Sequence[Any], y: Any) -> Any:
         """Emit the gradient kernel, and cut off what was padded."""
-        sides = shapes.known(source.shape)
+        sides = shapes.known(self.source.shape)
         pairs = self.pairs if self.separate else [(0, 0)] * len(sides)
         padded = tuple(d + b + a for d, (b, a) in zip(sides, pairs, strict=True))
         result = emit.backward(
             "_backward_Pooling",
             *operands,
             of=y,
-            results=[Spec(padded, source.dtype)],
+            results=[Spec(padded, self.source.dtype)],
             **self.attributes,
         )
         if not self.separate:
@@ -271,7 +271,7 @@ class _MaxPoolGradient(_Carrier):
         native = _Native("max", source, node.attributes)
         x, (y, workspace) = _emit_max(emit, native, x, source.dtype)
         # The first workspace stands for its own gradient, which is not read.
-        return native.backward(emit, [g, workspace, x, y, workspace], y, source)
+        return native.backward(emit, [g, workspace, x, y, workspace], y)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
         x = node.inputs[1]
@@ -387,7 +387,7 @@ class _AveragePoolGradient(_Carrier):
         y = emit("Pooling", x, **native.attributes)
         if native.scale is not None:
             g = emit("_npi_multiply", g, emit.constant(native.scale.astype(source.dtype)))
-        return native.backward(emit, [g, x, y], y, source)
+        return native.backward(emit, [g, x, y], y)
 
     def simplify(self, node: Node) -> Tensor | None:
         g, x = node.inputs

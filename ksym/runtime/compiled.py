@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ksym.compiler.blocks import block_work, blocks_of
+from ksym.compiler.blocks import block_work
 from ksym.compiler.llvm import ENTRY, emit
 from ksym.compiler.loops import REDUCTIONS, Loop
 from ksym.compiler.products import Matrix, Product
@@ -74,8 +74,9 @@ class Tape:
     def __init__(self, calls: Sequence[Call]):
         used = [array for call in calls for part in call.parts() for array in part.arrays]
         self._in_blocks = [array for array in dict.fromkeys(used) if array.in_blocks]
-        call = calls[0]
-        if len(calls) > 1:
+        if len(calls) == 1:
+            (call,) = calls
+        else:
             call = _called("play", _tape(calls), len(calls), inner=calls)
         self._call = _called("flushed", call.code, call.table.ctypes.data, inner=[call])
         self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code)
@@ -127,7 +128,7 @@ def product_call(product: Product, arrays: Arrays) -> Call:
     rows, inner = _sides(product.a, product.transpose_a)
     columns = _sides(product.b, product.transpose_b)[1]
     sizes = (*places, _address(used[-1]), rows, columns, inner)
-    threads = _threads(rows, columns, inner, product)
+    threads = _threads(rows, columns, inner, dtype)
     if threads:
         steps = (product.a.stride, 1)
         if product.transpose_a:
@@ -143,15 +144,14 @@ def product_call(product: Product, arrays: Arrays) -> Call:
     return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
 
 
-def _threads(rows: int, columns: int, inner: int, product: Product) -> int:
+def _threads(rows: int, columns: int, inner: int, dtype: str) -> int:
     """How many threads compute a product by blocks; none, if BLAS does it."""
     if columns < FEW_COLUMNS:
         return 0
-    dtype, width = product.result.dtype, _width()
-    down, across = blocks_of(rows, columns, dtype, width)
+    work, across = block_work(rows, columns, inner, dtype, _width())
     team: int = loading.library().omp_get_max_threads()
     # Small ones are done on one thread before BLAS has come to grips with them on all.
-    if down * across * block_work(inner, dtype, width) <= SMALL_PRODUCT // team:
+    if work <= SMALL_PRODUCT // team:
         return 1
     # Of larger ones BLAS makes as much, but for vectors that it does not know.
     return team if loading.has_avx512() and across >= team else 0
@@ -166,8 +166,7 @@ def _width() -> int:
 def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
     """Return name and address of the function for products by blocks."""
     name, text = emit_block(dtype, turn, width)
-    loaded = f"{name}_{width}"
-    return name, _load(text.replace(f"@{name}(", f"@{loaded}("), [loaded], hastily=False)[loaded]
+    return name, _load(text, [name], hastily=False)[name]
 
 
 def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:

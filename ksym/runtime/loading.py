@@ -123,22 +123,22 @@ def _known_processor() -> Iterator[None]:
 
 
 @functools.cache
-def _processor() -> tuple[str, frozenset[str]]:
-    """Return what Linux says of the processor, and the names of what it can do."""
+def _processor() -> tuple[bool, frozenset[str]]:
+    """Return whether Linux says that AMD made the processor, and the names of what it can do."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return "", frozenset()
+        return False, frozenset()
     flags = next((line for line in about.splitlines() if line.startswith("flags")), "")
-    return about, frozenset(flags.split())
+    return "AuthenticAMD" in about, frozenset(flags.split())
 
 
 def blas_core() -> str | None:
     """Return OpenBLAS's name for processors with AVX2; None if this is none of them."""
-    about, flags = _processor()
+    is_amd, flags = _processor()
     if not {"avx2", "fma"} <= flags:
         return None
-    return "Zen" if "AuthenticAMD" in about else "Haswell"
+    return "Zen" if is_amd else "Haswell"
 
 
 def has_avx512() -> bool:

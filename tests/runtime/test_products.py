@@ -55,7 +55,7 @@ def test_products_by_blocks_are_products(
     np.testing.assert_allclose(result.read(), expected, rtol=close, atol=close)
 
 
-def test_sums_are_those_of_fused_multiplications_in_order(width, rng):
+def test_sums_are_as_exact_as_their_length_allows(width, rng):
     x, y = rng.normal(size=(9, 50)), rng.normal(size=(50, 20))
     a, b = ksym.placeholder(x.shape, "float64"), ksym.placeholder(y.shape, "float64")
     call, result = call_of(a @ b, {a: x, b: y})
@@ -87,9 +87,7 @@ def test_who_computes_which(new, monkeypatch):
         ((32, 128), (128, 1), 0),
         ((2000, 300), (300, 32 * team), team if new else 0),
     ):
-        a, b = ksym.placeholder(left, "float32"), ksym.placeholder(right, "float32")
-        product = product_of((a @ b).node)
-        assert compiled._threads(left[0], right[1], left[1], product) == threads
+        assert compiled._threads(left[0], right[1], left[1], "float32") == threads
 
 
 def test_a_team_shares_the_columns(monkeypatch, rng):
