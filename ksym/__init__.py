@@ -352,6 +352,8 @@ from ksym.runtime.device import (
 from ksym.variables import (
     Update,
     Variable,
+    get_values,
+    set_values,
 )
 
 __version__ = "0.1.0"

@@ -20,7 +20,13 @@ class KsymError(Exception):
         problem: One sentence saying what is wrong.
         remedy: What the reader can do about it.
         details: Further lines, such as a path through the graph.
+
+    Attributes:
+        breaks: Whether what was compiled cannot be run again: a native graph of MXNet that has
+            failed once fails for ever.
     """
+
+    breaks = False
 
     def __init__(self, problem: str, *, remedy: str | None = None, details: Sequence[str] = ()):
         super().__init__(problem)

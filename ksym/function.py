@@ -10,8 +10,9 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.compiler.flags import Flags, mode_of
-from ksym.errors import DTypeError, GraphError, InputError
+from ksym.errors import DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
+from ksym.locking import Group, joined
 from ksym.ops.leaves import constant, placeholder
 from ksym.ops.operands import as_tensor
 from ksym.recent import Recent
@@ -96,7 +97,10 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
 class Function:
     """What `function` returns; call it with one value for each input, in their order.
 
-    It may be called from several threads; calls wait for each other.
+    It may be called from several threads.  Each call is as if it were alone: calls of functions
+    that share a variable wait for each other, and so do `Variable.get_value` and
+    `Variable.set_value`.  A signal handler or a finalizer that calls it in the middle of such a
+    call gets an error.
     """
 
     def __init__(
@@ -127,7 +131,10 @@ class Function:
         # Whose values are compiled in, and not only their shapes.
         self._static = [k for k, s in enumerate(self._slots) if s.node.attributes["static"]]
         self._calls = self._misses = 0
-        self._lock = threading.RLock()
+        self._group = joined(
+            (Group(), *(v.group for v in _variables_in(self._graph, self._variables))),
+            f"{self.name} is made",
+        )
 
     def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Put a placeholder in the place of each input that is something else."""
@@ -183,6 +190,8 @@ class Function:
             InputError: There are too many or too few arguments, or one has a wrong shape.
             DTypeError: An argument is not numeric, or holds fractions where integers are expected.
             KsymError: The graph cannot be computed with these shapes, or fails.
+            GraphError: A signal handler or a finalizer calls it in the middle of a call of a
+                function that it shares variables with.
         """
         if len(arguments) != len(self._slots):
             raise InputError(
@@ -190,11 +199,23 @@ class Function:
                 details=[f"expected: {', '.join(slot.name for slot in self._slots)}"],
             )
         values = [self._convert(position, value) for position, value in enumerate(arguments)]
-        with self._lock:
-            plan = self._plan(values)
-            with plan.flushed:
-                results = [array.read() for array in plan.run(values)]
-                plan.commit()
+        group = self._group
+        while True:
+            with group.lock:
+                if group.joined_to is None:
+                    if group.owner:
+                        group.refuse_reentry(f"{self.name} is called")
+                    group.owner = threading.get_ident()
+                    try:
+                        results = self._plan(values)(values)
+                    except KsymError as error:
+                        if error.breaks:
+                            self._plans.drop_last()
+                        raise
+                    finally:
+                        group.owner = 0
+                    break
+            group = self._group = group.root()
         return results[0] if self._single else results
 
     def _convert(self, position: int, value: Any) -> np.ndarray:
@@ -281,6 +302,12 @@ class Function:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""
         hits, kept = self._calls - self._misses, len(self._plans)
         return CacheInfo(hits, self._misses, kept, self._plans.limit)
+
+
+def _variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[Variable]:
+    """Return the variables that a graph reads, and those that are updated besides."""
+    leaves = (node.outputs[0] for node in topological_order(graph))
+    return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
 
 
 def _substitute_givens(

@@ -356,8 +356,8 @@ def current_scope() -> str:
 def collection_paused() -> Iterator[None]:
     """Keep the garbage collector from scanning a graph again and again while it is being made."""
     enabled = gc.isenabled()
-    gc.disable()
     try:
+        gc.disable()
         yield
     finally:
         if enabled:

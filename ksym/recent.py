@@ -35,6 +35,11 @@ class Recent(Generic[V]):
         """The value used last, if there is one."""
         return next(reversed(self._values.values()), None)
 
+    def drop_last(self) -> None:
+        """Let go of the value used last."""
+        if self._values:
+            self._values.popitem()
+
     def clear(self) -> None:
         """Let go of all."""
         self._values.clear()

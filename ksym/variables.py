@@ -12,6 +12,7 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor, current_origin, current_scope
+from ksym.locking import Group, joined
 from ksym.ops.leaves import variable_leaf
 from ksym.ops.operands import as_tensor, cast_to
 
@@ -90,6 +91,7 @@ class Variable(Tensor):
             array = array.astype(dtypes.canonical(dtype))
         self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
         self.trainable = trainable
+        self.group = Group()
         # On the host until a runtime takes it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
@@ -105,26 +107,39 @@ class Variable(Tensor):
         return self._name
 
     def get_value(self) -> np.ndarray:
-        """Return a copy of the value."""
+        """Return a copy of the value, as a call that is running on another thread leaves it."""
+        with self.group.held():
+            return self._read()
+
+    def _read(self) -> np.ndarray:
         if self.storage is not None:
             return self.storage.read()
         assert self.initial is not None
         return self.initial.copy()
 
     def set_value(self, value: Any) -> None:
-        """Replace the value.
+        """Replace the value, when a call that is running on another thread has ended.
 
         Raises:
             ShapeError: The value has another shape.
             DTypeError: The value is not numeric.
+            GraphError: A call that uses the variable is running on this thread.
         """
+        array = self._accepted(value)
+        with self.group.held(f"the variable {self.name!r} is set"):
+            self._write(array)
+
+    def _accepted(self, value: Any) -> np.ndarray:
+        """Return a value as an array of the variable's shape and dtype."""
         array = dtypes.storable(value)
         if array.shape != self.shape:
             raise ShapeError(
                 f"the value has shape {array.shape}, the variable {self.name!r} {self.shape}",
                 remedy="give a value of the same shape, or make a new variable",
             ).located(origin=self.node.origin)
-        array = array.astype(self.dtype, copy=False)
+        return array.astype(self.dtype, copy=False)
+
+    def _write(self, array: np.ndarray) -> None:
         if self.storage is not None:
             self.storage.write(array)
         else:
@@ -153,6 +168,43 @@ def _restore(value: np.ndarray, name: str, trainable: bool) -> Variable:
 def _of(variable: Variable, value: Any) -> Tensor:
     """Return value as a tensor of the variable's dtype."""
     return cast_to(as_tensor(value), variable.dtype)
+
+
+def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
+    """Return copies of the values that variables have at one moment.
+
+    A call that updates several of them on another thread is seen with all of its updates or none.
+
+    >>> a, b = Variable(1.0), Variable(2.0)
+    >>> [float(value) for value in get_values([a, b])]
+    [1.0, 2.0]
+    """
+    if not variables:
+        return []
+    with joined([v.group for v in variables], "variables are read together").held():
+        return [variable._read() for variable in variables]
+
+
+def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
+    """Replace the values of variables at one moment; of none, if one value is refused.
+
+    Raises:
+        ShapeError: A value has another shape than its variable.
+        DTypeError: A value is not numeric.
+        GraphError: A call that uses one of the variables is running on this thread.
+
+    >>> a, b = Variable(1.0), Variable(2.0)
+    >>> set_values([(a, 3), (b, 4)])
+    >>> float(a.get_value()), float(b.get_value())
+    (3.0, 4.0)
+    """
+    arrays = [(variable, variable._accepted(value)) for variable, value in values]
+    if not arrays:
+        return
+    what = "variables are set together"
+    with joined([v.group for v, _ in arrays], what).held(what):
+        for variable, array in arrays:
+            variable._write(array)
 
 
 class Update:

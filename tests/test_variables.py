@@ -32,6 +32,56 @@ def test_every_dtype_and_shape_goes_to_the_device_and_back(dtype, shape):
     assert not w.get_value().any()
 
 
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+@pytest.mark.parametrize("flags", ["", "fuse_updates=0", "fuse_loops=0,fuse_updates=0"])
+@pytest.mark.parametrize(
+    ("shape", "given"),
+    [((6,), (2,)), ((2,), (6,)), ((1,), (1000,)), ((6,), (0,)), ((0,), (3,)), ((2, 3), (2, 1))],
+)
+def test_a_new_value_of_another_shape_is_refused_at_the_call(mode, flags, shape, given):
+    w, count = ksym.Variable(np.ones(shape)), ksym.Variable(0)
+    x = ksym.placeholder([None] * len(given), "float64")
+    updates = [count.assign_add(1), w.assign(x * 2)]
+    f = ksym.function([x], [], updates=updates, mode=mode, flags=flags)
+    for _ in range(2):
+        with pytest.raises(ShapeError) as error:
+            f(np.ones(given))
+        assert f"the new value has shape {given}, the variable {w.name!r} {shape}" in str(
+            error.value
+        )
+        assert "test_variables.py" in str(error.value)
+        np.testing.assert_array_equal(w.get_value(), np.ones(shape))
+        assert count.get_value() == 0
+    f(np.ones(shape))  # the remedy
+    np.testing.assert_array_equal(w.get_value(), np.full(shape, 2.0))
+    assert count.get_value() == 1
+
+
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+def test_a_new_value_whose_size_depends_on_data_is_refused_where_it_does_not_fit(mode):
+    w, x = ksym.Variable([1.0, 1.0]), ksym.placeholder((None,))
+    kept = ksym.boolean_mask(x, x > 0)
+    f = ksym.function([x], kept, updates=[w.assign(kept * 3.0)], mode=mode)
+    assert f([5, -1, 7]).tolist() == [5, 7]
+    for value in ([1, 2, 3], [1, -1], []):
+        with pytest.raises(ShapeError, match=r"the variable 'variable(_\d+)?' \(2,\)"):
+            f(value)
+    assert w.get_value().tolist() == [15, 21]
+
+
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+def test_branches_whose_sizes_turn_out_different_are_refused(mode):
+    x = ksym.placeholder((3,))
+    y = ksym.cond(x[0] > 0, lambda: x * 2.0, lambda: ksym.boolean_mask(x, x < 0))
+    w = ksym.Variable([0.0, 0.0, 0.0])
+    f = ksym.function([x], y + 1.0, updates=[w.assign(y)], mode=mode)
+    assert f([1, 2, 3]).tolist() == [3, 5, 7]
+    assert f([-1, -2, -3]).tolist() == [0, -1, -2]
+    with pytest.raises(ShapeError, match="the branch taken gives"):
+        f([-1, 2, -3])
+    assert w.get_value().tolist() == [-1, -2, -3]
+
+
 def test_one_variable_in_many_functions_is_one_array():
     w = ksym.Variable(1.0)
     double = ksym.function([], [], updates=[w.assign(w * 2.0)])

@@ -11,6 +11,7 @@ from ksym.graph import Node, Tensor, origin_of, rewrite, same, topological_order
 from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
 from ksym.ops.operands import cast_to
 from ksym.shapes import UNKNOWN
+from ksym.variables import Variable
 
 
 def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[Tensor]:
@@ -84,6 +85,44 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
     slots = {t: placeholder(t.shape, t.dtype, name=t.name) for t in first}
     rest = rewrite(outputs, lambda node, inputs: None, given=slots)
     return list(first), Rest(list(slots.values()), rest)
+
+
+MOST_ELEMENTS = 2**31 - 1
+"""How many elements MXNet's arrays have at most: it counts them in 32 bits."""
+
+
+def check_sizes(outputs: Sequence[Tensor]) -> None:
+    """Refuse arrays that are larger than MXNet can count.
+
+    Raises:
+        ShapeError: A tensor that is read or asked for is.
+    """
+    order = topological_order(outputs)
+    used = {tensor for node in order for tensor in node.inputs} | set(outputs)
+    for node in order:
+        for tensor in node.outputs:
+            size = shapes.size(tensor.shape)
+            if size is not None and size > MOST_ELEMENTS and tensor in used:
+                raise ShapeError(
+                    f"the result of shape {tensor.shape} has {size} elements, "
+                    f"and MXNet's arrays have at most {MOST_ELEMENTS}",
+                    remedy="compute it in parts, as ksym.scan does step by step",
+                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+
+
+def check_updates(updates: Mapping[Variable, Tensor]) -> None:
+    """Refuse new values of another shape than their variables.
+
+    Raises:
+        ShapeError: One has another shape, which was not known before the call.
+    """
+    for variable, value in updates.items():
+        if value.shape != variable.shape:
+            raise ShapeError(
+                f"the new value has shape {value.shape}, the variable {variable.name!r} "
+                f"{variable.shape}",
+                remedy="give the new value the variable's shape, or make a variable of this one",
+            ).located("update", [value.spec], value.node.origin)
 
 
 def _is_computed(tensor: Tensor) -> bool:

@@ -15,7 +15,7 @@ from ksym.keras.config import dtype_or_floatx, floatx
 from ksym.keras.random import seed_or_numpy
 from ksym.keras.shims import complete
 from ksym.keras.tensors import as_tensor, dense, mark_sparse
-from ksym.variables import Update, Variable
+from ksym.variables import Update, Variable, get_values, set_values
 
 
 def variable(
@@ -147,20 +147,27 @@ def get_value(x: Any) -> np.ndarray:
 
 
 def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
-    """Return the values of several variables."""
-    return [get_value(tensor) for tensor in tensors]
+    """Return the values of several variables, as they are at one moment."""
+    wanted = list(tensors)
+    if all(isinstance(tensor, Variable) for tensor in wanted):
+        return get_values(wanted)
+    return [get_value(tensor) for tensor in wanted]
 
 
 def set_value(x: Variable, value: Any) -> None:
     """Give a variable a value."""
+    x.set_value(_stretched(x, value))
+
+
+def _stretched(x: Variable, value: Any) -> np.ndarray:
+    """A number as an array of the variable's shape; an array as it is."""
     value = np.asarray(value)
-    x.set_value(np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value)
+    return np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value
 
 
 def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
-    """Give several variables values."""
-    for x, value in tuples:
-        set_value(x, value)
+    """Give several variables values, all at one moment."""
+    set_values([(x, _stretched(x, value)) for x, value in tuples])
 
 
 def update(x: Variable, new_x: Any) -> Update:

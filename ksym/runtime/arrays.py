@@ -70,7 +70,7 @@ class DeviceArray:
             return self.view.copy()
         if 0 in self.spec.shape:
             return np.empty(shapes.known(self.spec.shape), self.spec.dtype)
-        with loading.numpy_shapes():
+        with loading.native_calls():
             value: np.ndarray = self.native.asnumpy()
         return value
 
@@ -80,16 +80,18 @@ class DeviceArray:
             self.view[...] = value
         elif 0 not in self.spec.shape:
             value = np.asarray(value, self.spec.dtype, order="C")
-            with loading.numpy_shapes():
+            with loading.native_calls():
                 self.native._sync_copyfrom(value)
 
     def copy_from(self, other: DeviceArray) -> None:
-        """Replace the contents by those of another array."""
+        """Replace the contents by those of another array of the same shape and dtype."""
+        assert other.spec == self.spec, f"{other.spec} is copied to {self.spec}"
         if self.view is not None and other.view is not None:
             other.settle()
             self.view[...] = other.view
         elif 0 not in self.spec.shape:
-            other.native.copyto(self.native)
+            with loading.native_calls():
+                other.native.copyto(self.native)
 
     def load(self, stack: DeviceArray, position: int) -> None:
         """Replace the contents by one slice of another array along its first axis."""
@@ -97,7 +99,7 @@ class DeviceArray:
             stack.settle()
             self.view[...] = stack.view[position]
         elif 0 not in self.spec.shape:
-            with loading.numpy_shapes():
+            with loading.native_calls():
                 stack.native[position].copyto(self.native)
 
     def store(self, position: int, value: DeviceArray) -> None:
@@ -106,7 +108,7 @@ class DeviceArray:
             value.settle()
             self.view[position] = value.view
         elif 0 not in self.spec.shape:
-            with loading.numpy_shapes():
+            with loading.native_calls():
                 value.native.copyto(self.native[position])
 
     def fill(self, value: float) -> None:
@@ -118,7 +120,8 @@ class DeviceArray:
     def wait(self) -> None:
         """Wait until the contents are there, and raise what went wrong while they were computed."""
         if self.view is None:
-            self.native.wait_to_read()
+            with loading.native_calls():
+                self.native.wait_to_read()
 
     def settle(self) -> None:
         """Bring the contents into row-major order: oneDNN leaves its results in blocks."""
@@ -128,7 +131,10 @@ class DeviceArray:
 
 
 def storage_of(variable: Variable) -> DeviceArray:
-    """Return the array of a variable, taking it to the device at the first call."""
+    """Return the array of a variable, taking it to the device at the first call.
+
+    To be called while its group is held: two threads would take it there twice.
+    """
     if variable.storage is None:
         assert variable.initial is not None
         variable.storage = DeviceArray.of(variable.initial)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from ksym import shapes
 from ksym.compiler import optimize
 from ksym.compiler.flags import Mode
-from ksym.compiler.specialize import Rest, specialize, split
+from ksym.compiler.specialize import Rest, check_sizes, specialize, split
 from ksym.graph import Tensor, collection_paused
 from ksym.ops.leaves import placeholder
 from ksym.recent import Recent
@@ -28,6 +28,7 @@ def compile_body(
     with collection_paused():
         tensors, rest = split(specialize(wanted, given or {}))
         tensors = optimize(tensors, mode.passes)
+        check_sizes(tensors)
         program = Program(tensors, arrays, mode)
         return program if rest is None else Staged(program, rest, mode)
 

@@ -9,8 +9,9 @@ import ctypes
 import functools
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,6 +38,8 @@ FEW = 64
 """For so many elements code is not optimised, which is compiled ten times faster."""
 
 Arrays = Mapping[Tensor, DeviceArray]
+
+R = TypeVar("R")
 
 
 class Call(NamedTuple):
@@ -162,11 +165,33 @@ def _width() -> int:
     return 64 if loading.has_avx512() else 32
 
 
-@functools.cache
+_lock = threading.RLock()
+
+
+def _once(make: Callable[..., R]) -> Callable[..., R]:
+    """Keep what a function returns for each combination of arguments, as functools.cache does.
+
+    Other threads wait while it is made.  Two engines would not do: with the one that is dropped go
+    the addresses of the code in it.
+    """
+    kept: dict[Any, R] = {}
+
+    @functools.wraps(make)
+    def made(*arguments: Any) -> R:
+        if arguments not in kept:
+            with _lock:
+                if arguments not in kept:
+                    kept[arguments] = make(*arguments)
+        return kept[arguments]
+
+    return made
+
+
+@_once
 def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
     """Return name and address of the function for products by blocks."""
     name, text = emit_block(dtype, turn, width)
-    return name, _load(text, [name], hastily=False)[name]
+    return name, _load(text, [name], False)[name]
 
 
 def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
@@ -178,6 +203,9 @@ def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[C
     """Return the call that copies an array, or as much of it from a position in bytes on."""
     if to.view is None:  # empty
         return []
+    view = _memory(source)
+    assert to.spec.dtype == source.spec.dtype, f"{source.spec} is copied to {to.spec}"
+    assert 0 <= position <= view.nbytes - to.view.nbytes, f"{source.spec} is copied to {to.spec}"
     at = _address(source) + position
     return [_called("copy", _address(to), at, to.view.nbytes, arrays=[to, source])]
 
@@ -298,7 +326,7 @@ class _Compiler(NamedTuple):
     engine: Any
 
 
-@functools.cache
+@_once
 def _compiler() -> _Compiler:
     import llvmlite.binding as llvm
 
@@ -324,7 +352,7 @@ def _compiler() -> _Compiler:
 _numbers = itertools.count()
 
 
-@functools.cache
+@_once
 def _compiled(text: str, hastily: bool) -> int:
     """Return the address of a loop's code, which is kept as long as the process lives."""
     name = f"{ENTRY}{next(_numbers)}"
@@ -332,7 +360,7 @@ def _compiled(text: str, hastily: bool) -> int:
     return address
 
 
-@functools.cache
+@_once
 def _functions() -> Mapping[str, int]:
     """Return the addresses of the functions in `ksym.compiler.tapes`."""
     return _load(emit_tapes(CONTROL), FUNCTIONS, hastily=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler.flags import Mode
-from ksym.errors import ExecutionError, KsymError
+from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor
 from ksym.ops.bodies import Body
 from ksym.runtime.arrays import DeviceArray
@@ -84,6 +84,13 @@ class _Cond:
             program = self._programs[taken] = compile_body(wanted, arrays, self._mode)
         program.run()
         for position, value in enumerate(program.outputs):
+            expected = self._node.outputs[self._wanted[position]]
+            if not shapes.compatible(expected.shape, value.spec.shape):
+                raise ShapeError(
+                    f"the branch taken gives {value.spec}, where the other one gives "
+                    f"{expected.spec}",
+                    remedy="pad or broadcast what the branches give to the same shape",
+                ).located("cond", [t.spec for t in self._node.inputs], self._node.origin)
             if self.outputs[position].spec != value.spec:
                 self.outputs[position] = DeviceArray.empty(value.spec)
             self.outputs[position].copy_from(value)

@@ -192,7 +192,7 @@ def interpret(
     last_use = {tensor: node for node in order for tensor in node.inputs}
     kept = set(outputs)
     autograd = loading.load().autograd
-    with loading.numpy_shapes(), autograd.train_mode():
+    with loading.running, loading.numpy_shapes(), autograd.train_mode():
         for node in order:
             try:
                 results = lower_node(emit, node, [values[tensor] for tensor in node.inputs])
@@ -229,9 +229,17 @@ def blame(part: Part, arrays: Mapping[Tensor, DeviceArray], error: Exception) ->
     try:
         interpret(part.outputs, arrays, part.inputs)
     except KsymError as found:
+        found.breaks = True
         return found
-    return ExecutionError(
+    return unexplained(error)
+
+
+def unexplained(error: Exception) -> KsymError:
+    """Return an error for a failure that no operator repeats on its own."""
+    result = ExecutionError(
         f"MXNet failed to run the graph: {first_line(error)}",
         details=["each operator runs well on its own"],
         remedy='run with mode="interpret" meanwhile, and report it',
     )
+    result.breaks = True
+    return result

@@ -207,14 +207,20 @@ NOISE = (
 """Lines that MXNet prints where there is nothing to report."""
 
 
+_quiet = threading.RLock()
+
+
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Drop `NOISE` from what is printed to the standard error inside; pass on all else."""
+    """Drop `NOISE` from what is printed to the standard error inside; pass on all else.
+
+    Threads wait for each other here: the standard error is one for all of them.
+    """
     sys.stderr.flush()
-    with tempfile.TemporaryFile() as printed:
+    with _quiet, tempfile.TemporaryFile() as printed:
         kept = os.dup(2)
-        os.dup2(printed.fileno(), 2)
         try:
+            os.dup2(printed.fileno(), 2)
             yield
         finally:
             os.dup2(kept, 2)
@@ -229,6 +235,15 @@ def is_synchronous() -> bool:
     """Whether operators run on the calling thread, so that memory may be touched directly."""
     load()
     return _synchronous
+
+
+running = threading.RLock()
+"""Held while MXNet's kernels run.
+
+Their working memory belongs to the thread on which a graph was bound, and not to the graph: two
+graphs that two threads run at once would write into the same (resource.cc, `GetSpace`), and each
+could free what the other one uses.  A kernel takes all cores anyway.
+"""
 
 
 class NativeError(Exception):
@@ -257,8 +272,19 @@ def numpy_shapes() -> Iterator[None]:
     if before.value:
         yield
         return
-    lib.MXSetIsNumpyShape(1, ctypes.byref(before))
     try:
+        lib.MXSetIsNumpyShape(1, ctypes.byref(before))
         yield
     finally:
         lib.MXSetIsNumpyShape(0, ctypes.byref(before))
+
+
+@contextlib.contextmanager
+def native_calls() -> Iterator[None]:
+    """As `numpy_shapes`, and what MXNet's own Python raises inside becomes a `NativeError`."""
+    mxnet = load()
+    try:
+        with numpy_shapes():
+            yield
+    except mxnet.MXNetError as error:
+        raise NativeError(str(error)) from None

@@ -73,7 +73,8 @@ class Executable:
 
     def run(self) -> None:
         """Compute the outputs from what the arrays of the leaves hold."""
-        with contextlib.nullcontext() if self._silent else loading.quietly():
+        printing = contextlib.nullcontext() if self._silent else loading.quietly()
+        with loading.running, printing:
             loading.check(self._forward(self._handle, self._mode))
         self._silent = True
 

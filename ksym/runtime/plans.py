@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 
 import numpy as np
 
@@ -13,8 +11,9 @@ from ksym.compiler import optimize
 from ksym.compiler.flags import Mode
 from ksym.compiler.loops import Loop, can_call, can_compile
 from ksym.compiler.plan import is_drawn, is_leaf
-from ksym.compiler.specialize import Rest, specialize, split
+from ksym.compiler.specialize import Rest, check_sizes, check_updates, specialize, split
 from ksym.compiler.updates import fuse_updates
+from ksym.errors import KsymError
 from ksym.graph import Tensor, collection_paused, topological_order
 from ksym.ops.leaves import is_constant, placeholder
 from ksym.recent import Recent
@@ -23,6 +22,8 @@ from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
 from ksym.runtime.checking import Check
 from ksym.runtime.compiled import Tape, copy_call, loop_calls
 from ksym.runtime.fused import FusedLoop
+from ksym.runtime.interpreter import unexplained
+from ksym.runtime.loading import NativeError
 from ksym.runtime.program import Program
 from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Variable
@@ -47,7 +48,6 @@ class Plan:
         tensors: What is computed: the outputs, then the new values of the variables; of a graph
             with dynamic operators what they depend on, and what can be computed without them.
         program: What computes it.
-        flushed: The context to run and commit in, where subnormal numbers are zeros.
     """
 
     def __init__(
@@ -65,11 +65,13 @@ class Plan:
         if mode.check:
             check = Check(self.tensors, dict(zip(given.values(), values, strict=True)))
         self.tensors = optimize(self.tensors, mode.passes, None if check is None else check.after)
+        check_sizes(self.tensors)
         self._variables = variables
         self._mode = mode
         self._later: Recent[Plan] = Recent(limit)
         self._last: Plan = self
-        arrays: dict[Tensor, DeviceArray] = {}
+        self._arrays: dict[Tensor, DeviceArray] = {}
+        arrays = self._arrays
         used = {node for node in topological_order(self.tensors) if not node.inputs}
         self._feeds: list[DeviceArray | None] = []
         for stand_in in given.values():
@@ -83,6 +85,7 @@ class Plan:
             count = len(outputs) - len(variables)
             outputs, new = outputs[:count], outputs[count:]
             updates = dict(zip(variables, new, strict=True))
+            check_updates(updates)
         loops: list[Loop] = []
         if mode.runs(fuse_updates) and is_direct():
             can_be_step = can_compile if compiled.is_available() else can_call
@@ -106,9 +109,7 @@ class Plan:
         arrays.update((v, storage_of(v)) for v in variables if v not in updates)
         # Tapes flush by themselves.
         alone = self._rest is None and self.program.calls is not None
-        self.flushed: AbstractContextManager[None] = (
-            contextlib.nullcontext() if alone else FlushedSubnormals()
-        )
+        self._subnormals = None if alone else FlushedSubnormals()
         self._commits = _commits(loops, arrays, list(zip(targets, self._new, strict=True)))
         if check is not None:
             self._verify(check, values)
@@ -133,6 +134,39 @@ class Plan:
             found = [*found[: len(self._outputs)], *new]
         check.rewind()
         check.compare("what is run, fused or natively,", found)
+
+    def __call__(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the outputs computed from one value for each slot, and carry out the updates.
+
+        Raises:
+            ExecutionError: MXNet fails; no variable has changed then.
+        """
+        subnormals = self._subnormals
+        if subnormals is not None:
+            subnormals.save()
+        try:
+            if subnormals is not None:
+                subnormals.flush()
+            results = [array.read() for array in self.run(values)]
+            self.commit()
+            return results
+        except NativeError as error:  # of an engine that goes on while Python does, so it is late
+            raise self._blamed(error) from None
+        finally:
+            if subnormals is not None:
+                subnormals.restore()
+
+    def _blamed(self, error: NativeError) -> KsymError:
+        """Return an error that names the operator behind a failure of the last run."""
+        last = self
+        while last._last is not last:
+            last = last._last
+        try:
+            Program(last.tensors, last._arrays, Mode("interpret")).run()
+        except KsymError as found:
+            found.breaks = True
+            return found
+        return unexplained(error)
 
     def run(self, values: Sequence[np.ndarray]) -> Sequence[DeviceArray]:
         """Compute the outputs from one value for each slot; return them where they lie.

@@ -11,6 +11,7 @@ import functools
 import platform
 import struct
 import sys
+from collections.abc import Callable
 from typing import Any
 
 _SIZE, _CONTROL = 32, 28
@@ -41,24 +42,32 @@ def _flushing() -> Any:
 class FlushedSubnormals:
     """A context in which the calling thread, and threads it starts, take subnormals as zeros.
 
-    One object is for one thread at a time, which may enter it again inside.  MXNet's worker threads
-    are started by the first work for several, and stay as they were started.  A `Tape` does the
-    same by itself, in less time.
+    One object is for one thread at a time.  MXNet's worker threads are started by the first work
+    for several, and stay as they were started.  A `Tape` does the same by itself, in less time.
+
+    Python may be interrupted (Ctrl-C) wherever one of its own functions begins, so also before
+    `__exit__` does anything.  Who must not leave the thread changed calls the three steps: `save`,
+    then `flush` within a `try` that ends by `restore`.  They are functions of C.
+
+    Attributes:
+        save: Note how the thread computes.
+        flush: Have it take subnormals as zeros.
+        restore: Have it compute as noted.
     """
 
     def __init__(self) -> None:
-        self._before = ctypes.create_string_buffer(_SIZE)
-        self._library = _library()
-        self._inside = None if self._library is None else _flushing()
-        self._depth = 0
+        library, before = _library(), ctypes.create_string_buffer(_SIZE)
+        self.save: Callable[[], object] = dict
+        self.flush: Callable[[], object] = dict
+        self.restore: Callable[[], object] = dict
+        if library is not None:
+            self.save = functools.partial(library.fegetenv, before)
+            self.flush = functools.partial(library.fesetenv, _flushing())
+            self.restore = functools.partial(library.fesetenv, before)
 
     def __enter__(self) -> None:
-        if self._inside is not None and self._depth == 0:
-            self._library.fegetenv(self._before)
-            self._library.fesetenv(self._inside)
-        self._depth += 1
+        self.save()
+        self.flush()
 
     def __exit__(self, *_: object) -> None:
-        self._depth -= 1
-        if self._inside is not None and self._depth == 0:
-            self._library.fesetenv(self._before)
+        self.restore()

@@ -3,6 +3,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import ksym
@@ -120,6 +121,55 @@ def test_both_engines_give_the_same():
     threaded = run(TRAIN, MXNET_ENGINE_TYPE="ThreadedEnginePerDevice")
     assert quick.returncode == threaded.returncode == 0, quick.stderr + threaded.stderr
     assert quick.stdout == threaded.stdout
+
+
+SCALARS = """
+import numpy as np, ksym
+x, count = ksym.placeholder(()), ksym.Variable(0.0)
+halved = ksym.while_loop(lambda s: s > 1.0, lambda s: s / 2.0, x)
+summed = ksym.scan(lambda s: ((), s + x), states=0.0, steps=4).states
+chosen = ksym.cond(x > 2.0, lambda: x * 10.0, lambda: x)
+f = ksym.function([x], [halved, summed, chosen], updates=[count.assign_add(x)])
+print([[float(v) for v in f(number)] for number in (3.0, 1.0)], float(count.get_value()))
+m = ksym.placeholder((None, None))
+cholesky, kept = ksym.function([m], ksym.cholesky(m)), ksym.Variable(np.eye(2))
+update = ksym.function([m], [], updates=[kept.assign(ksym.inv(m)), count.assign_add(1.0)])
+for value in (np.eye(2), -np.eye(2), 4.0 * np.eye(2), np.zeros((2, 2)), np.eye(3) * 9.0):
+    for call in (cholesky, update):
+        try:
+            print(np.asarray(call(value)).tolist(), count.get_value())
+        except ksym.KsymError as error:
+            print(type(error).__name__, error.operator, str(error.origin).split(':')[-1])
+print(kept.get_value().tolist())
+"""
+TRAIN_KERAS = """
+import os
+os.environ['KERAS_BACKEND'] = 'ksym.backend'
+import keras, numpy as np
+np.random.seed(1)
+layers = [keras.layers.Dense(3, input_shape=(4,)), keras.layers.BatchNormalization()]
+model = keras.Sequential([*layers, keras.layers.Dense(1)])
+model.compile('adam', 'mse', metrics=['mae'])
+x = np.random.rand(8, 4)
+for _ in range(3):
+    print(*model.train_on_batch(x, x[:, :1]))
+print(*model.predict(x).ravel(), model.optimizer.get_weights()[0])
+"""
+
+
+@pytest.mark.parametrize("code", [SCALARS, TRAIN_KERAS], ids=["scalars and failures", "keras"])
+def test_both_engines_do_scalars_failures_and_training(code):
+    quick = run(code)
+    threaded = run(code, MXNET_ENGINE_TYPE="ThreadedEnginePerDevice", KSYM_DEVICE="cpu")
+    assert quick.returncode == threaded.returncode == 0, quick.stderr + threaded.stderr
+    loops = run(code, KSYM_FLAGS="fuse_loops=0,fuse_updates=0")
+    assert threaded.stdout == loops.stdout
+    if code is SCALARS:
+        assert quick.stdout == loops.stdout
+        assert quick.stdout.count("ExecutionError cholesky 10") == 2
+    else:
+        found, expected = (np.array(p.stdout.split(), float) for p in (quick, loops))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_an_mxnet_that_was_imported_before_works_too():

@@ -1,0 +1,117 @@
+"""Mutual exclusion: calls that use the same variables wait for each other.
+
+Every variable and every function belongs to a `Group`, and a group has one lock.  A function joins
+its own group with those of its variables when it is made, so all functions that share a variable,
+directly or through other functions, end up in one group, and a call takes a single lock however
+many variables it reads and writes.  Functions that share nothing run at the same time.
+
+Groups are a disjoint-set forest (Galler and Fischer 1964): a group that was joined to another one
+points to it.  Who takes a lock has to look afterwards whether its group was joined meanwhile:
+
+    while True:
+        group = group.root()
+        with group.lock:
+            if group.joined_to is None:
+                ...  # as if alone
+                break
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import operator
+import threading
+from collections.abc import Iterable, Iterator
+
+from ksym.errors import GraphError
+
+
+class Group:
+    """Variables and functions that are used together, and the lock that they share.
+
+    Attributes:
+        lock: Held by the thread that uses any of them.  It can be taken again by the same thread,
+            as a signal handler or a finalizer does, which `refuse_reentry` then finds out.
+        owner: The thread that a call is running on, 0 if there is none.
+        joined_to: The group that has taken this one over, None if it stands for itself.
+    """
+
+    __slots__ = ("_number", "joined_to", "lock", "owner")
+    _numbers = itertools.count()
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.owner = 0
+        self.joined_to: Group | None = None
+        self._number = next(Group._numbers)
+
+    def root(self) -> Group:
+        """Return the group that stands for this one."""
+        group = self
+        while group.joined_to is not None:
+            group = group.joined_to
+        if group is not self:
+            self.joined_to = group  # a shorter way for the next time
+        return group
+
+    def refuse_reentry(self, what: str) -> None:
+        """Refuse what would change the middle of a call that is running on this very thread.
+
+        Raises:
+            GraphError: There is such a call.
+        """
+        if self.owner == threading.get_ident():
+            raise GraphError(
+                f"{what}, while a function that shares its variables is being computed on this "
+                "thread: a signal handler or a finalizer (__del__, a weakref callback) asks for it",
+                remedy="have the handler set a flag, and do it after the call",
+            )
+
+    @contextlib.contextmanager
+    def held(self, what: str = "") -> Iterator[None]:
+        """Keep calls on other threads out.
+
+        Args:
+            what: What happens inside, if it changes something: then the middle of a call on this
+                thread is refused too.
+
+        Raises:
+            GraphError: As `refuse_reentry`.
+        """
+        while True:
+            group = self if self.joined_to is None else self.root()
+            with group.lock:
+                if group.joined_to is None:
+                    if what and group.owner:
+                        group.refuse_reentry(what)
+                    yield
+                    return
+
+
+def joined(groups: Iterable[Group], what: str) -> Group:
+    """Make groups one, and return it.
+
+    Args:
+        groups: At least one.
+        what: What they are joined for.
+
+    Raises:
+        GraphError: A call that uses one of them is running on this thread.
+    """
+    members = set(groups)
+    while True:
+        members = {g if g.joined_to is None else g.root() for g in members}
+        if len(members) == 1:
+            return members.pop()
+        first, *others = sorted(members, key=operator.attrgetter("_number"))
+        with contextlib.ExitStack() as held:
+            for group in (first, *others):
+                group.refuse_reentry(what)
+                # Always in the order of their numbers, so that two threads never wait for each
+                # other; a call holds one group only.
+                held.enter_context(group.lock)
+            if all(group.joined_to is None for group in (first, *others)):
+                for group in others:
+                    group.joined_to = first
+                return first
