@@ -23,7 +23,7 @@ test-deep: $(READY)
 
 # The page of all operators is written from their declarations.
 docs: $(READY)
-	$(BIN)/python -m ksym.reference > docs/operators.md
+	$(BIN)/python tools/reference.py > docs/operators.md
 
 # Keras's own tests, compared with the list of those that do not pass.
 # KERAS=2.2.4 takes that version and its tests, and the list for it.

@@ -23,8 +23,8 @@ import numpy as np
 from contest.report import head, row
 from contest.workloads import SIX, WORKLOADS, Workload
 
-from ksym.compiler import flags
-from ksym.runtime import compiled, loading
+from ksym.compiler import mode
+from ksym.runtime import jit, loading
 
 Steps = dict[str, Callable[[], Any]]
 KINDS = ("training", "prediction")
@@ -47,8 +47,8 @@ def steps(workload: Workload) -> Steps:
 def variants(workload: Workload, off: str) -> dict[str, Steps]:
     """Return the steps with all passes, and without each one whose name has `off` in it."""
     found = {}
-    for name in (ALL, *(name for name in flags.names() if off in name)):
-        os.environ[flags.ENVIRONMENT] = f"{name}=0" if name else ""
+    for name in (ALL, *(name for name in mode.names() if off in name)):
+        os.environ[mode.ENVIRONMENT] = f"{name}=0" if name else ""
         keras.backend.clear_session()
         found[name] = steps(workload)
     return found
@@ -89,7 +89,7 @@ def main() -> None:
     print(
         f"threads {os.environ.get('OMP_NUM_THREADS')}, load {os.getloadavg()[0]:.1f}, "
         f"{options.rounds} interleaved rounds, "
-        f"loops {'compiled' if compiled.is_available() else 'on NumPy: llvmlite is missing'}"
+        f"loops {'compiled' if jit.is_available() else 'on NumPy: llvmlite is missing'}"
     )
     workloads = options.workloads.split(",")
     cells: dict[tuple[str, str], list[str]] = {}

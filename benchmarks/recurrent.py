@@ -22,7 +22,7 @@ os.environ["KERAS_BACKEND"] = "ksym.backend"
 import keras
 import numpy as np
 
-from ksym.recognition import kept_as_loops
+from ksym.loops.recognition import kept_as_loops
 from ksym.runtime import loading
 
 loading.load()  # it settles the threads, which are printed

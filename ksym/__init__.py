@@ -16,14 +16,6 @@ from ksym.autodiff import (
     explain_gradient,
     gradients,
 )
-from ksym.control import (
-    cond,
-    foldl,
-    foldr,
-    map_fn,
-    scan,
-    while_loop,
-)
 from ksym.derivatives import (
     Lop,
     Rop,
@@ -51,12 +43,23 @@ from ksym.function import (
 )
 from ksym.graph import (
     Node,
-    Origin,
     Spec,
     Tensor,
-    name_scope,
     substitute,
     to_networkx,
+)
+from ksym.loops.api import (
+    cond,
+    foldl,
+    foldr,
+    map_fn,
+    scan,
+    while_loop,
+)
+from ksym.loops.recurrent import (
+    gru,
+    lstm,
+    simple_rnn,
 )
 from ksym.ops import (
     RandomStream,
@@ -157,7 +160,6 @@ from ksym.ops import (
     greater,
     greater_equal,
     group_norm,
-    gru,
     hard_sigmoid,
     hard_swish,
     hard_tanh,
@@ -200,7 +202,6 @@ from ksym.ops import (
     logical_xor,
     logit,
     logsumexp,
-    lstm,
     matmul,
     matrix_diag,
     matrix_diag_part,
@@ -285,7 +286,6 @@ from ksym.ops import (
     sign,
     signbit,
     silu,
-    simple_rnn,
     sin,
     sinc,
     sinh,
@@ -345,6 +345,7 @@ from ksym.ops import min_ as min
 from ksym.ops import round_ as round
 from ksym.ops import slice_ as slice
 from ksym.ops import sum_ as sum
+from ksym.origin import Origin, name_scope
 from ksym.runtime.device import (
     get_device,
     set_device,

@@ -15,7 +15,8 @@ from typing import Literal, overload
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import GradientError
-from ksym.graph import Node, Tensor, collection_paused, origin_of, topological_order
+from ksym.graph import Node, Tensor, collection_paused, topological_order
+from ksym.origin import origin_of
 
 Disconnected = Literal["raise", "zero", "none"]
 

@@ -13,7 +13,7 @@ from importlib import import_module as _import_module
 from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
-from ksym import graph as _graph
+from ksym import origin as _origin
 from ksym.keras import phase as _phase
 from ksym.keras import shims as _shims
 from ksym.keras import tensors as _tensors
@@ -230,7 +230,7 @@ def _install() -> None:
     _shims.install()
     keras = _find_spec("keras")
     if keras is not None and keras.origin:
-        _graph.skip_frames_of(str(_Path(keras.origin).parent))
+        _origin.skip_frames_of(str(_Path(keras.origin).parent))
     if "keras" not in _sys.modules and keras is not None:
         # Imported before Keras: let Keras find this module, complete as it is now.
         _os.environ.setdefault("KERAS_BACKEND", __name__)

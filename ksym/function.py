@@ -9,12 +9,12 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.compiler.flags import Flags, mode_of
+from ksym.compiler.mode import Flags, mode_of
 from ksym.errors import DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.locking import Group, joined
+from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
-from ksym.ops.operands import as_tensor
 from ksym.recent import Recent
 from ksym.runtime.plans import Plan
 from ksym.variables import Update, Updates, Variable, collect
@@ -62,7 +62,7 @@ def function(
             recently makes room.
         flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
             ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
-            `ksym.compiler.flags`.
+            `ksym.compiler.mode`.
 
     Raises:
         GraphError: The graph depends on placeholders that are not given, an input is repeated, a

@@ -8,28 +8,25 @@ the last of them is.  Every walk here is iterative; depth is limited by memory o
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import itertools
 import operator
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ksym import shapes
 from ksym.errors import GraphError
+from ksym.origin import Origin, context, current_origin
 from ksym.shapes import Shape
 
 if TYPE_CHECKING:
     import networkx
 
-    from ksym.ops.registry import Operator
+    from ksym.operator.declaration import Operator
 
 OPERATORS: dict[str, Operator] = {}
 """Every declared operator by name; an `Operator` enters itself when it is declared."""
@@ -44,27 +41,6 @@ class Spec(NamedTuple):
     def __str__(self) -> str:
         inside = ", ".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.dtype} ({inside}{',' if len(self.shape) == 1 else ''})"
-
-
-class Origin(NamedTuple):
-    """Where a node comes from: a place in the user's code and the name scope it was made under.
-
-    `part_of` is the operator the user called, where that is composed of others and this node is one
-    of those.  `gradient` tells whether it was made to carry a gradient back through a node from
-    there.
-    """
-
-    filename: str
-    line: int
-    function: str
-    scope: str = ""
-    part_of: str = ""
-    gradient: bool = False
-
-    def __str__(self) -> str:
-        under = f", under {self.scope!r}" if self.scope else ""
-        of = ", in its gradient" if self.gradient else ""
-        return f"{self.filename}:{self.line} in {self.function}{under}{of}"
 
 
 class FrozenArray:
@@ -214,7 +190,7 @@ class Tensor:
 
     def __getitem__(self, key: Any) -> Tensor:
         # Imported here because operators are declared on top of this module.
-        from ksym.ops.indexing import index
+        from ksym.ops.arrays.indexing import index
 
         return index(self, key)
 
@@ -260,96 +236,6 @@ class Tensor:
     __rlshift__ = _operator_method("left_shift", reflected=True)
     __rshift__ = _operator_method("right_shift")
     __rrshift__ = _operator_method("right_shift", reflected=True)
-
-
-# --- provenance --------------------------------------------------------------------------------
-
-# contextlib is on the stack while a context manager of ksym's own passes an error on; NumPy, where
-# one of its functions is called on a tensor.
-_library_folders = [
-    str(Path(__file__).parent),
-    str(Path(np.__file__).parent),
-    contextlib.__file__,
-    "<frozen ",
-    "<__array_function__ ",
-]
-_is_library: dict[str, bool] = {}
-_context = threading.local()
-
-
-def skip_frames_of(folder: str) -> None:
-    """Count a library's own files as not the user's when a node's origin is looked for."""
-    _library_folders.append(folder)
-    _is_library.clear()
-
-
-def current_origin() -> Origin:
-    """Return the nearest place on the call stack outside of ksym and of skipped libraries.
-
-    Inside of `origin_of`, that node's origin.
-    """
-    forced: Origin | None = getattr(_context, "origin", None)
-    if forced is not None:
-        return forced
-    scope: str = getattr(_context, "scope", "")
-    part_of: str = getattr(_context, "part_of", "")
-    frame = sys._getframe(1)
-    while True:
-        filename = frame.f_code.co_filename
-        library = _is_library.get(filename)
-        if library is None:
-            library = filename.startswith(tuple(_library_folders))
-            _is_library[filename] = library
-        if not library or frame.f_back is None:
-            return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope, part_of)
-        frame = frame.f_back
-
-
-@contextmanager
-def origin_of(node: Node, gradient: bool = False, parts: bool = False) -> Iterator[None]:
-    """Give nodes made inside the origin of node: they are made on its behalf.
-
-    Args:
-        node: The node they stand for, or belong to.
-        gradient: Whether they carry a gradient back through it.
-        parts: Whether it is composed of them.
-    """
-    before = getattr(_context, "origin", None)
-    origin = node.origin._replace(gradient=True) if gradient else node.origin
-    if parts and not origin.part_of:
-        origin = origin._replace(part_of=node.operator.name)
-    _context.origin = origin
-    try:
-        yield
-    finally:
-        _context.origin = before
-
-
-@contextmanager
-def parts_of(name: str) -> Iterator[None]:
-    """Record that what is made inside is part of an operator; of nested ones, the outermost."""
-    before: str = getattr(_context, "part_of", "")
-    _context.part_of = before or name
-    try:
-        yield
-    finally:
-        _context.part_of = before
-
-
-@contextmanager
-def name_scope(name: str) -> Iterator[str]:
-    """Put what is made inside under a name; scopes nest, separated by slashes."""
-    before: str = getattr(_context, "scope", "")
-    _context.scope = f"{before}/{name}" if before else name
-    try:
-        yield _context.scope
-    finally:
-        _context.scope = before
-
-
-def current_scope() -> str:
-    """The name scope in force, empty outside of any."""
-    return getattr(_context, "scope", "")
 
 
 @contextmanager
@@ -429,11 +315,11 @@ def rewrite(
     replaced: dict[Tensor, Tensor] = dict(given or {})
     if order is None:
         order = topological_order(outputs, until=replaced)
-    before = getattr(_context, "origin", None)
+    before = getattr(context, "origin", None)
     try:
         for node in order:
             inputs = [replaced.get(tensor, tensor) for tensor in node.inputs]
-            _context.origin = node.origin
+            context.origin = node.origin
             new = rule(node, inputs)
             if new is None:
                 if same(inputs, node.inputs):
@@ -445,7 +331,7 @@ def rewrite(
                 if tensor is not old and old not in replaced:
                     replaced[old] = tensor
     finally:
-        _context.origin = before
+        context.origin = before
     return [replaced.get(tensor, tensor) for tensor in outputs]
 
 

@@ -242,3 +242,8 @@ def window_padding(
         return extent - 1, 0
     total = max(0, (-(-length // stride) - 1) * stride + extent - length)
     return total // 2, total - total // 2
+
+
+def inverse(axes: Sequence[int]) -> tuple[int, ...]:
+    """Return the permutation that undoes another one."""
+    return tuple(int(a) for a in np.argsort(axes))

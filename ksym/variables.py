@@ -11,10 +11,11 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
-from ksym.graph import Node, Spec, Tensor, current_origin, current_scope
+from ksym.graph import Node, Spec, Tensor
 from ksym.locking import Group, joined
+from ksym.operator.operands import as_tensor, cast_to
 from ksym.ops.leaves import variable_leaf
-from ksym.ops.operands import as_tensor, cast_to
+from ksym.origin import current_origin, current_scope
 
 
 class Storage(Protocol):

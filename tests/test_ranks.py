@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym.compiler.narrow import narrow
+from ksym.compiler.passes.merge_axes import narrow
 from ksym.graph import topological_order
 from ksym.ops import ranks
 from ksym.testing import verify_gradient

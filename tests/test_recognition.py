@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 import ksym
 from ksym.graph import topological_order
-from ksym.recognition import kept_as_loops
+from ksym.loops.recognition import kept_as_loops
 from ksym.testing import verify_gradient
 
 KERNELS = {"simple_rnn", "lstm", "gru"}

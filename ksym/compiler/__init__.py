@@ -9,19 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ksym.compiler.bias import fuse_bias
-from ksym.compiler.fold import fold
-from ksym.compiler.hoist import hoist
-from ksym.compiler.join import join_slices
-from ksym.compiler.layout import push_transpositions
-from ksym.compiler.merge import merge
-from ksym.compiler.normalize import fold_normalization
-from ksym.compiler.pool import pool_first
-from ksym.compiler.postpone import postpone
-from ksym.compiler.recall import recall
-from ksym.compiler.scale import scale_factors
-from ksym.compiler.scans import tighten
-from ksym.compiler.simplify import simplify
+from ksym.compiler.loops.hoist import hoist
+from ksym.compiler.loops.prune import tighten
+from ksym.compiler.loops.residuals import recall
+from ksym.compiler.loops.sink import postpone
+from ksym.compiler.passes.bias import fuse_bias
+from ksym.compiler.passes.fold import fold
+from ksym.compiler.passes.joins import join_slices
+from ksym.compiler.passes.merge import merge
+from ksym.compiler.passes.normalization import fold_normalization
+from ksym.compiler.passes.pool_first import pool_first
+from ksym.compiler.passes.scale import scale_factors
+from ksym.compiler.passes.simplify import simplify
+from ksym.compiler.passes.transpositions import push_transpositions
 from ksym.graph import Tensor
 
 Pass = Callable[[Sequence[Tensor]], list[Tensor]]

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
-from ksym.graph import Node, Tensor, origin_of, rewrite, same, topological_order
+from ksym.graph import Node, Tensor, rewrite, same, topological_order
+from ksym.operator.operands import cast_to
 from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
-from ksym.ops.operands import cast_to
+from ksym.origin import origin_of
 from ksym.shapes import UNKNOWN
 from ksym.variables import Variable
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from ksym.ops.windows import Padding
+from ksym.ops.nn.windows import Padding
 
 
 def _common() -> Any:

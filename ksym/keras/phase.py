@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ksym import ops
-from ksym.control import cond
 from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor
+from ksym.loops.api import cond
 
 
 class _Phase:

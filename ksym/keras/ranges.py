@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.errors import InputError
-from ksym.graph import Node, Origin, Tensor
+from ksym.graph import Node, Tensor
 from ksym.keras.tensors import is_placeholder
+from ksym.origin import Origin
 
 _SAME_VALUES = {"cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"}
 

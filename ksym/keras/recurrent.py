@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from ksym import control, ops
+from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor, int_shape
+from ksym.loops import api as loops
 
 Step = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
 
@@ -80,7 +81,7 @@ def rnn(
     if unroll:
         outputs, ends = _unrolled(step, walked, [*blank, *states])
     else:
-        scanned = control.scan(step, walked, [*blank, *states])
+        scanned = loops.scan(step, walked, [*blank, *states])
         (outputs,), ends = scanned.outputs, scanned.states
     last_output, last_states = ends[twin or 0], ends[len(blank) :]
     outputs = _time_first(outputs)
@@ -129,7 +130,7 @@ def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype:
     several = isinstance(elems, list | tuple)
     tensors = [as_tensor(e) for e in (elems if several else [elems])]
     _check_lengths(tensors)
-    return control.map_fn(
+    return loops.map_fn(
         lambda *elements: fn(type(elems)(elements) if several else elements[0]), tensors
     )
 
@@ -147,7 +148,7 @@ def foldl(
     elems = as_tensor(elems)
     if initializer is None:
         elems, initializer = elems[1:], elems[0]
-    return control.foldl(fn, elems, as_tensor(initializer))
+    return loops.foldl(fn, elems, as_tensor(initializer))
 
 
 def foldr(
@@ -157,4 +158,4 @@ def foldr(
     elems = as_tensor(elems)
     if initializer is None:
         elems, initializer = elems[:-1], elems[-1]
-    return control.foldr(fn, elems, as_tensor(initializer))
+    return loops.foldr(fn, elems, as_tensor(initializer))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from ksym import graph
+from ksym import origin
 from ksym.errors import GraphError, KsymError
 
 
@@ -13,7 +13,7 @@ class Scope(AbstractContextManager[str]):
     """Puts what is made inside under a name, and that name on errors that do not say it."""
 
     def __init__(self, name: str | None):
-        self._scope = graph.name_scope(name or "scope")
+        self._scope = origin.name_scope(name or "scope")
 
     def __enter__(self) -> str:
         return self._scope.__enter__()
@@ -24,7 +24,7 @@ class Scope(AbstractContextManager[str]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        name, origin = graph.current_scope(), graph.current_origin()
+        name, place = origin.current_scope(), origin.current_origin()
         self._scope.__exit__(kind, error, traceback)
         if not isinstance(error, Exception) or isinstance(error, KsymError):
             return
@@ -33,6 +33,6 @@ class Scope(AbstractContextManager[str]):
             raise GraphError(
                 f"the layer {name!r} returned what is no tensor: {error}",
                 remedy="return a tensor; a number becomes one by K.constant",
-            ).located(origin=origin) from error
+            ).located(origin=place) from error
         if not hasattr(error, "__notes__"):
-            error.add_note(f"at {origin}")
+            error.add_note(f"at {place}")

@@ -5,7 +5,87 @@ package `ksym` offers them by their plain names.  The families use each other in
 run long after import, so they reach each other through this module: ``ops.reshape(...)``.
 """
 
-from ksym.ops.activations import (
+from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.ops.arrays.arrangement import (
+    diff,
+    fliplr,
+    flipud,
+    moveaxis,
+    pad_from_inside,
+    ravel,
+    roll,
+    rot90,
+    split,
+    swapaxes,
+    tril,
+    triu,
+    unstack,
+)
+from ksym.ops.arrays.creation import (
+    arange,
+    eye,
+    full,
+    linspace,
+    ones,
+    zeros,
+)
+from ksym.ops.arrays.diagonal import (
+    diag,
+    diagonal,
+    matrix_diag,
+    matrix_diag_part,
+    trace,
+)
+from ksym.ops.arrays.dynamic import (
+    argwhere,
+    boolean_mask,
+    flatnonzero,
+    unique,
+    unique_positions,
+)
+from ksym.ops.arrays.gathering import one_hot, take, take_gradient
+from ksym.ops.arrays.indexing import (
+    index,
+    slice_,
+    slice_bounds,
+    slice_gradient,
+)
+from ksym.ops.arrays.joining import (
+    array_split,
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    column_stack,
+    dstack,
+    hstack,
+    meshgrid,
+    vstack,
+)
+from ksym.ops.arrays.movement import (
+    concatenate,
+    flip,
+    repeat,
+    stack,
+    tile,
+)
+from ksym.ops.arrays.padding import pad
+from ksym.ops.arrays.scattering import (
+    gather_nd,
+    index_add,
+    index_update,
+    scatter_nd,
+    take_along_axis,
+)
+from ksym.ops.arrays.shape import (
+    broadcast_to,
+    expand_dims,
+    reshape,
+    shape_of,
+    squeeze,
+    sum_to,
+    transpose,
+)
+from ksym.ops.elementwise.activations import (
     celu,
     elu,
     gelu,
@@ -26,27 +106,8 @@ from ksym.ops.activations import (
     softsign,
     swish,
 )
-from ksym.ops.arrangement import (
-    diff,
-    fliplr,
-    flipud,
-    moveaxis,
-    pad_from_inside,
-    ravel,
-    roll,
-    rot90,
-    split,
-    swapaxes,
-    tril,
-    triu,
-    unstack,
-)
-from ksym.ops.binary import (
-    add,
-    multiply,
-    subtract,
-)
-from ksym.ops.choice import (
+from ksym.ops.elementwise.binary import add, multiply, subtract
+from ksym.ops.elementwise.choice import (
     clip,
     copysign,
     fmax,
@@ -59,7 +120,7 @@ from ksym.ops.choice import (
     signbit,
     where,
 )
-from ksym.ops.comparison import (
+from ksym.ops.elementwise.comparison import (
     bitwise_and,
     bitwise_not,
     bitwise_or,
@@ -78,59 +139,7 @@ from ksym.ops.comparison import (
     not_equal,
     right_shift,
 )
-from ksym.ops.control import (
-    cond_node,
-    scan_node,
-    while_node,
-)
-from ksym.ops.convolution import (
-    convolution,
-    convolution_gradient,
-)
-from ksym.ops.creation import (
-    arange,
-    eye,
-    full,
-    linspace,
-    ones,
-    zeros,
-)
-from ksym.ops.ctc import (
-    ctc_loss,
-)
-from ksym.ops.ctc_decoding import ctc_decode
-from ksym.ops.decompositions import (
-    cholesky,
-    eigh,
-    qr,
-    tall_qr,
-)
-from ksym.ops.diagonal import (
-    diag,
-    diagonal,
-    matrix_diag,
-    matrix_diag_part,
-    trace,
-)
-from ksym.ops.discrete import (
-    dropout,
-    random_bernoulli,
-    random_binomial,
-    random_categorical,
-    random_multinomial,
-    random_shuffle,
-)
-from ksym.ops.distributions import (
-    random_exponential,
-    random_gamma,
-    random_gumbel,
-    random_laplace,
-    random_normal,
-    random_truncated_normal,
-    random_uniform,
-    symbolic_gamma,
-)
-from ksym.ops.division import (
+from ksym.ops.elementwise.division import (
     floor_divide,
     fmod,
     mod,
@@ -139,12 +148,66 @@ from ksym.ops.division import (
     true_divide,
     truncate_divide,
 )
-from ksym.ops.dynamic import argwhere, boolean_mask, flatnonzero, unique, unique_positions
-from ksym.ops.einsum import (
-    contraction,
-    einsum,
+from ksym.ops.elementwise.exponential import (
+    exp,
+    exp2,
+    expm1,
+    log,
+    log1p,
+    log2,
+    log10,
+    logaddexp,
+    logaddexp2,
+    xlogy,
 )
-from ksym.ops.elementwise import (
+from ksym.ops.elementwise.numerical import (
+    allclose,
+    isneginf,
+    isposinf,
+    logit,
+    sinc,
+    trapz,
+    tri,
+    unravel_index,
+    vander,
+)
+from ksym.ops.elementwise.rounding import (
+    ceil,
+    fix,
+    floor,
+    round_,
+    trunc,
+)
+from ksym.ops.elementwise.special import (
+    digamma,
+    erf,
+    erfc,
+    erfinv,
+    gamma,
+    gammaln,
+    polygamma,
+)
+from ksym.ops.elementwise.trigonometry import (
+    arccos,
+    arccosh,
+    arcsin,
+    arcsinh,
+    arctan,
+    arctan2,
+    arctanh,
+    cos,
+    cosh,
+    deg2rad,
+    degrees,
+    hypot,
+    rad2deg,
+    radians,
+    sin,
+    sinh,
+    tan,
+    tanh,
+)
+from ksym.ops.elementwise.unary import (
     abs_,
     cast,
     cbrt,
@@ -165,51 +228,20 @@ from ksym.ops.elementwise import (
     stop_gradient,
     zeros_like,
 )
-from ksym.ops.exponential import (
-    exp,
-    exp2,
-    expm1,
-    log,
-    log1p,
-    log2,
-    log10,
-    logaddexp,
-    logaddexp2,
-    xlogy,
-)
-from ksym.ops.gathering import (
-    one_hot,
-    take,
-    take_gradient,
-)
-from ksym.ops.global_pooling import (
-    global_average_pool,
-    global_max_pool,
-)
-from ksym.ops.indexing import (
-    index,
-    slice_,
-    slice_bounds,
-    slice_gradient,
-)
-from ksym.ops.joining import (
-    array_split,
-    atleast_1d,
-    atleast_2d,
-    atleast_3d,
-    column_stack,
-    dstack,
-    hstack,
-    meshgrid,
-    vstack,
-)
 from ksym.ops.leaves import (
     constant,
     is_constant,
     placeholder,
     variable_leaf,
 )
-from ksym.ops.linalg import (
+from ksym.ops.linalg.decompositions import (
+    cholesky,
+    eigh,
+    qr,
+    tall_qr,
+)
+from ksym.ops.linalg.einsum import contraction, einsum
+from ksym.ops.linalg.matmul import (
     dot,
     inner,
     integer_matmul,
@@ -219,71 +251,62 @@ from ksym.ops.linalg import (
     tensordot,
     vdot,
 )
-from ksym.ops.local import (
-    extract_patches,
-    local_convolution,
+from ksym.ops.linalg.products import cross, kron, matrix_power
+from ksym.ops.linalg.singular import pinv, svd
+from ksym.ops.linalg.solving import (
+    det,
+    inv,
+    slogdet,
+    solve,
+    triangular_solve,
 )
-from ksym.ops.losses import (
+from ksym.ops.nn.convolution import convolution, convolution_gradient
+from ksym.ops.nn.ctc import ctc_loss
+from ksym.ops.nn.ctc_decoding import ctc_decode
+from ksym.ops.nn.global_pooling import global_average_pool, global_max_pool
+from ksym.ops.nn.local import extract_patches, local_convolution
+from ksym.ops.nn.losses import (
     sigmoid_cross_entropy,
     softmax_cross_entropy,
     sparse_softmax_cross_entropy,
 )
-from ksym.ops.movement import (
-    concatenate,
-    flip,
-    repeat,
-    stack,
-    tile,
-)
-from ksym.ops.nn import (
-    glu,
-    log_softmax,
-    softmax,
-)
-from ksym.ops.normalization import (
-    batch_norm,
-    batch_norm_gradient,
-    normalize,
-)
-from ksym.ops.numerical import (
-    allclose,
-    isneginf,
-    isposinf,
-    logit,
-    sinc,
-    trapz,
-    tri,
-    unravel_index,
-    vander,
-)
-from ksym.ops.operands import as_tensor, cast_to, promoted
-from ksym.ops.padding import (
-    pad,
-)
-from ksym.ops.pooling import (
+from ksym.ops.nn.normalization import batch_norm, batch_norm_gradient, normalize
+from ksym.ops.nn.pooling import (
     average_pool,
     average_pool_gradient,
     max_pool,
     max_pool_gradient,
     max_pool_select,
 )
-from ksym.ops.products import (
-    cross,
-    kron,
-    matrix_power,
+from ksym.ops.nn.resize import resize, resize_gradient
+from ksym.ops.nn.separable import depthwise_convolution, separable_convolution
+from ksym.ops.nn.softmax import glu, log_softmax, softmax
+from ksym.ops.nn.standardization import (
+    group_norm,
+    instance_norm,
+    layer_norm,
+    rms_norm,
 )
-from ksym.ops.quantiles import (
-    median,
-    nanmax,
-    nanmean,
-    nanmin,
-    nanprod,
-    nansum,
-    nanvar,
-    percentile,
-    quantile,
+from ksym.ops.nn.transposed import convolution_transpose
+from ksym.ops.random.discrete import (
+    dropout,
+    random_bernoulli,
+    random_binomial,
+    random_categorical,
+    random_multinomial,
+    random_shuffle,
 )
-from ksym.ops.random import (
+from ksym.ops.random.distributions import (
+    random_exponential,
+    random_gamma,
+    random_gumbel,
+    random_laplace,
+    random_normal,
+    random_truncated_normal,
+    random_uniform,
+    symbolic_gamma,
+)
+from ksym.ops.random.standard import (
     random_integers,
     random_permutation,
     standard_exponential,
@@ -294,13 +317,19 @@ from ksym.ops.random import (
     standard_truncated_normal,
     standard_uniform,
 )
-from ksym.ops.recurrent import (
-    gru,
-    lstm,
-    simple_rnn,
+from ksym.ops.random.streams import RandomStream, random_streams, seed
+from ksym.ops.reductions.quantiles import (
+    median,
+    nanmax,
+    nanmean,
+    nanmin,
+    nanprod,
+    nansum,
+    nanvar,
+    percentile,
+    quantile,
 )
-from ksym.ops.recurrent_gradient import recurrent_gradient
-from ksym.ops.reduction import (
+from ksym.ops.reductions.reduction import (
     all_,
     any_,
     argmax,
@@ -310,18 +339,7 @@ from ksym.ops.reduction import (
     prod,
     sum_,
 )
-from ksym.ops.resize import (
-    resize,
-    resize_gradient,
-)
-from ksym.ops.rounding import (
-    ceil,
-    fix,
-    floor,
-    round_,
-    trunc,
-)
-from ksym.ops.scans import (
+from ksym.ops.reductions.running import (
     cummax,
     cummin,
     cumprod,
@@ -329,60 +347,14 @@ from ksym.ops.scans import (
     exclusive_cumprod,
     linear_recurrence,
 )
-from ksym.ops.scattering import (
-    gather_nd,
-    index_add,
-    index_update,
-    scatter_nd,
-    take_along_axis,
-)
-from ksym.ops.separable import (
-    depthwise_convolution,
-    separable_convolution,
-)
-from ksym.ops.shape import (
-    broadcast_to,
-    expand_dims,
-    reshape,
-    shape_of,
-    squeeze,
-    sum_to,
-    transpose,
-)
-from ksym.ops.singular import (
-    pinv,
-    svd,
-)
-from ksym.ops.solving import (
-    det,
-    inv,
-    slogdet,
-    solve,
-    triangular_solve,
-)
-from ksym.ops.sorting import (
+from ksym.ops.reductions.sorting import (
     argsort,
     bincount,
     searchsorted,
     sort,
     top_k,
 )
-from ksym.ops.special import (
-    digamma,
-    erf,
-    erfc,
-    erfinv,
-    gamma,
-    gammaln,
-    polygamma,
-)
-from ksym.ops.standardization import (
-    group_norm,
-    instance_norm,
-    layer_norm,
-    rms_norm,
-)
-from ksym.ops.statistics import (
+from ksym.ops.reductions.statistics import (
     count,
     count_nonzero,
     logsumexp,
@@ -392,34 +364,6 @@ from ksym.ops.statistics import (
     ptp,
     std,
     var,
-)
-from ksym.ops.streams import (
-    RandomStream,
-    random_streams,
-    seed,
-)
-from ksym.ops.transposed import (
-    convolution_transpose,
-)
-from ksym.ops.trigonometry import (
-    arccos,
-    arccosh,
-    arcsin,
-    arcsinh,
-    arctan,
-    arctan2,
-    arctanh,
-    cos,
-    cosh,
-    deg2rad,
-    degrees,
-    hypot,
-    rad2deg,
-    radians,
-    sin,
-    sinh,
-    tan,
-    tanh,
 )
 
 __all__ = [name for name in dir() if not name.startswith("_")]

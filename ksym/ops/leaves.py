@@ -9,8 +9,9 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor
-from ksym.ops.registry import Emitter, Operator
-from ksym.ops.sampling import Draw, Sample
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.sampling import Draw, Sample
 
 
 class _Leaf(Operator):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ksym import shapes
 from ksym.compiler import optimize
-from ksym.compiler.flags import Mode
+from ksym.compiler.mode import Mode
 from ksym.compiler.specialize import Rest, check_sizes, specialize, split
 from ksym.graph import Tensor, collection_paused
 from ksym.ops.leaves import placeholder

@@ -12,11 +12,11 @@ import numpy as np
 
 from ksym import dtypes
 from ksym.compiler import Pass
-from ksym.compiler.flags import Mode
+from ksym.compiler.mode import Mode
 from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
-from ksym.ops.bodies import Body
-from ksym.ops.streams import RandomStream, random_streams
+from ksym.loops.body import Body
+from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Program
 

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.flags import Mode
+from ksym.compiler.mode import Mode
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor
-from ksym.ops.bodies import Body
+from ksym.loops.body import Body
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.bodies import compile_body
 from ksym.runtime.program import Runnable

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym.compiler.loops import Loop
+from ksym.compiler.fusion.kernel import Loop
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray

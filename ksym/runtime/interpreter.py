@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.lower import GraphEmitter, NativeGraph, lower_node
-from ksym.compiler.plan import Part
+from ksym.compiler.codegen.nnvm import GraphEmitter, NativeGraph, lower_node
+from ksym.compiler.partition import Part
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
-from ksym.ops.registry import Emitter
+from ksym.operator.emitter import Emitter
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.native import draw

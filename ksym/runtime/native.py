@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.lower import NativeGraph
+from ksym.compiler.codegen.nnvm import NativeGraph
 from ksym.graph import Node, Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray

@@ -8,19 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ksym.compiler import optimize
-from ksym.compiler.flags import Mode
-from ksym.compiler.loops import Loop, can_call, can_compile
-from ksym.compiler.plan import is_drawn, is_leaf
+from ksym.compiler.fusion.kernel import Loop, can_call, can_compile
+from ksym.compiler.fusion.updates import fuse_updates
+from ksym.compiler.mode import Mode
 from ksym.compiler.specialize import Rest, check_sizes, check_updates, specialize, split
-from ksym.compiler.updates import fuse_updates
 from ksym.errors import KsymError
 from ksym.graph import Tensor, collection_paused, topological_order
+from ksym.ops.given import is_drawn, is_leaf
 from ksym.ops.leaves import is_constant, placeholder
 from ksym.recent import Recent
-from ksym.runtime import compiled
+from ksym.runtime import jit
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.calls import Tape, copy_call, loop_calls
 from ksym.runtime.checking import Check
-from ksym.runtime.compiled import Tape, copy_call, loop_calls
 from ksym.runtime.fused import FusedLoop
 from ksym.runtime.interpreter import unexplained
 from ksym.runtime.loading import NativeError
@@ -88,7 +88,7 @@ class Plan:
             check_updates(updates)
         loops: list[Loop] = []
         if mode.runs(fuse_updates) and is_direct():
-            can_be_step = can_compile if compiled.is_available() else can_call
+            can_be_step = can_compile if jit.is_available() else can_call
             loops, updates = fuse_updates(outputs, updates, can_be_step)
         read = dict.fromkeys(t for loop in loops for t in loop.operands)
         computed = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
@@ -213,7 +213,7 @@ def _commits(
     copies: Sequence[tuple[DeviceArray, DeviceArray]],
 ) -> list[Callable[[], None]]:
     """Return what gives variables their new values: loops that read the old ones, then copies."""
-    if not compiled.is_available():
+    if not jit.is_available():
         return [
             *(FusedLoop(loop, arrays).run for loop in loops),
             *(functools.partial(target.copy_from, array) for target, array in copies),

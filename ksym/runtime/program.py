@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from ksym.compiler.flags import Mode
-from ksym.compiler.fuse import fuse_loops
-from ksym.compiler.loops import Loop
-from ksym.compiler.lower import lower
-from ksym.compiler.narrow import narrow
-from ksym.compiler.plan import Part, is_drawn, is_leaf, partition
-from ksym.compiler.products import Product
-from ksym.compiler.spell import fused_graph, spell_out
+from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.decompose import fused_graph, spell_out
+from ksym.compiler.fusion.kernel import Loop
+from ksym.compiler.fusion.products import Product
+from ksym.compiler.mode import Mode
+from ksym.compiler.partition import Part, partition
+from ksym.compiler.passes.merge_axes import narrow
 from ksym.graph import Node, Tensor, topological_order
+from ksym.ops.given import is_drawn, is_leaf
 from ksym.ops.leaves import is_constant
-from ksym.runtime import compiled
+from ksym.runtime import jit
 from ksym.runtime.arrays import DeviceArray, storage_of
-from ksym.runtime.compiled import Call, Tape, copy_call, loop_calls, product_call
+from ksym.runtime.calls import Call, Tape, copy_call, loop_calls, product_call
 from ksym.runtime.interpreter import blame, interpret
 from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable, draw
@@ -143,7 +144,7 @@ class Program:
                 self._draws.append((node, known[leaf]))
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
-        fused = mode.runs(fuse_loops) and compiled.is_available()
+        fused = mode.runs(fuse_loops) and jit.is_available()
         leaves: list[Tensor] = []
         if fused:
             tensors, regions = fused_graph(tensors, mode.runs(spell_out))

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.flags import Mode
+from ksym.compiler.mode import Mode
 from ksym.errors import ShapeError
 from ksym.graph import Node, Tensor, topological_order
-from ksym.ops.bodies import Body, live_states
+from ksym.loops.body import Body, live_states
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.bodies import Staged, compile_body
-from ksym.runtime.compiled import Call, Move, Tape, copy_call, redirected, repeat
+from ksym.runtime.calls import Call, Move, Tape, copy_call, redirected, repeat
 
 
 class Scan:

@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym.compiler import PIPELINE, flags
-from ksym.compiler.flags import PLANNING, mode_of
-from ksym.compiler.lower import lower
+from ksym.compiler import PIPELINE, mode
+from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.mode import PLANNING, mode_of
 from ksym.errors import ExecutionError, GraphError
 from ksym.runtime import program
 
 
 def test_the_names_are_those_of_the_passes(monkeypatch):
     monkeypatch.delenv("KSYM_FLAGS", raising=False)
-    assert flags.names() == list(dict.fromkeys(p.__name__ for p in (*PIPELINE, *PLANNING)))
+    assert mode.names() == list(dict.fromkeys(p.__name__ for p in (*PIPELINE, *PLANNING)))
     assert mode_of("native").passes == list(PIPELINE)
     assert mode_of("interpret").passes == []
 
@@ -63,7 +63,7 @@ def broken(outputs):
 
 
 def test_checking_names_the_pass_and_the_tensor(monkeypatch):
-    monkeypatch.setattr(flags, "PIPELINE", (*PIPELINE[:2], broken, *PIPELINE[2:]))
+    monkeypatch.setattr(mode, "PIPELINE", (*PIPELINE[:2], broken, *PIPELINE[2:]))
     x = ksym.placeholder((2, 3), name="x")
     noise = ksym.ops.standard_uniform((2, 3))
     outputs = [x + noise, ksym.tanh(x)]

@@ -5,13 +5,13 @@ import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler import fuse
-from ksym.compiler.fuse import fuse_loops
-from ksym.compiler.loops import Loop
-from ksym.compiler.plan import partition
-from ksym.compiler.products import Product
+from ksym.compiler.fusion import choose
+from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.decompose import fused_graph
+from ksym.compiler.fusion.kernel import Loop
+from ksym.compiler.fusion.products import Product
+from ksym.compiler.partition import partition
 from ksym.compiler.specialize import specialize
-from ksym.compiler.spell import fused_graph
 from ksym.graph import topological_order
 
 
@@ -153,8 +153,8 @@ def test_concatenations_are_written_in_place(x):
 
 def test_no_loop_depends_on_itself(monkeypatch):
     # What is concatenated, worked on and sliced could come back into the loop it came from.
-    monkeypatch.setattr(fuse, "LOOP", 0.0)
-    monkeypatch.setattr(fuse, "NATIVE_GRAPH", 0.0)
+    monkeypatch.setattr(choose, "LOOP", 0.0)
+    monkeypatch.setattr(choose, "NATIVE_GRAPH", 0.0)
     x = ksym.placeholder((256, 1))
     column = ksym.tanh(x) * 2.0
     wide = ksym.exp(ops.concatenate([column, column + 1.0], axis=1)) * 3.0
@@ -176,12 +176,12 @@ def test_a_long_chain_is_several_loops(x):
     for _ in range(150):
         y = ksym.tanh(y) + 1.0
     loops = fuse_loops([y])
-    assert all(len(region) <= fuse.STEPS for region in loops)
+    assert all(len(region) <= choose.STEPS for region in loops)
     assert sum(map(len, loops)) == 300
 
 
 def test_more_is_not_compiled_than_what_is_sensible(x, monkeypatch):
-    monkeypatch.setattr(fuse, "STEPS_IN_ALL", 100)
+    monkeypatch.setattr(choose, "STEPS_IN_ALL", 100)
     y = x
     for _ in range(150):
         y = ksym.tanh(y) + 1.0

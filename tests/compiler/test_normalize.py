@@ -5,7 +5,7 @@ import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler.normalize import fold_normalization
+from ksym.compiler.passes.normalization import fold_normalization
 from ksym.graph import topological_order
 
 CHANNELS = 4

@@ -5,13 +5,13 @@ import pytest
 
 import ksym
 from ksym import compiler, ops
-from ksym.compiler.bias import fuse_bias
-from ksym.compiler.fold import fold
-from ksym.compiler.join import join_slices
-from ksym.compiler.layout import push_transpositions
-from ksym.compiler.merge import merge
-from ksym.compiler.scale import scale_factors
-from ksym.compiler.simplify import simplify
+from ksym.compiler.passes.bias import fuse_bias
+from ksym.compiler.passes.fold import fold
+from ksym.compiler.passes.joins import join_slices
+from ksym.compiler.passes.merge import merge
+from ksym.compiler.passes.scale import scale_factors
+from ksym.compiler.passes.simplify import simplify
+from ksym.compiler.passes.transpositions import push_transpositions
 from ksym.compiler.specialize import specialize
 from ksym.errors import ShapeError
 from ksym.graph import topological_order

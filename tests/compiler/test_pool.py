@@ -5,7 +5,7 @@ import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler.pool import pool_first
+from ksym.compiler.passes.pool_first import pool_first
 from ksym.graph import topological_order
 
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ksym
-from ksym.compiler import scans
+from ksym.compiler.loops import transform
 from ksym.graph import topological_order
 from ksym.testing import verify_gradient
 
@@ -136,7 +136,7 @@ def test_a_sum_whose_course_is_asked_for_stays_a_state(inputs):
 
 
 def test_memory_has_a_bound(inputs, monkeypatch):
-    monkeypatch.setattr(scans, "MEMORY", 0)
+    monkeypatch.setattr(transform, "MEMORY", 0)
     scanned = recurrent(*inputs)
     f = ksym.function(inputs, ksym.gradients(ksym.sum(scanned.states), inputs))
     native = f(*values())

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ksym.graph import topological_order
-from ksym.recognition import kept_as_loops
+from ksym.loops.recognition import kept_as_loops
 
 keras = pytest.importorskip("keras")
 layers = keras.layers

@@ -5,9 +5,9 @@ import pytest
 
 import ksym
 from ksym.compiler import optimize
-from ksym.compiler.plan import partition
+from ksym.compiler.partition import partition
 from ksym.compiler.specialize import specialize
-from ksym.ops.cells import CELLS, as_scan
+from ksym.loops.cells import CELLS, as_scan
 
 LAYERS = {
     "rnn_tanh": lambda *a: ksym.simple_rnn(*a),

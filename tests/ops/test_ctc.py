@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym.ops.ctc_decoding import beam_search_decode, greedy_decode
+from ksym.ops.nn.ctc_decoding import beam_search_decode, greedy_decode
 
 PROBABILITIES = np.array(
     [

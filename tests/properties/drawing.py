@@ -7,9 +7,10 @@ from hypothesis import strategies as st
 
 from ksym import dtypes
 from ksym.graph import OPERATORS, Tensor
+from ksym.operator.composite import Composite
+from ksym.operator.declaration import Operator
+from ksym.operator.sampling import Sample
 from ksym.ops.leaves import placeholder
-from ksym.ops.registry import Composite, Operator
-from ksym.ops.sampling import Sample
 
 KINDS = {
     "bool": ("bool",),

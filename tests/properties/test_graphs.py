@@ -7,8 +7,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import ksym
-from ksym.compiler import fuse
-from ksym.runtime import compiled
+from ksym.compiler.fusion import choose
+from ksym.runtime import calls, jit
 from ksym.testing import evaluate_numpy, verify_gradient
 
 UNARY = [ksym.tanh, ksym.sigmoid, ksym.sin, ksym.square, ksym.relu, lambda x: -x, lambda x: x * 0.5]
@@ -57,13 +57,13 @@ def fusing(request):
 
     And its code is optimised, as that of large arrays is.
     """
-    costs = fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW
+    costs = choose.LOOP, choose.NATIVE_GRAPH, calls.FEW
     if request.param == "all in loops":
-        if not compiled.is_available():
+        if not jit.is_available():
             pytest.skip("llvmlite is not installed")
-        fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW = -1e9, -1e9, 0
+        choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = -1e9, -1e9, 0
     yield
-    fuse.LOOP, fuse.NATIVE_GRAPH, compiled.FEW = costs
+    choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = costs
 
 
 def agreeing(test):

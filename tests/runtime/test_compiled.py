@@ -5,14 +5,14 @@ import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler import formulas
-from ksym.compiler.loops import describe
+from ksym.compiler.fusion import formulas
+from ksym.compiler.fusion.kernel import describe
 from ksym.graph import topological_order
-from ksym.runtime import compiled
+from ksym.runtime import calls, jit
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.subnormal import FlushedSubnormals
 
-pytestmark = pytest.mark.skipif(not compiled.is_available(), reason="llvmlite is not installed")
+pytestmark = pytest.mark.skipif(not jit.is_available(), reason="llvmlite is not installed")
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 88.6, -103.5, 1e30, -1e30, np.inf, -np.inf, np.nan, 1e-40]
 UNARY = [op for op in formulas.ON_FLOATS if len(op.__signature__.parameters) == 1]
@@ -32,7 +32,7 @@ def run(outputs, values):
     nodes = {node for node in topological_order(outputs) if node.inputs}
     arrays = {tensor: DeviceArray.of(value) for tensor, value in values.items()}
     arrays.update((tensor, DeviceArray.empty(tensor.spec)) for tensor in outputs)
-    compiled.Tape(compiled.loop_calls(describe(nodes, outputs), arrays)).run()
+    calls.Tape(calls.loop_calls(describe(nodes, outputs), arrays)).run()
     return [arrays[tensor].read() for tensor in outputs]
 
 
@@ -118,7 +118,7 @@ def test_operands_are_broadcast(shapes, rng):
 
 @pytest.mark.parametrize("shape", [(3, 50), (1000,), (7, 1, 3)])
 def test_threads_share_the_work(shape, rng, monkeypatch):
-    monkeypatch.setattr(compiled, "THREADS_FROM", 0)
+    monkeypatch.setattr(calls, "THREADS_FROM", 0)
     x = ksym.placeholder(shape)
     value = rng.normal(size=shape).astype("float32")
     (found,) = run([ksym.square(x) + x], {x: value})
@@ -132,5 +132,5 @@ def test_equal_structures_share_code():
         result = x * y + x
         nodes = {node for node in topological_order([result]) if node.inputs}
         arrays = {tensor: DeviceArray.empty(tensor.spec) for tensor in (x, y, result)}
-        codes.update(call.code for call in compiled.loop_calls(describe(nodes, [result]), arrays))
+        codes.update(call.code for call in calls.loop_calls(describe(nodes, [result]), arrays))
     assert len(codes) == 1

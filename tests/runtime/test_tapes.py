@@ -5,10 +5,10 @@ import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler.plan import is_leaf
-from ksym.runtime import compiled
+from ksym.ops.given import is_leaf
+from ksym.runtime import jit
 
-pytestmark = pytest.mark.skipif(not compiled.is_available(), reason="llvmlite is not installed")
+pytestmark = pytest.mark.skipif(not jit.is_available(), reason="llvmlite is not installed")
 
 
 def check(inputs, outputs, values, tape=True):

@@ -1,0 +1,1 @@
+"""Writing code: MXNet's graphs and LLVM's assembly."""

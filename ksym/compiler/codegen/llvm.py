@@ -1,0 +1,363 @@
+"""Writing a loop down as LLVM's code, which is vectorised and compiled when it is loaded.
+
+The code knows what is contiguous or broadcast but no sizes, so loops of equal structure share it.
+It is one function of one argument, a table of 64-bit words: the size of each axis, the strides that
+occur, then the address of each array.  Several threads of an OpenMP team may run it at once, and
+share the work.  What it reduces, it combines with what is there.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import NamedTuple
+
+import numpy as np
+
+from ksym import ops
+from ksym.compiler.fusion import formulas
+from ksym.compiler.fusion.formulas import Value
+from ksym.compiler.fusion.kernel import REDUCTIONS, Loop, View, collapsed, is_number
+
+ENTRY = "run"
+"""The name of the function."""
+
+_TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
+_STORED = {**_TYPES, "bool": "i8"}
+_SUFFIX = {"float32": "f32", "float64": "f64"}
+
+
+class _Layout(NamedTuple):
+    """How a dtype's bits are used: an integer as wide, the fraction's bits, the exponent's bias."""
+
+    integer: str
+    fraction: int
+    bias: int
+    root_half: int
+    """The bits of sqrt(1/2)."""
+
+
+_LAYOUTS = {
+    "float32": _Layout("i32", 23, 127, 0x3F3504F3),
+    "float64": _Layout("i64", 52, 1023, 0x3FE6A09E667F3BCD),
+}
+
+
+class Source(NamedTuple):
+    """The code of a loop and what its table holds.
+
+    Attributes:
+        text: The code.
+        numbers: The first words of the table: sizes and strides.
+        arrays: Whose address comes next, and the element to begin with.
+    """
+
+    text: str
+    numbers: list[int]
+    arrays: list[View]
+
+
+class _Machine:
+    """Writes the computation on one element."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._count = 0
+
+    def put(self, code: str, dtype: str) -> Value:
+        """Add an instruction and return its result."""
+        name = f"%v{self._count}"
+        self._count += 1
+        self.lines.append(f"  {name} = {code}")
+        return Value(name, dtype)
+
+    def number(self, value: float, dtype: str) -> Value:
+        if dtype == "bool":
+            return Value("true" if value else "false", dtype)
+        if dtype in formulas.INTEGERS:
+            return Value(str(int(value)), dtype)
+        if dtype == "float32":
+            (value,) = struct.unpack("f", struct.pack("f", value))
+        # Floats of both widths are written as the bits of a double.
+        (bits,) = struct.unpack("Q", struct.pack("d", value))
+        return Value(f"0x{bits:016X}", dtype)
+
+    def arithmetic(self, operation: str, x: Value, y: Value) -> Value:
+        # Each is rounded as it would be alone, so a loop equals its steps to the last bit.
+        code = f"f{operation}" if x.dtype in formulas.FLOATS else operation
+        return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
+
+    def added(self, total: Value, x: Value) -> Value:
+        """Return a sum whose summands may be taken in any order, so several at once."""
+        return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
+
+    def compare(self, relation: str, x: Value, y: Value) -> Value:
+        if x.dtype in formulas.FLOATS:
+            code = f"fcmp {'u' if relation == 'ne' else 'o'}{relation}"
+        else:
+            code = f"icmp {relation if relation in ('eq', 'ne') else f's{relation}'}"
+        return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", "bool")
+
+    def choose(self, condition: Value, x: Value, y: Value) -> Value:
+        kind = _TYPES[x.dtype]
+        return self.put(f"select i1 {condition.text}, {kind} {x.text}, {kind} {y.text}", x.dtype)
+
+    def _call(self, function: str, *operands: Value) -> Value:
+        dtype = operands[0].dtype
+        kind = _TYPES[dtype]
+        given = ", ".join(f"{kind} {x.text}" for x in operands)
+        return self.put(f"call {kind} @llvm.{function}.{_SUFFIX[dtype]}({given})", dtype)
+
+    def multiply_add(self, x: Value, y: Value, z: Value) -> Value:
+        return self._call("fmuladd", x, y, z)
+
+    def root(self, x: Value) -> Value:
+        return self._call("sqrt", x)
+
+    def power(self, x: Value, y: Value) -> Value:
+        return self._call("pow", x, y)
+
+    def magnitude(self, x: Value) -> Value:
+        return self._call("fabs", x)
+
+    def with_sign(self, x: Value, y: Value) -> Value:
+        return self._call("copysign", x, y)
+
+    def rounded(self, x: Value) -> tuple[Value, Value]:
+        # Where one is the unit of the last place, addition rounds, and the bits count.
+        layout = _LAYOUTS[x.dtype]
+        anchor = self.number(1.5 * 2.0**layout.fraction, x.dtype)
+        moved = self.arithmetic("add", x, anchor)
+        whole = self.arithmetic("sub", moved, anchor)
+        bits = self._bits(moved)
+        first = self._bits(anchor)
+        return whole, self.put(f"sub {layout.integer} {bits.text}, {first.text}", x.dtype)
+
+    def power_of_two(self, exponent: Value) -> tuple[Value, Value]:
+        layout = _LAYOUTS[exponent.dtype]
+        kind, dtype = layout.integer, exponent.dtype
+        half = self.put(f"ashr {kind} {exponent.text}, 1", dtype)
+        rest = self.put(f"sub {kind} {exponent.text}, {half.text}", dtype)
+        return self._power(half), self._power(rest)
+
+    def _power(self, exponent: Value) -> Value:
+        layout = _LAYOUTS[exponent.dtype]
+        biased = self.put(f"add {layout.integer} {exponent.text}, {layout.bias}", exponent.dtype)
+        bits = self.put(f"shl {layout.integer} {biased.text}, {layout.fraction}", exponent.dtype)
+        return self._from_bits(bits)
+
+    def parts(self, x: Value) -> tuple[Value, Value]:
+        layout = _LAYOUTS[x.dtype]
+        kind = layout.integer
+        # Numbers too small for full precision are multiplied first.
+        small = self.compare("lt", x, self.number(2.0 ** (1 - layout.bias), x.dtype))
+        shift = layout.fraction + 1
+        scaled = self.arithmetic("mul", x, self.number(2.0**shift, x.dtype))
+        bits = self._bits(self.choose(small, scaled, x))
+        moved = self.put(f"sub {kind} {bits.text}, {layout.root_half}", x.dtype)
+        exponent = self.put(f"ashr {kind} {moved.text}, {layout.fraction}", x.dtype)
+        back = self.put(f"shl {kind} {exponent.text}, {layout.fraction}", x.dtype)
+        mantissa = self._from_bits(self.put(f"sub {kind} {bits.text}, {back.text}", x.dtype))
+        whole = self.put(f"sitofp {kind} {exponent.text} to {_TYPES[x.dtype]}", x.dtype)
+        less = self.arithmetic("sub", whole, self.number(float(shift), x.dtype))
+        return mantissa, self.choose(small, less, whole)
+
+    def _bits(self, x: Value) -> Value:
+        integer = _LAYOUTS[x.dtype].integer
+        return self.put(f"bitcast {_TYPES[x.dtype]} {x.text} to {integer}", x.dtype)
+
+    def _from_bits(self, bits: Value) -> Value:
+        integer = _LAYOUTS[bits.dtype].integer
+        return self.put(f"bitcast {integer} {bits.text} to {_TYPES[bits.dtype]}", bits.dtype)
+
+    def cast(self, x: Value, dtype: str) -> Value:
+        source, target = _TYPES[x.dtype], _TYPES[dtype]
+        if x.dtype == dtype:
+            return x
+        if dtype == "bool":
+            return self.compare("ne", x, self.number(0.0, x.dtype))
+        before, after = x.dtype in formulas.FLOATS, dtype in formulas.FLOATS
+        wider = _size(dtype) > _size(x.dtype)
+        if before and after:
+            code = "fpext" if wider else "fptrunc"
+        elif before:
+            code = "fptosi"
+        elif after:
+            code = "uitofp" if x.dtype == "bool" else "sitofp"
+        else:
+            code = "zext" if x.dtype == "bool" else "sext" if wider else "trunc"
+        return self.put(f"{code} {source} {x.text} to {target}", dtype)
+
+    def load(self, address: str, dtype: str) -> Value:
+        """Read an element."""
+        found = self.put(f"load {_STORED[dtype]}, ptr {address}, align {_size(dtype)}", dtype)
+        return self.put(f"icmp ne i8 {found.text}, 0", dtype) if dtype == "bool" else found
+
+    def store(self, value: Value, address: str) -> None:
+        """Write an element."""
+        text = value.text
+        if value.dtype == "bool":
+            text = self.put(f"zext i1 {text} to i8", "bool").text
+        kind = _STORED[value.dtype]
+        self.lines.append(f"  store {kind} {text}, ptr {address}, align {_size(value.dtype)}")
+
+
+def _size(dtype: str) -> int:
+    return np.dtype(dtype).itemsize
+
+
+def emit(loop: Loop) -> Source:
+    """Return the code of a loop."""
+    sizes, views = collapsed(loop)
+    if not sizes:  # a single element
+        sizes, views = [1], [view._replace(strides=(0,)) for view in views]
+    # What is written where it was read is one array.
+    arrays = list(dict.fromkeys(views))
+    read, written = views[: len(loop.arrays)], views[len(loop.arrays) :]
+    strides: list[int] = []
+    patterns: list[Pattern] = []
+    for view in arrays:
+        pattern: list[int | str] = []
+        for axis, stride in enumerate(view.strides):
+            if stride == 0 or (stride == 1 and axis == len(sizes) - 1):
+                pattern.append(stride)  # known to the code, so that it can be vectorised
+                continue
+            if stride not in strides:
+                strides.append(stride)
+            pattern.append(f"%stride{strides.index(stride)}")
+        patterns.append(tuple(pattern))
+    machine = _Machine()
+    kinds = list(dict.fromkeys(patterns))
+    dtypes = [view.tensor.dtype for view in arrays]
+    addresses = {}
+    for number, (view, kind) in enumerate(zip(arrays, patterns, strict=True)):
+        offset = f"%offset{kinds.index(kind)}.{len(sizes) - 1}"
+        element = _STORED[view.tensor.dtype]
+        code = f"getelementptr inbounds {element}, ptr %a{number}, i64 {offset}"
+        addresses[view] = machine.put(code, "").text
+    _element(machine, loop, [addresses[v] for v in read], [addresses[v] for v in written])
+    words = [
+        *(("i64", f"%n{axis}") for axis in range(len(sizes))),
+        *(("i64", f"%stride{number}") for number in range(len(strides))),
+        *(("ptr", f"%a{number}") for number in range(len(dtypes))),
+    ]
+    parameters = ", ".join(
+        f"{kind} noalias nocapture {name}" if kind == "ptr" else f"{kind} {name}"
+        for kind, name in words
+    )
+    lines = [
+        f"define internal void @body(i64 %begin, i64 %end, {parameters}) {{",
+        "entry:",
+        "  br label %head0",
+        *_nest(kinds, len(sizes), machine.lines),
+        "done:",
+        "  ret void",
+        "}",
+        *_entry(words),
+        *_DECLARATIONS,
+    ]
+    return Source("\n".join(lines) + "\n", [*sizes, *strides], arrays)
+
+
+Pattern = tuple[int | str, ...]
+"""For each axis how far an array's elements are apart: a number, or the register that holds it."""
+
+
+def _element(machine: _Machine, loop: Loop, read: list[str], written: list[str]) -> None:
+    """Read, compute and write one element, given the addresses."""
+    values: list[Value] = []
+    at = iter(read)
+    for view in loop.reads:
+        if is_number(view.tensor):
+            assert view.tensor.value is not None
+            values.append(machine.number(view.tensor.value.item(), view.tensor.dtype))
+        else:
+            values.append(machine.load(next(at), view.tensor.dtype))
+    for step in loop.steps:
+        operands = [values[register] for register in step.operands]
+        values.append(formulas.apply(machine, step.operator, operands, step.dtype))
+    for write, address in zip(loop.writes, written, strict=True):
+        value = values[write.register]
+        if write.reduction is not None:
+            before = machine.load(address, value.dtype)
+            if write.reduction is ops.sum_:
+                value = machine.added(before, value)
+            else:
+                combine = REDUCTIONS[write.reduction].operator
+                value = formulas.apply(machine, combine, [before, value], value.dtype)
+        machine.store(value, address)
+
+
+def _nest(kinds: list[Pattern], rank: int, element: list[str]) -> list[str]:
+    """The loops over the axes, one in the other; the first one runs from %begin to %end."""
+    lines = []
+    for axis in range(rank):
+        before = "entry" if axis == 0 else f"head{axis - 1}.in"
+        first, last = ("%begin", "%end") if axis == 0 else ("0", f"%n{axis}")
+        after = "done" if axis == 0 else f"head{axis - 1}.next"
+        index = f"%i{axis}"
+        lines += [
+            f"head{axis}:",
+            f"  {index} = phi i64 [ {first}, %{before} ], [ {index}.up, %head{axis}.next ]",
+            f"  {index}.more = icmp slt i64 {index}, {last}",
+            f"  br i1 {index}.more, label %head{axis}.in, label %{after}",
+            f"head{axis}.in:",
+        ]
+        for kind, pattern in enumerate(kinds):
+            outer = f"%offset{kind}.{axis - 1}" if axis else "0"
+            lines += [
+                f"  %step{kind}.{axis} = mul i64 {index}, {pattern[axis]}",
+                f"  %offset{kind}.{axis} = add i64 {outer}, %step{kind}.{axis}",
+            ]
+        if axis < rank - 1:
+            lines.append(f"  br label %head{axis + 1}")
+    lines += [*element, f"  br label %head{rank - 1}.next"]
+    for axis in reversed(range(rank)):
+        lines += [
+            f"head{axis}.next:",
+            f"  %i{axis}.up = add nuw nsw i64 %i{axis}, 1",
+            f"  br label %head{axis}",
+        ]
+    return lines
+
+
+def _entry(words: list[tuple[str, str]]) -> list[str]:
+    """The function that reads the table and takes a thread's share of the first axis."""
+    lines = [f"define void @{ENTRY}(ptr %table) {{"]
+    for position, (kind, name) in enumerate(words):
+        lines += [
+            f"  {name}.at = getelementptr i64, ptr %table, i64 {position}",
+            f"  {name} = load {kind}, ptr {name}.at",
+        ]
+    given = ", ".join(f"{kind} {name}" for kind, name in words)
+    return [
+        *lines,
+        "  %thread = call i32 @omp_get_thread_num()",
+        "  %threads = call i32 @omp_get_num_threads()",
+        "  %k = sext i32 %thread to i64",
+        "  %count = sext i32 %threads to i64",
+        "  %before = mul i64 %n0, %k",
+        "  %begin = sdiv i64 %before, %count",
+        "  %next = add i64 %k, 1",
+        "  %after = mul i64 %n0, %next",
+        "  %end = sdiv i64 %after, %count",
+        f"  call void @body(i64 %begin, i64 %end, {given})",
+        "  ret void",
+        "}",
+    ]
+
+
+_DECLARATIONS = [
+    "declare i32 @omp_get_thread_num()",
+    "declare i32 @omp_get_num_threads()",
+    *(
+        f"declare {kind} @llvm.{function}.{suffix}({', '.join([kind] * count)})"
+        for kind, suffix in (("float", "f32"), ("double", "f64"))
+        for function, count in (
+            ("sqrt", 1),
+            ("fabs", 1),
+            ("copysign", 2),
+            ("pow", 2),
+            ("fmuladd", 3),
+        )
+    ),
+]

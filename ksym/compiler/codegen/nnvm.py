@@ -1,0 +1,230 @@
+"""Writing a graph of known shapes down as one MXNet graph (NNVM)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ksym import shapes
+from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
+from ksym.operator.emitter import Emitter
+
+NNVM_VERSION = 10901
+"""The MXNet version whose JSON format is written."""
+
+
+OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
+"""Operators whose results oneDNN may leave in a memory layout of its own; so do their gradients."""
+
+KEEPS_LAYOUT = {"Activation", "elemwise_add"}
+"""Operators whose results have the layout of their inputs; so have their gradients."""
+
+
+MODAL = {"BatchNorm", "Dropout", "RNN"}
+"""Operators that do something else outside of training mode."""
+
+BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
+"""Operators that put their weights into blocks outside of training mode."""
+
+
+class Entry(NamedTuple):
+    """One result of a native node."""
+
+    node: int
+    output: int
+
+
+@dataclass
+class NativeGraph:
+    """An MXNet graph before it is bound to arrays.
+
+    Attributes:
+        nodes: The nodes in NNVM's JSON form, in topological order.
+        heads: The results, without repetition; none of them is an input.
+        positions: For each output of the lowered graph, which head it is.
+        leaves: The name of the input for each placeholder, variable, random tensor, and tensor that
+            is given.
+        constants: The value of each constant input, by name.
+        scratch: Shape and dtype of memory that operators write to, by name.
+        in_blocks: Whether results may be in a memory layout of oneDNN's own.
+        training: Whether to run in training mode, in which a pooling keeps what its gradient needs.
+    """
+
+    nodes: list[dict[str, Any]] = field(default_factory=list)
+    heads: list[Entry] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    leaves: dict[Tensor, str] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+    scratch: dict[str, Spec] = field(default_factory=dict)
+    in_blocks: bool = False
+    training: bool = True
+
+    def to_json(self) -> str:
+        """Return the graph in the form that MXNet loads."""
+        return json.dumps(
+            {
+                "nodes": self.nodes,
+                "arg_nodes": [i for i, node in enumerate(self.nodes) if node["op"] == "null"],
+                "heads": [[head.node, head.output, 0] for head in self.heads],
+                "attrs": {"mxnet_version": ["int", NNVM_VERSION]},
+            },
+            separators=(",", ":"),
+        )
+
+
+class GraphEmitter(Emitter):
+    """Emits native operators as nodes of a `NativeGraph`.
+
+    Equal applications give one node.  A gradient kernel depends on this: it repeats the emission of
+    its forward operator to get at that node's results, hidden ones included.
+    """
+
+    def __init__(self) -> None:
+        self.graph = NativeGraph()
+        self._nodes: dict[Any, int] = {}
+        self._constants: dict[FrozenArray, Entry] = {}
+        self._scratch: dict[tuple[Spec, str], Entry] = {}
+        self._forward: dict[int, Entry] = {}
+        self._own_layout: set[int] = set()
+
+    def __call__(self, operator: str, *inputs: Entry, outputs: int = 1, **attributes: Any) -> Any:
+        return self._apply(operator, inputs, outputs, attributes, None)
+
+    def backward(
+        self, operator: str, *inputs: Entry, of: Entry, results: Sequence[Spec], **attributes: Any
+    ) -> Any:
+        # NNVM infers the shapes of a gradient kernel from the forward node it is tied to.
+        self._forward[of.node] = of
+        return self._apply(operator, inputs, len(results), attributes, of.node)
+
+    def _apply(
+        self,
+        operator: str,
+        inputs: tuple[Entry, ...],
+        outputs: int,
+        attributes: Mapping[str, Any],
+        after: int | None,
+    ) -> Any:
+        if operator == "_np_reshape" and attributes["newshape"] and self._in_own_layout(inputs):
+            # The plain one only renames the shape of memory, which oneDNN's sum then takes for
+            # memory in a layout of the old shape, and fails; this one brings it into order.
+            operator, attributes = "Reshape", {"shape": attributes["newshape"]}
+        texts = {key: str(value) for key, value in attributes.items()}
+        key = (operator, inputs, tuple(texts.items()), after)
+        number = self._nodes.get(key)
+        if number is None:
+            node: dict[str, Any] = {
+                "op": operator,
+                "name": f"{operator}{len(self.graph.nodes)}",
+                "attrs": texts,
+                "inputs": [[entry.node, entry.output, 0] for entry in inputs],
+            }
+            if after is not None:
+                node["control_deps"] = [after]
+            number = self._nodes[key] = self._append(node)
+            kind = operator.removeprefix("_backward_")
+            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(inputs)):
+                self._own_layout.add(number)
+        if outputs == 1:
+            return Entry(number, 0)
+        return tuple(Entry(number, output) for output in range(outputs))
+
+    def _in_own_layout(self, inputs: Sequence[Entry]) -> bool:
+        return any(entry.node in self._own_layout for entry in inputs)
+
+    def _needs_training(self, node: dict[str, Any]) -> bool:
+        """Whether a node is a gradient, or something else outside of training mode.
+
+        There oneDNN puts weights into blocks of its own where they lie, also those of Variables.
+        """
+        weights = [source for source, _, _ in node["inputs"][1:]]
+        return (
+            node["op"].startswith("_backward_")
+            or node["op"] in MODAL
+            or (
+                node["op"] in BLOCKING
+                and any(self.graph.nodes[source]["op"] == "null" for source in weights[:1])
+            )
+        )
+
+    def _append(self, node: dict[str, Any]) -> int:
+        self.graph.nodes.append(node)
+        return len(self.graph.nodes) - 1
+
+    def input(self, purpose: str) -> tuple[str, Entry]:
+        """Add an input and return its name and value."""
+        name = f"{purpose}{len(self.graph.nodes)}"
+        return name, Entry(self._append({"op": "null", "name": name, "inputs": []}), 0)
+
+    def constant(self, array: np.ndarray) -> Entry:
+        frozen = FrozenArray(array)
+        entry = self._constants.get(frozen)
+        if entry is None:
+            name, entry = self.input("constant")
+            self._constants[frozen] = entry
+            self.graph.constants[name] = frozen.array
+        return entry
+
+    def leaf(self, node: Node) -> Entry:
+        return self.given(node.outputs[0])
+
+    def given(self, tensor: Tensor) -> Entry:
+        """Return the value of a tensor that is computed elsewhere."""
+        self.graph.leaves[tensor], entry = self.input(tensor.node.operator.name)
+        return entry
+
+    def draw(self, node: Node) -> Entry:
+        return self.given(node.outputs[0])
+
+    def scratch(self, spec: Spec, purpose: str) -> Entry:
+        key = (spec, purpose)
+        if key not in self._scratch:
+            name, self._scratch[key] = self.input("scratch")
+            self.graph.scratch[name] = spec
+        return self._scratch[key]
+
+    def finish(self, outputs: Sequence[Entry]) -> NativeGraph:
+        """Make entries the heads of the graph and return it."""
+        self.graph.in_blocks = bool(self._own_layout)
+        self.graph.training = any(map(self._needs_training, self.graph.nodes))
+        heads: dict[Entry, int] = {}
+        for entry in outputs:
+            if entry not in heads:
+                heads[entry] = len(heads)
+            self.graph.positions.append(heads[entry])
+        for entry in heads:
+            # A head that is an input would hand out the memory that the next call fills.
+            is_input = self.graph.nodes[entry.node]["op"] == "null"
+            self.graph.heads.append(self("_copy", entry) if is_input else entry)
+        # A forward node runs because a gradient kernel is tied to it, and MXNet's kernels insist on
+        # writing a result; one that nothing else reads becomes a head that nobody asks for.
+        read = {source for node in self.graph.nodes for source, _, _ in node["inputs"]}
+        read.update(head.node for head in self.graph.heads)
+        self.graph.heads += [entry for node, entry in self._forward.items() if node not in read]
+        return self.graph
+
+
+def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
+    """Emit one node and return its results."""
+    if all(0 in tensor.shape for tensor in node.outputs):
+        # Nothing to compute; MXNet's kernels do not expect to be asked.
+        return [
+            emit.constant(np.empty(shapes.known(tensor.shape), tensor.dtype))
+            for tensor in node.outputs
+        ]
+    result = node.operator.lower(emit, node, *values)
+    return result if len(node.outputs) > 1 else (result,)
+
+
+def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGraph:
+    """Return the native graph that computes outputs from tensors that are given."""
+    emit = GraphEmitter()
+    entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
+    for node in topological_order(outputs, until=entries):
+        results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
+        entries.update(zip(node.outputs, results, strict=True))
+    return emit.finish([entries[tensor] for tensor in outputs])

@@ -1,0 +1,1 @@
+"""Fusing: which nodes are computed by kernels of our own, and what these are."""

@@ -1,0 +1,57 @@
+"""Writing operators out in terms that loops can compute, where all of it is in loops then.
+
+MXNet has one kernel for a softmax; loops have exponentials, sums and the like.  What a whole
+network needs besides its products can so be done without any native operator.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.schedule import Region
+from ksym.graph import Node, Tensor, rewrite, topological_order
+
+
+def spell_out(
+    outputs: Sequence[Tensor], left: Collection[Node] = ()
+) -> tuple[list[Tensor], dict[Node, set[Node]]]:
+    """Return outputs with operators written out, and of each what it became.
+
+    Args:
+        outputs: The graph.
+        left: Nodes to leave as they are.
+    """
+    order = topological_order(outputs)
+    became: dict[Node, set[Node]] = {}
+
+    def spell(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+        if node in left:
+            return None
+        result = node.operator.spelled(node, inputs)
+        if result is not None:
+            became[node] = set(topological_order([result], until=set(inputs)))
+        return result
+
+    return rewrite(outputs, spell, order=order), became
+
+
+def fused_graph(outputs: Sequence[Tensor], spelling: bool) -> tuple[list[Tensor], list[Region]]:
+    """Return outputs as they are to be computed, and the nodes of each loop or product.
+
+    Args:
+        outputs: The graph, of known shapes.
+        spelling: Whether operators may be written out.
+    """
+    if not spelling:
+        return list(outputs), fuse_loops(outputs)
+    left: set[Node] = set()
+    while True:
+        written, became = spell_out(outputs, left)
+        regions = fuse_loops(written)
+        inside = set().union(*regions)
+        # Natively what is written out takes longer than the one kernel.
+        torn = {node for node, nodes in became.items() if not nodes <= inside}
+        if not torn:
+            return written, regions
+        left |= torn

@@ -1,0 +1,343 @@
+"""What a fused loop is: elementwise work on arrays, described apart from the code that does it.
+
+A loop is emitted as LLVM's code (`ksym.compiler.codegen.llvm`) where llvmlite is installed, and as
+calls of NumPy on blocks of arrays (`ksym.runtime.fused`) where it can be.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from ksym import ops, shapes
+from ksym.compiler.fusion import formulas
+from ksym.graph import Node, Tensor, topological_order
+from ksym.operator.declaration import Operator
+from ksym.ops.leaves import is_constant
+from ksym.variables import Variable
+
+
+class View(NamedTuple):
+    """An array, or a part of it, as a loop goes through it.
+
+    Attributes:
+        tensor: Whose array it is.
+        offset: Where the first element lies.
+        strides: How far apart elements are along each axis of the loop; zero where they are one.
+    """
+
+    tensor: Tensor
+    offset: int
+    strides: tuple[int, ...]
+
+
+class Step(NamedTuple):
+    """One operator applied to each element.
+
+    Registers are numbered: what is read first, then the results of the steps.
+    """
+
+    operator: Operator
+    operands: tuple[int, ...]
+    dtype: str
+
+
+class Write(NamedTuple):
+    """Where results go.
+
+    Attributes:
+        register: What is written.
+        view: Where to.
+        reduction: Of `REDUCTIONS`, where many elements have one place and are combined.
+    """
+
+    register: int
+    view: View
+    reduction: Operator | None = None
+
+
+class Loop(NamedTuple):
+    """Elementwise work on arrays.
+
+    Attributes:
+        shape: What the loop runs over.
+        reads: What is read; of an element everything is read before anything is written.
+        steps: What is computed for each element.
+        writes: What is written.  A variable may be among what is read.
+    """
+
+    shape: tuple[int, ...]
+    reads: tuple[View, ...]
+    steps: tuple[Step, ...]
+    writes: tuple[Write, ...]
+
+    def dtype_of(self, register: int) -> str:
+        """The dtype of what a register holds."""
+        if register < len(self.reads):
+            return self.reads[register].tensor.dtype
+        return self.steps[register - len(self.reads)].dtype
+
+    @property
+    def arrays(self) -> list[View]:
+        """What is read from memory: all but constant scalars."""
+        return [view for view in self.reads if not is_number(view.tensor)]
+
+    @property
+    def operands(self) -> list[Tensor]:
+        """The tensors that are read, each once."""
+        return list(dict.fromkeys(view.tensor for view in self.reads))
+
+    @property
+    def results(self) -> list[Tensor]:
+        """The tensors that are computed, and the variables that are written, each once."""
+        return list(dict.fromkeys(write.view.tensor for write in self.writes))
+
+
+class Combination(NamedTuple):
+    """How a reduction combines elements one after the other.
+
+    Attributes:
+        start: What to begin with.
+        operator: What is done with that and the next element.
+    """
+
+    start: float
+    operator: Operator
+
+
+REDUCTIONS: Mapping[Operator, Combination] = {
+    ops.sum_: Combination(0.0, ops.add),
+    ops.max_: Combination(-math.inf, ops.maximum),
+}
+"""The reductions that loops compute."""
+
+
+def data(node: Node) -> Sequence[Tensor]:
+    """The operands whose elements a loop reads; shapes are known to it already."""
+    if node.operator is ops.broadcast_to or node.operator in _VIEWING:
+        return node.inputs[:1]
+    return node.inputs
+
+
+def can_compile(node: Node) -> bool:
+    """Whether a node can be a step of a loop that is compiled."""
+    (first, *rest) = node.outputs
+    return (
+        not rest
+        and (node.operator.elementwise or node.operator is ops.broadcast_to)
+        and formulas.is_known(node.operator, tuple(t.dtype for t in data(node)), first.dtype)
+        and (node.operator not in formulas.CALLED or (shapes.size(first.shape) or 0) <= CALLS)
+    )
+
+
+CALLS = 256
+"""For how many elements a function is worth calling one after the other."""
+
+
+def can_call(node: Node) -> bool:
+    """Whether a node can be a step of a loop of NumPy's functions on blocks of arrays."""
+    (first, *rest) = node.outputs
+    return (
+        not rest
+        and node.operator.elementwise
+        and node.operator.ufunc is not None
+        and first.dtype in formulas.FLOATS
+        and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
+    )
+
+
+def is_collected(node: Node) -> bool:
+    """Whether a loop can make a result of others' elements: join them, or reduce them."""
+    if node.operator in REDUCTIONS:
+        (x,), (out,) = node.inputs, node.outputs
+        each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
+        # One sum after the other is not exact enough for more.
+        return x.dtype in formulas.FLOATS and 1 < each <= SUMMANDS
+    return node.operator is ops.concatenate
+
+
+SUMMANDS = 1 << 14
+"""The largest sums that loops compute."""
+
+
+def shape_over(node: Node) -> shapes.Shape:
+    """What a loop for a node runs over."""
+    return (node.inputs[0] if is_collected(node) else node.outputs[0]).shape
+
+
+def is_number(tensor: Tensor) -> bool:
+    """Whether a tensor is a constant scalar, which can be a part of the code."""
+    return is_constant(tensor) and not tensor.rank
+
+
+def is_view(node: Node) -> bool:
+    """Whether a node only says which elements of its operand to look at."""
+    if node.operator not in _VIEWING or 0 in node.outputs[0].shape:
+        return False
+    x = node.inputs[0]
+    if node.operator is ops.slice_:
+        return set(node.attributes["steps"]) <= {1}
+    if node.operator is ops.transpose:
+        # Elements that are side by side stay so.
+        moved = [axis for axis in node.attributes["axes"] if x.shape[axis] != 1]
+        return not moved or moved[-1] == max(moved)
+    if _without_units(x.shape) == _without_units(node.outputs[0].shape):
+        return True
+    # Other shapes are seen in what lies row by row.
+    while x.node.operator in _RESHAPING:
+        x = x.node.inputs[0]
+    return x.node.operator not in _VIEWING
+
+
+_RESHAPING = (ops.reshape, ops.expand_dims, ops.squeeze)
+_VIEWING = (*_RESHAPING, ops.slice_, ops.transpose)
+
+
+def _without_units(shape: shapes.Shape) -> list[int | None]:
+    return [size for size in shape if size != 1]
+
+
+def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array that is stored row by row; zero along axes of size one."""
+    strides, product = [], 1
+    for size in reversed(shape):
+        strides.append(0 if size == 1 else product)
+        product *= size
+    return tuple(reversed(strides))
+
+
+def look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[int, ...]]:
+    """Return how a tensor's elements lie in the array that they come from, and its shape.
+
+    Args:
+        tensor: What is read.
+        views: The nodes, such as slices, to look through.
+    """
+    path = []
+    while tensor.node in views:
+        path.append(tensor.node)
+        tensor = tensor.node.inputs[0]
+    shape = shapes.known(tensor.shape)
+    offset, strides = 0, contiguous(shape)
+    for node in reversed(path):
+        result = shapes.known(node.outputs[0].shape)
+        if node.operator is ops.slice_:
+            for side, bound, stride in zip(shape, ops.slice_bounds(node), strides, strict=True):
+                offset += bound.indices(side)[0] * stride
+            strides = tuple(0 if size == 1 else s for size, s in zip(result, strides, strict=True))
+        elif node.operator is ops.transpose:
+            strides = tuple(strides[axis] for axis in node.attributes["axes"])
+        elif strides == contiguous(shape):
+            strides = contiguous(result)
+        else:
+            moving = iter(s for size, s in zip(shape, strides, strict=True) if size != 1)
+            strides = tuple(0 if size == 1 else next(moving) for size in result)
+        shape = result
+    return View(tensor, offset, strides), shape
+
+
+def source_of(tensor: Tensor, views: Collection[Node]) -> Tensor:
+    """Return the tensor whose array is read for one that may be seen through views."""
+    while tensor.node in views:
+        tensor = tensor.node.inputs[0]
+    return tensor
+
+
+def describe(
+    inside: Collection[Node],
+    results: Sequence[Tensor],
+    targets: Mapping[Variable, Tensor] | None = None,
+    views: Collection[Node] = (),
+) -> Loop:
+    """Return the loop that computes results by some nodes.
+
+    Args:
+        inside: The nodes to do in it: elementwise ones, views whose elements are copied, and joins
+            and sums of their results.
+        results: What it computes besides.
+        targets: The new values of variables, of the shape of the loop; one that no node inside
+            computes is copied.
+        views: Nodes that are looked through where something is read.
+    """
+    targets = targets or {}
+    wanted = [*results, *targets.values()]
+    order = [node for node in topological_order(wanted) if node in inside]
+    copied = {node for node in order if is_view(node)}
+    steps_of = [node for node in order if not is_collected(node) and node not in copied]
+    whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
+    read = dict.fromkeys(
+        t
+        for node in order
+        for t in (node.outputs if node in copied else data(node))
+        if t.node not in inside or t.node in copied
+    )
+    read.update(dict.fromkeys(t for t in wanted if t.node not in inside))
+    views = {*views, *copied}
+    registers = {tensor: number for number, tensor in enumerate(read)}
+    steps = []
+    for node in steps_of:
+        (result,) = node.outputs
+        if node.operator is ops.broadcast_to:  # what is read is broadcast anyway
+            registers[result] = registers[node.inputs[0]]
+            continue
+        steps.append(Step(node.operator, tuple(registers[t] for t in node.inputs), result.dtype))
+        registers[result] = len(read) + len(steps) - 1
+    writes = [write for tensor in results for write in _writes(tensor, registers)]
+    everything = contiguous(whole)
+    writes += [Write(registers[t], View(v, 0, everything)) for v, t in targets.items()]
+    reads = tuple(_broadcast(*look_through(tensor, views), whole) for tensor in read)
+    return Loop(whole, reads, tuple(steps), tuple(writes))
+
+
+def _broadcast(view: View, shape: tuple[int, ...], whole: tuple[int, ...]) -> View:
+    """A view with a stride for each axis of the loop."""
+    return view._replace(strides=(0,) * (len(whole) - len(shape)) + view.strides)
+
+
+def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
+    """What is written to the array of a result: one register, or one beside the other."""
+    strides = contiguous(shapes.known(tensor.shape))
+    if tensor in registers:
+        return [Write(registers[tensor], View(tensor, 0, strides))]
+    operator, attributes = tensor.node.operator, tensor.node.attributes
+    if operator in REDUCTIONS:
+        (x,) = tensor.node.inputs
+        reduced, kept = attributes["axis"], iter(strides)
+        if attributes["keepdims"]:
+            kept = iter(s for axis, s in enumerate(strides) if axis not in reduced)
+        along = tuple(0 if axis in reduced else next(kept) for axis in range(x.rank))
+        return [Write(registers[x], View(tensor, 0, along), operator)]
+    axis = attributes["axis"]
+    writes, start = [], 0
+    for part in tensor.node.inputs:
+        shape = shapes.known(part.shape)
+        own = tuple(0 if size == 1 else s for size, s in zip(shape, strides, strict=True))
+        writes.append(Write(registers[part], View(tensor, start * strides[axis], own)))
+        start += shape[axis]
+    return writes
+
+
+def collapsed(loop: Loop) -> tuple[list[int], list[View]]:
+    """Return the fewest axes that the loop can run over.
+
+    Returns:
+        The size of each axis, and the views of `Loop.arrays` and `Loop.writes` along these.
+    """
+    views = [*loop.arrays, *(write.view for write in loop.writes)]
+    sizes: list[int] = []
+    columns: list[tuple[int, ...]] = []
+    for axis, size in enumerate(loop.shape):
+        if size == 1:
+            continue
+        column = tuple(view.strides[axis] for view in views)
+        if columns and columns[-1] == tuple(stride * size for stride in column):
+            sizes[-1] *= size
+            columns[-1] = column
+        else:
+            sizes.append(size)
+            columns.append(column)
+    return sizes, [
+        view._replace(strides=tuple(column[k] for column in columns))
+        for k, view in enumerate(views)
+    ]

@@ -1,0 +1,124 @@
+"""Taking the elementwise end of updates out of the native graph, as fused loops.
+
+An optimizer is a chain of elementwise operators on arrays of a weight's shape.  As native operators
+each is a pass over memory, and the new value is copied into the variable afterwards; as a loop all
+of them are done while a block of each array is in the cache, and the results are written where they
+belong.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+
+from ksym.compiler.fusion.kernel import Loop, data, describe
+from ksym.graph import Node, Tensor, topological_order
+from ksym.variables import Variable
+
+
+def fuse_updates(
+    outputs: Sequence[Tensor],
+    updates: Mapping[Variable, Tensor],
+    can_be_step: Callable[[Node], bool],
+) -> tuple[list[Loop], dict[Variable, Tensor]]:
+    """Return loops, and the updates that are left to native graphs.
+
+    Args:
+        outputs: What is computed besides.
+        updates: The new value of each variable.
+        can_be_step: Whether loops can do a node.
+    """
+    order = topological_order([*outputs, *updates.values()])
+    uses = Counter(tensor for node in order for tensor in node.inputs)
+    asked = set(outputs)
+    fused: dict[Variable, set[Node]] = {}
+    for variable, value in updates.items():
+        if variable.rank and 0 not in variable.shape and value not in asked:
+            inside = _elementwise_end(variable, value, asked, can_be_step)
+            if inside:
+                fused[variable] = inside
+    fused = _without_outside_readers(fused, uses)
+    loops = [
+        describe(set().union(*(fused[v] for v in group)), [], {v: updates[v] for v in group})
+        for group in _independent(_connected(fused), fused)
+    ]
+    done = {variable for loop in loops for variable in loop.results}
+    return loops, {v: t for v, t in updates.items() if v not in done}
+
+
+def _elementwise_end(
+    variable: Variable, value: Tensor, asked: set[Tensor], can_be_step: Callable[[Node], bool]
+) -> set[Node]:
+    """The nodes before an update that can be steps of its loop."""
+    inside: set[Node] = set()
+    stack = [value.node]
+    while stack:
+        node = stack.pop()
+        if (
+            node not in inside
+            and node.outputs[0].shape == variable.shape
+            and node.outputs[0] not in asked
+            and can_be_step(node)
+        ):
+            inside.add(node)
+            stack.extend(tensor.node for tensor in data(node))
+    return inside
+
+
+def _without_outside_readers(
+    fused: dict[Variable, set[Node]], uses: Counter[Tensor]
+) -> dict[Variable, set[Node]]:
+    """Leave to the native graph what something outside of the loops reads too."""
+    union: set[Node] = set().union(*fused.values())
+    while True:
+        read = Counter(tensor for node in union for tensor in node.inputs)
+        shared = {n for n in union if uses[n.outputs[0]] > read[n.outputs[0]]}
+        if not shared:
+            return {v: nodes & union for v, nodes in fused.items() if nodes & union}
+        union -= shared
+
+
+def _connected(fused: dict[Variable, set[Node]]) -> list[list[Variable]]:
+    """Group variables whose loops share steps."""
+    groups: list[tuple[list[Variable], set[Node]]] = []
+    for variable, nodes in fused.items():
+        apart = []
+        variables, together = [variable], set(nodes)
+        for group, others in groups:
+            if others & together:
+                variables, together = [*group, *variables], others | together
+            else:
+                apart.append((group, others))
+        groups = [*apart, (variables, together)]
+    return [variables for variables, _ in groups]
+
+
+def _independent(
+    groups: Sequence[list[Variable]], fused: Mapping[Variable, set[Node]]
+) -> list[list[Variable]]:
+    """Return groups none of which reads a variable that another one writes.
+
+    All updates see the values from before the call.  Groups of one shape that read each other's
+    variables become one, since a loop reads an element before it writes it; of others, one is left
+    to the native graph.
+    """
+    kept = list(groups)
+    while True:
+        writer = {variable: group for group in kept for variable in group}
+        clash = next(
+            (
+                (group, writer[tensor])
+                for group in kept
+                for variable in group
+                for node in fused[variable]
+                for tensor in node.inputs
+                if isinstance(tensor, Variable) and writer.get(tensor, group) is not group
+            ),
+            None,
+        )
+        if clash is None:
+            return kept
+        reading, writing = clash
+        kept.remove(reading)
+        if reading[0].shape == writing[0].shape:
+            kept[kept.index(writing)] = [*writing, *reading]

@@ -1,0 +1,258 @@
+"""Computing what a loop's body computes for all steps at once.
+
+A tensor of the body is, over all steps, a stack of them along a new first axis; a product with a
+matrix that is the same at each step is then one product of all their rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import NamedTuple
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import KsymError
+from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.view import Loop
+from ksym.operator.declaration import Operator
+from ksym.ops.leaves import placeholder
+from ksym.ops.reductions.reduction import Reduction
+
+
+class Value(NamedTuple):
+    """A body's tensor seen from outside: a stack of one for each step, or the same at all."""
+
+    tensor: Tensor
+    varies: bool
+
+
+def of_parameters(loop: Loop) -> dict[Tensor, Value]:
+    """Return what the parameters of a loop's body are outside, but for its states."""
+    values = {p: Value(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
+    values.update((p, Value(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
+    return values
+
+
+def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | None:
+    """Return a node's result over all steps; None where there is no way to compute it at once.
+
+    Args:
+        node: A node of the body.
+        operands: Its operands over all steps.
+        length: How many steps there are.
+    """
+    operator = node.operator
+    if not operator.pure or operator.runs != "native" or len(node.outputs) > 1:
+        return None
+    if not any(operand.varies for operand in operands):
+        if not node.inputs:
+            return Value(node.outputs[0], False)
+        return Value(operator.remake(node, [o.tensor for o in operands]).outputs[0], False)
+    rule = _RULES.get(operator)
+    if operator.elementwise:
+        rule = _elementwise
+    elif isinstance(operator, Reduction):
+        rule = _reduction
+    if rule is None or (rule not in _OF_SEVERAL and any(o.varies for o in operands[1:])):
+        return None
+    try:
+        found = rule(node, operands, length)
+    except KsymError:  # an operator that does not broadcast what is the same at all steps
+        return None
+    return None if found is None else Value(found, True)
+
+
+Rule = Callable[[Node, Sequence[Value], int], "Tensor | None"]
+
+
+def _elementwise(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    rank = node.outputs[0].rank
+    aligned = []
+    for tensor, varies in operands:
+        sides = tensor.shape[1:]
+        if varies and len(sides) < rank:
+            tensor = ops.reshape(tensor, (length, *(1,) * (rank - len(sides)), *sides))
+        aligned.append(tensor)
+    made: Tensor = node.operator.make(aligned, node.attributes)
+    return made
+
+
+def _matmul(node: Node, operands: Sequence[Value], length: int) -> Tensor | None:
+    (a, _), (b, varies) = operands
+    if varies or b.rank != 2 or node.attributes["transpose_a"]:
+        return None
+    made: Tensor = node.operator.make([a, b], node.attributes)
+    return made
+
+
+def _reduction(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    axis = [a + 1 for a in node.attributes["axis"]]
+    made: Tensor = node.operator(operands[0].tensor, axis, node.attributes["keepdims"])
+    return made
+
+
+def _along_axis(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    made: Tensor = node.operator(operands[0].tensor, node.attributes["axis"] + 1)
+    return made
+
+
+def _reshape(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    return ops.reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
+
+
+def _transpose(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    return ops.transpose(operands[0].tensor, (0, *(a + 1 for a in node.attributes["axes"])))
+
+
+def _broadcast(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    x, out = operands[0].tensor, shapes.known(node.outputs[0].shape)
+    sides = x.shape[1:]
+    x = ops.reshape(x, (length, *(1,) * (len(out) - len(sides)), *sides))
+    return ops.broadcast_to(x, (length, *out))
+
+
+def _concatenate(node: Node, operands: Sequence[Value], length: int) -> Tensor | None:
+    if not all(operand.varies for operand in operands):
+        return None
+    return ops.concatenate([o.tensor for o in operands], node.attributes["axis"] + 1)
+
+
+def _slice(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    x, *bounds = (operand.tensor for operand in operands)
+    made: Tensor = node.operator.make([x, *map(_behind_first, bounds)], _all_of_first(node))
+    return made
+
+
+def _slice_gradient(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+    g, shape, *bounds = (operand.tensor for operand in operands)
+    shape = ops.concatenate([[length], shape], 0)
+    made: Tensor = node.operator.make([g, shape, *map(_behind_first, bounds)], _all_of_first(node))
+    return made
+
+
+def _behind_first(bounds: Tensor) -> Tensor:
+    """The bounds of slices, with one that is open in front of them."""
+    return ops.concatenate([[0], bounds], 0)
+
+
+def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
+    return {
+        "steps": (1, *node.attributes["steps"]),
+        "open": ((True, True), *node.attributes["open"]),
+    }
+
+
+_RULES: dict[Operator, Rule] = {
+    ops.matmul: _matmul,
+    ops.reshape: _reshape,
+    ops.expand_dims: _reshape,
+    ops.squeeze: _reshape,
+    ops.transpose: _transpose,
+    ops.broadcast_to: _broadcast,
+    ops.concatenate: _concatenate,
+    ops.slice_: _slice,
+    ops.slice_gradient: _slice_gradient,
+    ops.softmax: _along_axis,
+    ops.log_softmax: _along_axis,
+}
+
+_OF_SEVERAL = {_elementwise, _matmul, _concatenate}
+"""The rules for operators that have more than one operand which may differ from step to step."""
+
+
+class Whole:
+    """A body's tensors over all steps, those that only a step can compute being stacked by it.
+
+    Args:
+        length: How many steps there are.
+        values: What is there already over all steps, such as sequences for their elements.
+        inside: Nodes that only a step can compute; constants among them are constants outside too.
+
+    Attributes:
+        stacks: A placeholder for the stack of each tensor that has to be stacked for the others.
+    """
+
+    def __init__(self, length: int, values: Mapping[Tensor, Value], inside: Set[Node]):
+        self._length = length
+        self._values = dict(values)
+        self._inside = {n for n in inside if n.inputs or not n.operator.pure}
+        self._edge = {tensor for node in self._inside for tensor in node.outputs}
+        self.stacks: dict[Tensor, Tensor] = {}
+
+    def of(self, tensor: Tensor) -> Value:
+        """Return a tensor over all steps."""
+        for node in topological_order([tensor], until=self._edge.union(self._values)):
+            operands = [self._known(t) for t in node.inputs]
+            made = over_steps(node, operands, self._length)
+            if made is not None:
+                self._values[node.outputs[0]] = made
+        return self._known(tensor)
+
+    def _known(self, tensor: Tensor) -> Value:
+        if tensor not in self._values:
+            self.stacks[tensor] = placeholder((self._length, *tensor.shape), tensor.dtype)
+            self._values[tensor] = Value(self.stacks[tensor], True)
+        return self._values[tensor]
+
+    def total(self, tensor: Tensor) -> Tensor:
+        """Return the sum of a tensor over all steps.
+
+        A product of two matrices that differ from step to step becomes one product of all their
+        rows; what is linear is applied to the sum.
+        """
+        terms: list[Tensor] = []
+        pending: list[tuple[Tensor, tuple[tuple[Node, int], ...]]] = [(tensor, ())]
+        while pending:
+            term, path = pending.pop()
+            node = term.node
+            if node not in self._inside and node.operator.pure and dtypes.is_float(term.dtype):
+                if node.operator is ops.add and all(t.shape == term.shape for t in node.inputs):
+                    pending += [(t, path) for t in node.inputs]
+                    continue
+                values = [self.of(t) for t in node.inputs]
+                varying = [i for i, value in enumerate(values) if value.varies]
+                if len(varying) == 1 and _is_linear(node, varying[0]):
+                    pending.append((node.inputs[varying[0]], ((node, varying[0]), *path)))
+                    continue
+                found = _product_of_rows(node, values) if len(varying) == 2 else None
+            else:
+                found = None
+            if found is None:
+                found = self._added_up(term)
+            for outer, position in path:
+                operands = [self.of(t).tensor for t in outer.inputs]
+                operands[position] = found
+                found = outer.operator.remake(outer, operands).outputs[0]
+            terms.append(found)
+        result = terms.pop()
+        while terms:
+            result = result + terms.pop()
+        return result
+
+    def _added_up(self, tensor: Tensor) -> Tensor:
+        value, varies = self.of(tensor)
+        return ops.sum_(value, 0) if varies else ops.multiply(value, float(self._length))
+
+
+def _is_linear(node: Node, position: int) -> bool:
+    x = node.inputs[position]
+    return (
+        position in node.operator.linear_in
+        and len(node.outputs) == 1
+        and node.operator.runs == "native"
+        and dtypes.is_float(x.dtype)
+    )
+
+
+def _product_of_rows(node: Node, values: Sequence[Value]) -> Tensor | None:
+    """Return the sum over all steps of products of matrices, as one product."""
+    if node.operator is not ops.matmul or any(t.rank != 2 for t in node.inputs):
+        return None
+    (a, _), (b, _) = values
+    # What is summed over within a step is brought beside the steps, and is one axis with them.
+    if not node.attributes["transpose_a"]:
+        a = ops.transpose(a, (0, 2, 1))
+    if node.attributes["transpose_b"]:
+        b = ops.transpose(b, (0, 2, 1))
+    rows = shapes.known(a.shape[:1])[0] * shapes.known(a.shape[1:2])[0]
+    a, b = (ops.reshape(x, (rows, *x.shape[2:])) for x in (a, b))
+    return ops.matmul(a, b, transpose_a=True)

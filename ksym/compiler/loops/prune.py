@@ -1,0 +1,58 @@
+"""Leaving out of loops what nobody reads: dead code elimination through their bodies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ksym.compiler.loops.transform import Results, over_loops
+from ksym.compiler.passes.fold import fold
+from ksym.compiler.passes.merge import merge
+from ksym.compiler.passes.simplify import simplify
+from ksym.compiler.specialize import specialize, split
+from ksym.graph import Node, Tensor, same
+from ksym.loops.body import live_states
+from ksym.loops.view import Loop
+
+
+def tighten(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
+    return over_loops(outputs, _tightened)
+
+
+def _tightened(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+    roots, rest = split(specialize(loop.roots, {}))
+    if rest is not None:
+        return None
+    # Enough to see what is the same; all passes run when the body is compiled.
+    roots = merge(simplify(fold(roots)))
+    count = len(loop.new)
+    finals = [i for i in range(count) if node.outputs[i] in used]
+    outputs = [j for j in range(len(loop.outputs)) if node.outputs[count + j] in used]
+    asked = {*finals, *(i for i in range(count) if loop.kept[i])}
+    wanted = [*(roots[i] for i in sorted(asked)), *(roots[count + j] for j in outputs)]
+    live = {*live_states(loop.before, roots[:count], wanted), *asked}
+    still = {i for i in live if roots[i] is loop.before[i] and not loop.kept[i]}
+    moving = sorted(live - still)
+    stacked = list(dict.fromkeys(roots[count + j] for j in outputs))
+    smaller = replace(
+        loop,
+        initial=tuple(loop.initial[i] for i in moving),
+        before=tuple(loop.before[i] for i in moving),
+        closed=(*loop.closed, *(loop.initial[i] for i in still)),
+        rest=(*loop.rest, *(loop.before[i] for i in still)),
+        new=tuple(roots[i] for i in moving),
+        outputs=tuple(stacked),
+        kept=tuple(loop.kept[i] for i in moving),
+    ).without_unread()
+    if same(smaller.roots, loop.roots) and len(smaller.roots) == len(loop.roots):
+        return None
+    made, results = smaller.made(), Results(loop)
+    for i in still:
+        results.finals[i] = loop.initial[i]
+    for position, i in enumerate(moving):
+        results.finals[i] = made.finals[position]
+        results.histories[i] = made.histories[position]
+    for j in outputs:
+        results.stacked[j] = made.stacked[stacked.index(roots[count + j])]
+    return results

@@ -1,0 +1,108 @@
+"""Keeping what a loop computes for a later loop that computes it again.
+
+The gradient of a loop computes each step anew, from the states before it.  Where that takes a
+matrix product, it is quicker to stack what comes of the product, and of what follows it, in the
+first loop, and to go through it in the second.  That takes memory for all steps; it is done while
+it stays below `MEMORY`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import replace
+
+from ksym import ops
+from ksym.compiler.loops import transform
+from ksym.compiler.loops.transform import Results, is_settled, over_loops, size
+from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.view import Loop
+
+
+def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs whose loops do not repeat the matrix products of earlier ones."""
+    order = topological_order(outputs)
+    scans = [n for n in order if is_settled(n)]
+    used = {tensor for node in order for tensor in node.inputs} | set(outputs)
+    loops = {n: Loop.of(n, n.inputs, used) for n in scans}
+    borrowed: dict[Node, tuple[Node, dict[Tensor, Tensor]]] = {}
+    lent: dict[Node, dict[Tensor, None]] = {}
+    for later in scans:
+        for earlier in {t.node: None for t in later.inputs if t.node in loops}:
+            found = _common(earlier, loops[earlier], loops[later])
+            if found and later not in borrowed:
+                borrowed[later] = earlier, found
+                lent.setdefault(earlier, {}).update(dict.fromkeys(found.values()))
+    if not borrowed:
+        return list(outputs)
+    stacks: dict[Node, dict[Tensor, Tensor]] = {}
+
+    def changed(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+        if node not in borrowed and node not in lent:
+            return None
+        count, results = len(loop.outputs), Results(loop)
+        lends = dict.fromkeys([*loop.outputs, *lent.get(node, ())])
+        loop = replace(loop, outputs=tuple(lends))
+        if node in borrowed:
+            earlier, found = borrowed[node]
+            loop = loop.given({t: stacks[earlier][s] for t, s in found.items()}, {})
+        made = loop.without_unread().made()
+        stacks[node] = dict(zip(lends, made.stacked, strict=True))
+        results.finals, results.histories = list(made.finals), list(made.histories)
+        results.stacked = list(made.stacked[:count])
+        return results
+
+    return over_loops(outputs, changed)
+
+
+def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
+    """Return what is worth keeping: for tensors of the later body the equal ones of the earlier."""
+    if earlier.lean or later.lean:
+        return {}
+    stepping, fixed = _parameters(node, earlier, later)
+    equal, varying = {**stepping, **fixed}, set(stepping)
+    seen: dict[Hashable, Node] = {}
+    for inner in topological_order(earlier.roots):
+        if inner.operator.pure:
+            seen.setdefault(_key(inner, inner.inputs), inner)
+    order = topological_order(later.roots)
+    for inner in order:
+        if inner.operator.pure and all(t in equal for t in inner.inputs):
+            twin = seen.get(_key(inner, [equal[t] for t in inner.inputs]))
+            if twin is not None:
+                equal.update(zip(inner.outputs, twin.outputs, strict=True))
+                if not varying.isdisjoint(inner.inputs):
+                    varying.update(inner.outputs)
+    read = [t for n in order if n.outputs[0] not in equal for t in n.inputs]
+    found = {}
+    for tensor in dict.fromkeys([*read, *later.roots]):
+        # What is the same at all steps is computed before the loops, see `hoist`.
+        if tensor in varying and tensor.node.inputs:
+            part = topological_order([tensor])
+            if any(n.operator is ops.matmul for n in part):
+                found[tensor] = equal[tensor]
+    fresh = sum(size(t) for t in {*found.values()} - {*earlier.outputs})
+    return found if fresh * earlier.length <= transform.MEMORY else {}
+
+
+def _parameters(
+    node: Node, earlier: Loop, later: Loop
+) -> tuple[dict[Tensor, Tensor], dict[Tensor, Tensor]]:
+    """Return for parameters of the later body what they are in the earlier one.
+
+    Returns:
+        Those that go from step to step through the same arrays, and those that stay the same.
+    """
+    per_step = dict(zip(earlier.sequences, earlier.elements, strict=True))
+    stacked = (*earlier.outputs, *earlier.before)
+    per_step.update(zip(node.outputs[len(earlier.new) :], stacked, strict=True))
+    fixed = dict(zip(earlier.closed, earlier.rest, strict=True))
+    through = zip(later.elements, later.sequences, strict=True)
+    beside = zip(later.rest, later.closed, strict=True)
+    return (
+        {p: per_step[s] for p, s in through if s in per_step},
+        {p: fixed[c] for p, c in beside if c in fixed},
+    )
+
+
+def _key(node: Node, operands: Sequence[Tensor]) -> Hashable:
+    return (node.operator, tuple(sorted(node.attributes.items())), *operands)

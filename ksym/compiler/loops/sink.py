@@ -1,0 +1,144 @@
+"""Computing after a loop, for all its steps at once, what none of its steps needs.
+
+The gradient of a weight is the standard case: each step multiplies two matrices and adds their
+product to a state that nothing else reads.  Stacked instead, what is multiplied gives the sum over
+all steps as one product of many rows.  Outputs are postponed likewise.
+
+What is stacked for it takes memory for all steps.  So it is done only where a step stacks no more
+than what it is spared: the state it would have added to, or the output it would have stacked; and
+all that is computed over all steps stays below `MEMORY`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ksym import dtypes, ops
+from ksym.compiler.loops import transform
+from ksym.compiler.loops.over_steps import Whole, of_parameters
+from ksym.compiler.loops.transform import Results, over_loops, size
+from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.loops.view import Loop
+
+
+def postpone(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs whose loops leave to the graph around them what no later step needs."""
+    return over_loops(outputs, _postponed)
+
+
+def _postponed(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+    if loop.lean:
+        return None
+    found = _Postponed(loop)
+    if not found.totals and not found.outputs:
+        return None
+    carried = [i for i in range(len(loop.new)) if i not in found.totals]
+    left = [j for j in range(len(loop.outputs)) if j not in found.outputs]
+    stacked = list(dict.fromkeys(loop.outputs[j] for j in left))
+    stacked += [t for t in found.stacks if t not in stacked and t not in loop.before]
+    smaller = replace(
+        loop,
+        initial=tuple(loop.initial[i] for i in carried),
+        before=tuple(loop.before[i] for i in carried),
+        new=tuple(loop.new[i] for i in carried),
+        outputs=tuple(stacked),
+    )
+    made, results = smaller.without_unread().made(), Results(loop)
+    there = dict(zip(stacked, made.stacked, strict=True))
+    there.update(zip(smaller.before, made.histories, strict=True))
+    given = {slot: there[t] for t, slot in found.stacks.items()}
+
+    def outside(tensor: Tensor) -> Tensor:
+        return rewrite([tensor], lambda node, inputs: None, given=given)[0]
+
+    for position, i in enumerate(carried):
+        results.finals[i] = made.finals[position]
+        results.histories[i] = made.histories[position]
+    for j in left:
+        results.stacked[j] = there[loop.outputs[j]]
+    for i, total in found.totals.items():
+        results.finals[i] = loop.initial[i] + outside(total)
+    for j, stack in found.outputs.items():
+        results.stacked[j] = outside(stack)
+    return results
+
+
+class _Postponed:
+    """What of a loop is worth computing after it.
+
+    Attributes:
+        totals: For a state that is only added to, what is added to it at all steps together.
+        outputs: For an output that is not stacked by the steps, its stack.
+        stacks: For each tensor of the body that they need a stack of, the placeholder for it.
+    """
+
+    def __init__(self, loop: Loop):
+        self.totals: dict[int, Tensor] = {}
+        self.outputs: dict[int, Tensor] = {}
+        self.stacks: dict[Tensor, Tensor] = {}
+        added = _added(loop)
+        carried = [i for i in range(len(loop.new)) if i not in added]
+        inside = set(topological_order([loop.new[i] for i in carried]))
+        inside |= {loop.before[i].node for i in carried}
+        values = of_parameters(loop)
+        self._loop = loop
+        self._whole = Whole(loop.length, values, inside)
+        # What a step stacks anyway costs nothing more.
+        self._free = {loop.before[i] for i in carried if loop.kept[i]}
+        self._free.update(t for t in loop.outputs if t.node in inside)
+        self._memory = 0
+        for i, term in sorted(added.items(), key=lambda pair: -size(pair[1])):
+            total = self._whole.total(term)
+            if self._takes(total, size(term), term):
+                self.totals[i] = total
+        for j, output in enumerate(loop.outputs):
+            if output.node not in inside and output not in values:
+                stack, varies = self._whole.of(output)
+                if varies and self._takes(stack, size(output), output):
+                    self.outputs[j] = stack
+
+    def _takes(self, tensor: Tensor, spared: int, instead_of: Tensor) -> bool:
+        """Decide whether to compute a tensor after the loop, and note what it needs.
+
+        Args:
+            tensor: What is to be computed, in terms of stacks.
+            spared: How many bytes a step need not write then.
+            instead_of: The tensor of the body in the place of which it comes.
+        """
+        slots = {slot: t for t, slot in self._whole.stacks.items()}
+        order = topological_order([tensor], [*slots, *self._loop.sequences, *self._loop.closed])
+        read = {tensor, *(t for node in order for t in node.inputs)}
+        needed = {t: slot for slot, t in slots.items() if slot in read}
+        fresh = [t for t in needed if t not in self._free]
+        computed = [n.outputs[0] for n in order if n.operator is not ops.reshape]
+        memory = sum(map(size, [*computed, *(needed[t] for t in fresh)]))
+        if sum(map(size, fresh)) > spared or instead_of in needed:
+            return False
+        if self._memory + memory > transform.MEMORY:
+            return False
+        self._memory += memory
+        self._free.update(fresh)
+        self.stacks.update(needed)
+        return True
+
+
+def _added(loop: Loop) -> dict[int, Tensor]:
+    """Return the states that each step only adds something to, and what it adds."""
+    read = Counter(t for node in topological_order(loop.roots) for t in node.inputs)
+    read.update(loop.roots)
+    found = {}
+    for i, (before, new) in enumerate(zip(loop.before, loop.new, strict=True)):
+        node = new.node
+        if (
+            node.operator is ops.add
+            and before in node.inputs
+            and dtypes.is_float(before.dtype)
+            and read[before] == read[new] == 1
+            and not loop.kept[i]
+        ):
+            term = node.inputs[1 - node.inputs.index(before)]
+            if term.shape == before.shape:
+                found[i] = term
+    return found

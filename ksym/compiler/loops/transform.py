@@ -1,0 +1,69 @@
+"""How a pass goes over the loops of a graph, and what it may spend on them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from ksym import shapes
+from ksym.compiler.specialize import specialize
+from ksym.graph import Node, Tensor, rewrite, same, topological_order
+from ksym.loops.scan import scan_node
+from ksym.loops.view import Loop
+
+MEMORY = 2**28
+"""How many bytes a pass may have a loop stack that nobody asked for."""
+
+
+class Results:
+    """What the results of a loop are replaced by; what nobody reads need not be."""
+
+    def __init__(self, loop: Loop):
+        self.finals: list[Tensor | None] = [None] * len(loop.new)
+        self.stacked: list[Tensor | None] = [None] * len(loop.outputs)
+        self.histories: list[Tensor | None] = [None] * len(loop.new)
+
+    def for_node(self, node: Node) -> list[Tensor]:
+        """Return a tensor for each result of the node."""
+        found = [*self.finals, *self.stacked, *self.histories]
+        return [o if f is None else f for o, f in zip(node.outputs, found, strict=True)]
+
+
+def size(tensor: Tensor) -> int:
+    """How many bytes a tensor takes."""
+    return (shapes.size(tensor.shape) or 0) * np.dtype(tensor.dtype).itemsize
+
+
+def is_settled(node: Node) -> bool:
+    """Whether a node is a loop of which all is known before it runs: its steps, and all sizes."""
+    if node.operator is not scan_node or node.inputs[0].value is None:
+        return False
+    inside = topological_order(node.attributes["body"].outputs)
+    return all(shapes.is_known(tensor.shape) for n in inside for tensor in n.outputs)
+
+
+def over_loops(
+    outputs: Sequence[Tensor], transform: Callable[[Node, Loop, set[Tensor]], Results | None]
+) -> list[Tensor]:
+    """Return outputs with their loops replaced.
+
+    Args:
+        outputs: Tensors of a graph of known shapes.
+        transform: Called with a node, its loop, and the tensors that anything reads; returns what
+            to replace its results by, or None to leave it.
+    """
+    order = topological_order(outputs)
+    used = {tensor for node in order for tensor in node.inputs} | set(outputs)
+
+    def replaced(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
+        if not is_settled(node):
+            return None
+        loop = Loop.of(node, inputs, used)
+        found = transform(node, loop, used) if loop.length else None
+        return None if found is None else found.for_node(node)
+
+    if not any(node.operator is scan_node for node in order):
+        return list(outputs)
+    found = rewrite(outputs, replaced, order=order)
+    return list(outputs) if same(found, outputs) else specialize(found, {})

@@ -1,0 +1,102 @@
+"""Which passes run: all, but for those that the user turns off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NamedTuple
+
+from ksym.compiler import PIPELINE, Pass
+from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.decompose import spell_out
+from ksym.compiler.fusion.updates import fuse_updates
+from ksym.errors import GraphError
+
+ENVIRONMENT = "KSYM_FLAGS"
+
+PLANNING: tuple[Callable[..., Any], ...] = (
+    fuse_updates,  # the elementwise end of optimizers as loops that write variables
+    spell_out,  # kernels written out where loops can do all of it
+    fuse_loops,  # chains of elementwise operators as loops, with products among them
+)
+"""What is done to a graph after the passes of `PIPELINE`."""
+
+CHECK = "check"
+"""The flag that has each pass's result compared with the graph as it was before."""
+
+Flags = Mapping[str, bool] | str
+
+
+class Mode(NamedTuple):
+    """How graphs are computed.
+
+    Attributes:
+        kind: ``"native"``, or ``"interpret"`` for node by node, without any pass.
+        off: The names of the passes that are left out.
+        check: Whether passes are checked.
+    """
+
+    kind: Literal["native", "interpret"] = "native"
+    off: frozenset[str] = frozenset()
+    check: bool = False
+
+    @property
+    def passes(self) -> list[Pass]:
+        """The passes of `PIPELINE` that are done."""
+        return [each for each in PIPELINE if self.runs(each)]
+
+    def runs(self, pass_: Callable[..., Any]) -> bool:
+        """Whether a pass is done."""
+        return self.kind == "native" and pass_.__name__ not in self.off
+
+
+def names() -> list[str]:
+    """Return the names of all passes, in their order."""
+    return list(dict.fromkeys(each.__name__ for each in (*PIPELINE, *PLANNING)))
+
+
+def mode_of(kind: str, flags: Flags | None = None) -> Mode:
+    """Return the mode that a user asks for.
+
+    Args:
+        kind: ``"native"`` or ``"interpret"``.
+        flags: For each pass to turn off False, and True for ``"check"``; or a text as in the
+            environment variable KSYM_FLAGS, such as ``"merge=0,check=1"``.  They come on top of
+            that variable.
+
+    Raises:
+        GraphError: There is no such mode or flag.
+    """
+    if kind not in ("native", "interpret"):
+        raise GraphError(f'mode is {kind!r}, not "native" or "interpret"')
+    chosen = {**_parsed(os.environ.get(ENVIRONMENT, ""), ENVIRONMENT), **_given(flags)}
+    check = chosen.pop(CHECK, False)
+    off = frozenset(name for name, on in chosen.items() if not on)
+    return Mode("native" if kind == "native" else "interpret", off, check)
+
+
+def _given(flags: Flags | None) -> dict[str, bool]:
+    if isinstance(flags, str):
+        return _parsed(flags, "flags")
+    for name in flags or ():
+        _known(name, "flags")
+    return {name: bool(on) for name, on in (flags or {}).items()}
+
+
+def _parsed(text: str, source: str) -> dict[str, bool]:
+    found = {}
+    for item in filter(None, (item.strip() for item in text.split(","))):
+        name, _, value = (part.strip() for part in item.partition("="))
+        _known(name, source)
+        if value not in ("0", "1"):
+            raise GraphError(f"{source} has {item!r}", remedy=f"write {name}=0 or {name}=1")
+        found[name] = value == "1"
+    return found
+
+
+def _known(name: str, source: str) -> None:
+    if name not in (*names(), CHECK):
+        raise GraphError(
+            f"{source} names {name!r}, which is no pass",
+            remedy=f"there are {', '.join(names())}; and {CHECK}",
+        )

@@ -1,0 +1,1 @@
+"""Passes over whole graphs, a file for each."""

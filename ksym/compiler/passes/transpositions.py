@@ -1,0 +1,109 @@
+"""Pushing transpositions toward the outputs, so that those that meet cancel.
+
+Keras's channels-last layers transpose to channels first for each kernel and back after it.  Here a
+transposition is not carried out where it stands but remembered, as the order in which a tensor's
+axes are still to be put.  Operators that can work on the axes in any order (elementwise ones,
+reductions, ...) hand the order on to their result; a transposition on top joins it, and often
+leaves nothing; only an operator that depends on the order has it carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ksym import ops, shapes
+from ksym.graph import Node, Tensor, same, topological_order
+from ksym.ops.leaves import is_constant
+from ksym.origin import origin_of
+
+Order = tuple[int, ...]
+
+
+class _Pending:
+    """A tensor as ``transpose(base, order)``, not carried out yet; order None is none."""
+
+    __slots__ = ("base", "order")
+
+    def __init__(self, base: Tensor, order: Order | None = None):
+        self.base = base
+        self.order = None if order == tuple(range(base.rank)) else order
+
+
+def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs with as few transpositions as can be seen to be needed."""
+    order = topological_order(outputs)
+    if not any(node.operator is ops.transpose for node in order):
+        return list(outputs)
+    state: dict[Tensor, _Pending] = {}
+    done: dict[tuple[Tensor, Order], Tensor] = {}
+
+    def carried_out(tensor: Tensor) -> Tensor:
+        pending = state[tensor]
+        if pending.order is None:
+            return pending.base
+        key = (pending.base, pending.order)
+        if key not in done:
+            done[key] = ops.transpose(pending.base, pending.order)
+        return done[key]
+
+    for node in order:
+        with origin_of(node):
+            if node.operator is ops.transpose:
+                state[node.outputs[0]] = _joined(state[node.inputs[0]], node.attributes["axes"])
+                continue
+            pushed = _pushed(node, [state[tensor] for tensor in node.inputs])
+            if pushed is not None:
+                state[node.outputs[0]] = pushed
+                continue
+            inputs = [carried_out(tensor) for tensor in node.inputs]
+            results: Sequence[Tensor] = node.outputs
+            if not same(inputs, node.inputs):
+                made = node.operator.make(inputs, node.attributes)
+                results = (made,) if isinstance(made, Tensor) else made
+        for old, new in zip(node.outputs, results, strict=True):
+            state[old] = _Pending(new)
+    return [carried_out(tensor) for tensor in outputs]
+
+
+def _joined(inner: _Pending, axes: Order) -> _Pending:
+    order = axes if inner.order is None else tuple(inner.order[a] for a in axes)
+    return _Pending(inner.base, order)
+
+
+def _pushed(node: Node, operands: Sequence[_Pending]) -> _Pending | None:
+    """Return the node's result with a pending order, if it can take over that of its operands."""
+    orders = {pending.order for pending in operands if pending.order is not None}
+    if len(orders) != 1 or len(node.outputs) != 1:
+        return None
+    (order,) = orders
+    if not node.operator.elementwise:
+        if any(pending.order is None for pending in operands):
+            return None
+        found = node.operator.permuted(node, [pending.base for pending in operands], order)
+        return None if found is None else _Pending(*found)
+    if len(order) != node.outputs[0].rank:
+        return None
+    bases = []
+    for pending in operands:
+        base = pending.base if pending.order is not None else _reordered(pending.base, order)
+        if base is None:
+            return None
+        bases.append(base)
+    return _Pending(node.operator.make(bases, node.attributes), order)
+
+
+def _reordered(tensor: Tensor, order: Order) -> Tensor | None:
+    """Return the tensor such that putting its axes in order gives the one that is there.
+
+    None if that would move elements: then the transposition is better carried out.
+    """
+    if tensor.rank == 0:
+        return tensor
+    shape = (1,) * (len(order) - tensor.rank) + shapes.known(tensor.shape)
+    back = tuple(shape[axis] for axis in shapes.inverse(order))
+    if sum(side != 1 for side in shape) <= 1:
+        return ops.reshape(tensor, back)
+    if is_constant(tensor) and tensor.value is not None:
+        value = tensor.value.reshape(shape).transpose(shapes.inverse(order))
+        return ops.constant(value)
+    return None

@@ -1,0 +1,1 @@
+"""Loops and branches: what users call, the nodes that it makes, and recurrent layers."""

@@ -1,0 +1,308 @@
+"""Loops and branches, as users write them: with functions that are traced once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from ksym import dtypes, ops
+from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
+from ksym.graph import Tensor, rewrite
+from ksym.loops.body import Body
+from ksym.loops.checkpoints import scan_in_blocks
+from ksym.loops.cond import cond_node
+from ksym.loops.recognition import kernel_for
+from ksym.loops.scan import scan_node
+from ksym.loops.tracing import branches, closure, drawn_ahead
+from ksym.loops.while_ import while_node
+from ksym.operator.operands import as_tensor, cast_to
+from ksym.ops.leaves import placeholder
+from ksym.origin import current_origin
+from ksym.variables import Update, Variable, collect
+
+Tensors = Tensor | Sequence[Tensor]
+
+
+class Scanned(NamedTuple):
+    """What `scan` returns.
+
+    Attributes:
+        outputs: The outputs of all steps, stacked along a new first axis.
+        states: The states after the last step.
+        updates: Updates of the variables that the body assigned to, to be given to `function`.
+    """
+
+    outputs: Any
+    states: Any
+    updates: list[Update]
+
+
+def _listed(value: Any) -> tuple[list[Any], bool]:
+    """Return a list, and whether it was a single tensor."""
+    if isinstance(value, list | tuple):
+        return list(value), False
+    return [value], True
+
+
+def _packed(values: Sequence[Tensor], single: bool) -> Any:
+    return values[0] if single else list(values)
+
+
+def _number_of(parameters: Sequence[Tensor]) -> int:
+    """A number between those of the nodes made before a body is traced, and while it is."""
+    return placeholder(()).node.number if not parameters else min(p.node.number for p in parameters)
+
+
+def scan(
+    body: Callable[..., Any],
+    sequences: Tensors = (),
+    states: Any = (),
+    constants: Tensors = (),
+    *,
+    steps: Any = None,
+    reverse: bool = False,
+    checkpoint_every: int | None = None,
+) -> Scanned:
+    """Apply a body step by step, to the elements of sequences and to what the step before left.
+
+    Args:
+        body: Called once, as ``body(*elements, *states, *constants)``; returns
+            ``(outputs, states)`` or ``(outputs, states, updates)``, each of the first two a tensor
+            or a sequence of them.  It may use any other tensors too.
+        sequences: Tensors to go through along their first axis, of equal lengths.
+        states: The initial states: tensors, or numbers.
+        constants: Tensors handed to the body as they are.
+        steps: How many steps to take, an int or a scalar computed from shapes; by default the
+            length of the sequences.
+        reverse: Go from the last element to the first; outputs stay with their elements.
+        checkpoint_every: Keep the states for the gradient only before every so many steps, and
+            compute those between again: less memory for long sequences, and more time.
+
+    Returns:
+        A `Scanned`: outputs stacked along a new first axis, the states after the last step, and
+        the updates of variables the body assigned to: such a variable is a state of the loop.
+        Random numbers made by the body are drawn anew for each step.
+
+    Raises:
+        ShapeError: Sequences differ in length, or a state changes its shape.
+        DTypeError: A state changes its dtype.
+        GraphError: There is neither a sequence nor a number of steps, the body returns something
+            else than it should, or checkpoint_every is not a positive integer.
+
+    >>> x = placeholder((None,))
+    >>> scan(lambda e, s: (s + e, s + e), x, 0.0).outputs.spec
+    Spec(shape=(None,), dtype='float32')
+    """
+    try:
+        return _scan(body, sequences, states, constants, steps, reverse, checkpoint_every)
+    except KsymError as error:
+        raise error.located("scan", origin=current_origin()) from None
+
+
+def _scan(
+    body: Callable[..., Any],
+    sequences: Any,
+    states: Any,
+    constants: Any,
+    steps: Any,
+    reverse: bool,
+    every: int | None,
+) -> Scanned:
+    if every is not None and (not isinstance(every, int) or every < 1):
+        raise GraphError(f"checkpoint_every is {every!r}", remedy="give 1 or more steps, or None")
+    walked, _ = _listed(sequences)
+    walked = [as_tensor(x) for x in walked]
+    initial, single_state = _listed(states)
+    initial = [as_tensor(s) for s in initial]
+    extra, _ = _listed(constants)
+    for x in walked:
+        if not x.rank:
+            raise ShapeError(f"the sequence {x!r} is a scalar: there is nothing to go through")
+    lengths = {x.shape[0] for x in walked} - {None}
+    if len(lengths) > 1:
+        raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
+    whole = steps is None
+    if steps is None:
+        if not walked:
+            raise GraphError("there is no sequence to go through", remedy="give steps")
+        steps = next(iter(lengths)) if lengths else ops.shape_of(walked[0])[0]
+    steps = as_tensor(steps)
+    if dtypes.kind(steps.dtype) != 1:
+        raise DTypeError(f"the number of steps is an integer, not {steps.spec}")
+    steps = cast_to(steps, "int64")
+    elements = [placeholder(x.shape[1:], x.dtype) for x in walked]
+    carried = [placeholder(s.shape, s.dtype) for s in initial]
+    since = _number_of([*elements, *carried])
+    result = body(*elements, *carried, *(as_tensor(c) for c in extra))
+    if not isinstance(result, tuple) or len(result) not in (2, 3):
+        raise GraphError(
+            f"the body returned {result!r}", remedy="return (outputs, states), or add updates"
+        )
+    outputs, single_output = _listed(result[0])
+    new, _ = _listed(result[1])
+    if len(new) != len(initial):
+        raise GraphError(f"the body returned {len(new)} states for {len(initial)}")
+    new = [
+        cast_to(as_tensor(n), s.dtype) if not isinstance(n, Tensor) else n
+        for n, s in zip(new, initial, strict=True)
+    ]
+    updates = collect(result[2] if len(result) == 3 else None)
+    assigned: list[Variable] = [update.variable for update in updates]
+    own = [placeholder(v.shape, v.dtype, name=v.name) for v in assigned]
+    traced = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
+    given = dict(zip(assigned, own, strict=True))
+    traced = rewrite(traced, lambda node, inputs: None, given=given)  # type: ignore[arg-type]
+    shaped_like = [ops.zeros(ops.shape_of(x)[1:], x.dtype) for x in walked]
+    alike = dict(zip([*elements, *carried, *own], [*shaped_like, *initial, *assigned], strict=True))
+    drawn, each, traced = drawn_ahead(alike, traced, since, steps)
+    walked, elements = [*walked, *drawn], [*elements, *each]
+    outer, inner, traced = closure([*elements, *carried, *own], traced, since)
+    count = len(initial) + len(assigned)
+    operands = [steps, *walked, *initial, *assigned, *outer]
+    attributes = {
+        "body": Body([*elements, *carried, *own, *inner], traced),
+        "sequences": len(walked),
+        "states": count,
+        "reverse": bool(reverse),
+    }
+    if every is None:
+        results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
+    else:
+        results = scan_in_blocks(operands, attributes, every)
+    stacked = results[count : count + len(outputs)]
+    return Scanned(
+        _packed(stacked, single_output) if outputs else [],
+        _packed(results[: len(initial)], single_state) if initial else [],
+        [
+            Update(v, value)
+            for v, value in zip(assigned, results[len(initial) : count], strict=True)
+        ],
+    )
+
+
+def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
+    """Compute one of two branches, by a scalar that is known only at the call.
+
+    Args:
+        condition: A scalar tensor; anything but zero is true.
+        then: Called once, without arguments; returns a tensor or a sequence of them.
+        otherwise: Likewise, with results of the same shapes and dtypes.
+
+    Returns:
+        What the branch taken returns; the other one is not computed.
+
+    Raises:
+        ShapeError: The condition is not a scalar, or the branches differ in what they return.
+    """
+    try:
+        predicate = cast_to(as_tensor(condition), "bool")
+        since = _number_of([])
+        first, single = _listed(then())
+        second, _ = _listed(otherwise())
+        first, second = [as_tensor(t) for t in first], [as_tensor(t) for t in second]
+        outer, inner, traced = branches(first, second, since)
+        return _packed(
+            cond_node.make(
+                [predicate, *outer],
+                {
+                    "then": Body(inner, traced[: len(first)]),
+                    "otherwise": Body(inner, traced[len(first) :]),
+                },
+            ),
+            single,
+        )
+    except KsymError as error:
+        raise error.located("cond", origin=current_origin()) from None
+
+
+def while_loop(
+    condition: Callable[..., Any],
+    body: Callable[..., Any],
+    states: Any,
+    *,
+    max_steps: int | None = None,
+) -> Any:
+    """Apply a body to states as long as a condition of them holds.
+
+    Args:
+        condition: Called once, as ``condition(*states)``; returns a scalar tensor.
+        body: Called once, as ``body(*states)``; returns the new states.
+        states: The initial ones: a tensor, a number, or a sequence of them.
+        max_steps: The call fails if the loop has not ended after so many steps.
+
+    Returns:
+        The states at the end.  Gradients flow through as many steps as were taken.
+
+    Raises:
+        ShapeError: A state changes its shape, or the condition is not a scalar.
+        DTypeError: A state changes its dtype.
+        GraphError: max_steps is negative, or the body returns more or fewer states.
+        ExecutionError: At the call, the loop has not ended after max_steps.
+    """
+    try:
+        if max_steps is not None and max_steps < 0:
+            raise GraphError(f"max_steps is {max_steps}", remedy="give 0 or more, or None")
+        initial, single = _listed(states)
+        initial = [as_tensor(s) for s in initial]
+        carried = [placeholder(s.shape, s.dtype) for s in initial]
+        since = _number_of(carried)
+        test = cast_to(as_tensor(condition(*carried)), "bool")
+        new, _ = _listed(body(*carried))
+        if len(new) != len(initial):
+            raise GraphError(f"the body returned {len(new)} states for {len(initial)}")
+        new = [as_tensor(n, s.dtype) for n, s in zip(new, initial, strict=True)]
+        outer, inner, traced = closure(carried, [*new, test], since)
+        results = while_node.make(
+            [*initial, *outer],
+            {
+                "body": Body([*carried, *inner], traced[:-1]),
+                "test": Body([*carried, *inner], traced[-1:]),
+                "states": len(initial),
+                "limit": max_steps,
+            },
+        )
+        return _packed(results[: len(initial)], single)
+    except KsymError as error:
+        raise error.located("while_loop", origin=current_origin()) from None
+
+
+def map_fn(function: Callable[..., Any], sequences: Tensors) -> Any:
+    """Apply a function to the elements of sequences, and stack what it returns.
+
+    Args:
+        function: Called once, as ``function(*elements)``; returns a tensor or a sequence.
+        sequences: A tensor or several of equal lengths.
+    """
+    return scan(lambda *elements: (function(*elements), ()), sequences).outputs
+
+
+def foldl(function: Callable[..., Tensor], sequences: Tensors, initial: Any) -> Tensor:
+    """Combine elements from the first to the last: ``function(accumulated, *elements)``.
+
+    Args:
+        function: Called once; returns the new accumulated tensor.
+        sequences: A tensor or several of equal lengths.
+        initial: What to start from.
+    """
+    return _fold(function, sequences, initial, reverse=False)
+
+
+def foldr(function: Callable[..., Tensor], sequences: Tensors, initial: Any) -> Tensor:
+    """Combine elements from the last to the first: ``function(accumulated, *elements)``.
+
+    Args:
+        function: Called once; returns the new accumulated tensor.
+        sequences: A tensor or several of equal lengths.
+        initial: What to start from.
+    """
+    return _fold(function, sequences, initial, reverse=True)
+
+
+def _fold(
+    function: Callable[..., Tensor], sequences: Tensors, initial: Any, reverse: bool
+) -> Tensor:
+    def body(*arguments: Tensor) -> Any:
+        *elements, accumulated = arguments
+        return (), function(accumulated, *elements)
+
+    return scan(body, sequences, initial, reverse=reverse).states

@@ -1,0 +1,157 @@
+"""Bodies of loops and branches: graphs with parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError, GradientError, ShapeError
+from ksym.graph import Node, Spec, Tensor, rewrite, topological_order
+from ksym.ops.leaves import is_constant, placeholder
+
+
+class Body:
+    """A graph with parameters: outputs computed from placeholders, and from nothing else.
+
+    Immutable, and equal only to itself.
+    """
+
+    __slots__ = ("inputs", "outputs")
+
+    def __init__(self, inputs: Sequence[Tensor], outputs: Sequence[Tensor]):
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def __call__(self, operands: Sequence[Tensor]) -> list[Tensor]:
+        """Return the outputs with operands in the place of the parameters."""
+        given = dict(zip(self.inputs, operands, strict=True))
+        return rewrite(self.outputs, lambda node, inputs: None, given=given)
+
+    def numpy(self, values: Sequence[Any]) -> list[Any]:
+        """Compute the outputs by what their operators mean in NumPy."""
+        found: dict[Tensor, Any] = dict(zip(self.inputs, values, strict=True))
+        for node in topological_order(self.outputs, until=found):
+            if node.operator is ops.variable_leaf:
+                found[node.outputs[0]] = node.outputs[0].get_value()  # type: ignore[attr-defined]
+                continue
+            result = node.operator.numpy(*(found[t] for t in node.inputs), **node.attributes)
+            results = (result,) if len(node.outputs) == 1 else result
+            found.update(zip(node.outputs, results, strict=True))
+        return [np.asarray(found[tensor], tensor.dtype) for tensor in self.outputs]
+
+    def sharpened(self, specs: Sequence[Spec]) -> Body:
+        """Return the body for parameters of which more is known than before.
+
+        Raises:
+            ShapeError: A parameter has another shape than it was traced with.
+            DTypeError: It has another dtype.
+        """
+        for parameter, spec in zip(self.inputs, specs, strict=True):
+            if parameter.dtype != spec.dtype:
+                raise DTypeError(f"{spec} is given where the body was made for {parameter.spec}")
+            if not shapes.compatible(parameter.shape, spec.shape):
+                raise ShapeError(f"{spec} is given where the body was made for {parameter.spec}")
+        if all(t.shape == s.shape for t, s in zip(self.inputs, specs, strict=True)):
+            return self
+        inputs = [
+            t if t.shape == s.shape else placeholder(s.shape, s.dtype, name=t.name)
+            for t, s in zip(self.inputs, specs, strict=True)
+        ]
+        return Body(inputs, self(inputs))
+
+
+def constants_inlined(
+    body: Body, operands: Sequence[Tensor], first: int
+) -> tuple[Body, list[Tensor]]:
+    """Move operands from position first on that are constant into the body."""
+    fixed = {
+        parameter: operand
+        for parameter, operand in list(zip(body.inputs, operands, strict=True))[first:]
+        if is_constant(operand)
+    }
+    if not fixed:
+        return body, list(operands)
+    left = [(p, o) for p, o in zip(body.inputs, operands, strict=True) if p not in fixed]
+    outputs = rewrite(body.outputs, lambda node, inputs: None, given=fixed)
+    return Body([p for p, _ in left], outputs), [o for _, o in left]
+
+
+def settled(body: Body, count: int, carried: int) -> Body:
+    """Return the body with states of which as little is known as of what they become.
+
+    A state that starts with shape (1, 3) and becomes (?, 3) has shape (?, 3).
+
+    Raises:
+        ShapeError: A state's new shape cannot be that of the state.
+        DTypeError: Its dtype is another.
+    """
+    while True:
+        specs = [t.spec for t in body.inputs]
+        for i in range(carried):
+            old, new = body.inputs[count + i], body.outputs[i]
+            if new.dtype != old.dtype:
+                raise DTypeError(
+                    f"state {i} is {old.spec}, the body makes {new.spec} of it",
+                    remedy="cast the new state to the dtype of the initial one",
+                )
+            if not shapes.compatible(old.shape, new.shape):
+                raise ShapeError(
+                    f"state {i} is {old.spec}, the body makes {new.spec} of it",
+                    remedy="a state keeps its shape; broadcast the initial one to it",
+                )
+        return body if specs == [t.spec for t in body.inputs] else body.sharpened(specs)
+
+
+def check_counts(body: Body, operands: Sequence[Tensor], elements: int, states: int) -> None:
+    """Refuse numbers of parameters that a body does not have."""
+    fits = elements >= 0 and 0 <= states <= len(body.outputs)
+    if not fits or len(operands) != len(body.inputs) or elements + states > len(operands):
+        raise ShapeError(
+            f"{elements} sequences and {states} states do not fit {len(operands)} operands, "
+            f"{len(body.inputs)} parameters and {len(body.outputs)} outputs of the body"
+        )
+
+
+def live_states(
+    before: Sequence[Tensor], new: Sequence[Tensor], roots: Sequence[Tensor]
+) -> list[int]:
+    """Return the states that roots depend on, at this step or through an earlier one.
+
+    Args:
+        before: The parameter of a loop's body for each state.
+        new: What the states become.
+        roots: Tensors of the body that are wanted.
+    """
+    live: set[int] = set()
+    while True:
+        reached = set(topological_order([*roots, *(new[i] for i in live)]))
+        more = {i for i, parameter in enumerate(before) if parameter.node in reached}
+        if more <= live:
+            return sorted(live)
+        live |= more
+
+
+def float_positions(tensors: Sequence[Tensor]) -> list[int]:
+    """Return the positions of the tensors that are floats, and so may have gradients."""
+    return [i for i, tensor in enumerate(tensors) if dtypes.is_float(tensor.dtype)]
+
+
+def refuse_random(node: Node, *bodies: Body) -> None:
+    """Refuse the gradient of a body that draws random numbers, for it would draw others.
+
+    Raises:
+        GradientError: It does.  (Most were drawn before, see `ksym.loops.tracing`.)
+    """
+    for body in bodies:
+        for inside in topological_order(body.outputs, until=body.inputs):
+            parts = [a for a in inside.attributes.values() if isinstance(a, Body)]
+            refuse_random(node, *parts)
+            if not inside.operator.pure and inside.inputs and not parts:
+                raise GradientError(
+                    f"the gradient computes the body anew, and its {inside.operator.name} would "
+                    "draw other numbers",
+                    remedy="draw them outside, and go through them as a sequence",
+                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)

@@ -1,0 +1,135 @@
+"""The standard recurrent cells, each written down once.
+
+The formula of a step serves three times: in NumPy as the meaning of the native kernels, in graph
+operators as the loop that they are equal to, and as the pattern by which loops that users wrote are
+recognised as such a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ksym import ops
+from ksym.graph import Tensor
+from ksym.loops.body import Body
+from ksym.loops.scan import scan_node
+from ksym.ops.leaves import placeholder
+
+Step = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
+
+
+class Cell(NamedTuple):
+    """What a step computes.
+
+    Attributes:
+        step: Returns the new states, of which the first is the output, from the functions of a
+            namespace, the gates before their activations, and the states.
+        gates: How many gates there are: as many times the units the kernels have columns.
+        states: How many states there are.
+        apart: Whether the last gate comes in two parts, by the input and by the state, each with a
+            bias; the other gates are sums of both.
+        native: Ranges of gates, in the order in which MXNet has them.
+    """
+
+    step: Step
+    gates: int
+    states: int
+    apart: bool
+    native: tuple[tuple[int, int], ...]
+
+    @property
+    def biases(self) -> int:
+        """How many bias vectors the cell has."""
+        return 2 if self.apart else 1
+
+    def joined(self, by_input: Sequence[Any], by_state: Sequence[Any]) -> list[Any]:
+        """Return what `step` calls gates, from the projections of input and state."""
+        sums = [a + b for a, b in zip(by_input, by_state, strict=True)]
+        return [*sums[:-1], by_input[-1], by_state[-1]] if self.apart else sums
+
+
+def _simple(activation: str) -> Step:
+    def step(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
+        return (getattr(m, activation)(gates[0]),)
+
+    return step
+
+
+def _lstm(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
+    i, f, g, o = gates
+    _, c = states
+    c = m.sigmoid(f) * c + m.sigmoid(i) * m.tanh(g)
+    return m.sigmoid(o) * m.tanh(c), c
+
+
+def _gru(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
+    z, r, by_input, by_state = gates
+    (h,) = states
+    z = m.sigmoid(z)
+    return (z * h + (1 - z) * m.tanh(by_input + m.sigmoid(r) * by_state),)
+
+
+CELLS = {
+    "rnn_tanh": Cell(_simple("tanh"), 1, 1, False, ((0, 1),)),
+    "rnn_relu": Cell(_simple("relu"), 1, 1, False, ((0, 1),)),
+    "lstm": Cell(_lstm, 4, 2, False, ((0, 4),)),
+    "gru": Cell(_gru, 3, 1, True, ((1, 2), (0, 1), (2, 3))),
+}
+"""By the name of MXNet's mode."""
+
+NUMPY = SimpleNamespace(
+    tanh=np.tanh,
+    sigmoid=lambda x: np.exp(-np.logaddexp(0, -x)),
+    relu=lambda x: np.maximum(x, 0),
+)
+
+
+def _projections(
+    x: Any, h: Any, kernel: Any, recurrent_kernel: Any, biases: Sequence[Any]
+) -> tuple[Any, Any]:
+    """Return what the gates are made of: the projections of the input and of the state."""
+    a, b = x @ kernel + biases[0], h @ recurrent_kernel
+    return a, (b + biases[1] if len(biases) == 2 else b)
+
+
+def in_numpy(cell: Cell, x: Any, *operands: Any) -> tuple[Any, ...]:
+    """Compute the outputs of all steps and the last states."""
+    states, weights = operands[: cell.states], operands[cell.states :]
+    kernel, recurrent_kernel, *biases = weights
+    outputs = np.zeros((len(x), *states[0].shape), x.dtype)
+    for step, element in enumerate(x):
+        parts = _projections(element, states[0], kernel, recurrent_kernel, biases)
+        gates = cell.joined(*(np.split(part, cell.gates, 1) for part in parts))
+        states = cell.step(NUMPY, gates, states)
+        outputs[step] = states[0]
+    return outputs, *states
+
+
+def as_scan(cell: Cell, operands: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of all steps and the last states, as a loop computes them."""
+    x = operands[0]
+    element = placeholder(x.shape[1:], x.dtype)
+    parameters = [element, *(placeholder(t.shape, t.dtype) for t in operands[1:])]
+    states, weights = parameters[1 : 1 + cell.states], parameters[1 + cell.states :]
+    kernel, recurrent_kernel, *biases = weights
+    units: Any = states[0].shape[1]
+    units = ops.shape_of(states[0])[1] if units is None else units
+
+    def gates(projected: Tensor) -> list[Tensor]:
+        return [projected[:, units * i : units * (i + 1)] for i in range(cell.gates)]
+
+    parts = _projections(element, states[0], kernel, recurrent_kernel, biases)
+    new = cell.step(ops, cell.joined(*map(gates, parts)), states)
+    length: Any = ops.shape_of(x)[0] if x.shape[0] is None else ops.constant(x.shape[0])
+    attributes = {
+        "body": Body(parameters, [*new, new[0]]),
+        "sequences": 1,
+        "states": cell.states,
+        "reverse": False,
+    }
+    results = scan_node.make([length, *operands], attributes)
+    return [results[cell.states], *results[: cell.states]]

@@ -1,0 +1,305 @@
+"""Recognising loops whose step is a standard recurrent cell, which MXNet has a kernel for.
+
+A body is read in two layers.  What feeds the gates is *affine*: products of the element and of the
+state with matrices from outside, and biases, however they are grouped, sliced and joined; `Reader`
+finds these sums.  What happens to the gates is a formula, which `_fits` compares with the formulas
+of the cells, node by node, in either order where operands may be exchanged.  Whatever is not
+exactly that stays a loop.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from ksym import dtypes, ops, shapes
+from ksym.graph import Tensor
+from ksym.loops.affine import Affine, Columns, Reader, Source, joined, negated
+from ksym.loops.body import Body
+from ksym.loops.cells import CELLS, Step
+from ksym.loops.recurrent import gru, lstm, simple_rnn
+from ksym.ops.leaves import placeholder
+
+_looking = ContextVar("looking", default=True)
+
+
+@contextmanager
+def kept_as_loops() -> Iterator[None]:
+    """Leave the loops that are made inside as they are written, to compare them with kernels."""
+    token = _looking.set(False)
+    try:
+        yield
+    finally:
+        _looking.reset(token)
+
+
+# --- formulas ------------------------------------------------------------------------------------
+
+
+class _Form(NamedTuple):
+    """A way in which a cell's step may be written.
+
+    Attributes:
+        mode: Which cell it is.
+        step: The formula.
+        negated: Gates whose sums have the opposite sign there.
+    """
+
+    mode: str
+    step: Step
+    negated: tuple[int, ...] = ()
+
+
+def _gru(mixed: Callable[[Any, Any, Any], Any]) -> Step:
+    def step(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
+        z, r, by_input, by_state = gates
+        new = m.tanh(by_input + m.sigmoid(r) * by_state)
+        return (mixed(m.sigmoid(z), states[0], new),)
+
+    return step
+
+
+FORMS = (
+    *(_Form(mode, cell.step) for mode, cell in CELLS.items()),
+    _Form("gru", _gru(lambda z, h, new: new + z * (h - new))),
+    # Where the gate lets the new state in instead of keeping the old one, 1 - z is sigmoid(-a).
+    _Form("gru", _gru(lambda z, h, new: (1 - z) * h + z * new), negated=(0,)),
+    _Form("gru", _gru(lambda z, h, new: h + z * (new - h)), negated=(0,)),
+)
+
+
+class _Pattern(NamedTuple):
+    """A form, as a graph of placeholders for gates and states."""
+
+    form: _Form
+    gates: list[Tensor]
+    states: list[Tensor]
+    new: tuple[Tensor, ...]
+
+
+@functools.cache
+def _patterns(dtype: str) -> list[_Pattern]:
+    """Return all forms for a dtype, which decides that of constants."""
+    result = []
+    for form in FORMS:
+        cell = CELLS[form.mode]
+        gates = [placeholder((None, None), dtype) for _ in range(cell.gates + cell.apart)]
+        states = [placeholder((None, None), dtype) for _ in range(cell.states)]
+        result.append(_Pattern(form, gates, states, form.step(ops, gates, states)))
+    return result
+
+
+_EXCHANGEABLE = (ops.add, ops.multiply)
+_Bindings = dict[Tensor, Tensor]
+
+
+def _fits(
+    pattern: Tensor, tensor: Tensor, ends: Mapping[Tensor, Any], bound: _Bindings
+) -> _Bindings | None:
+    """Return bound with what each tensor of a pattern stands for; None if it does not fit.
+
+    Args:
+        pattern: What is looked for.
+        tensor: Where it is looked for.
+        ends: For each placeholder of the pattern what it may stand for.
+        bound: What is known to stand for what.
+    """
+    if pattern in ends:
+        fits = tensor in ends[pattern] and bound.get(pattern, tensor) is tensor
+        return {**bound, pattern: tensor} if fits else None
+    node, other = pattern.node, tensor.node
+    if node.operator is not other.operator or dict(node.attributes) != dict(other.attributes):
+        return None
+    orders = [other.inputs]
+    if node.operator in _EXCHANGEABLE:
+        orders.append(other.inputs[::-1])
+    for operands in orders:
+        found: _Bindings | None = bound
+        for part, operand in zip(node.inputs, operands, strict=True):
+            found = None if found is None else _fits(part, operand, ends, found)
+        if found is not None:
+            return {**found, pattern: tensor}
+    return None
+
+
+# --- kernels -------------------------------------------------------------------------------------
+
+
+class _Layer(NamedTuple):
+    """A body that is a cell.
+
+    Attributes:
+        form: Which one, and how it is written.
+        new: What the new states of the cell are in the body.
+        positions: Where the states of the cell are among those of the body.
+        source: What the kernel is multiplied with.
+        by_input: For each gate of the cell its columns of the kernel.
+        by_state: Likewise of the recurrent kernel.
+        biases: For each bias of the cell and each gate what is added up to it.
+    """
+
+    form: _Form
+    new: list[Tensor]
+    positions: list[int]
+    source: Source
+    by_input: list[Columns]
+    by_state: list[Columns]
+    biases: list[list[tuple[Columns, ...]]]
+
+
+def _layer(body: Body, fixed: Mapping[Tensor, Tensor], states: int) -> _Layer | None:
+    """Read a body of one sequence as a cell."""
+    found = Reader(body, fixed).found
+    if not found:
+        return None
+    element, carried = body.inputs[0], body.inputs[1 : 1 + states]
+    for pattern in _patterns(element.dtype):
+        ends = dict.fromkeys(pattern.gates, found) | dict.fromkeys(pattern.states, carried)
+        for output in dict.fromkeys(body.outputs):
+            bound = _fits(pattern.new[0], output, ends, {})
+            if bound is None:
+                continue
+            layer = _assembled(pattern, bound, found, element, carried)
+            if layer is not None and _gives_nothing_else(body, layer, states):
+                return layer
+    return None
+
+
+def _assembled(
+    pattern: _Pattern,
+    bound: _Bindings,
+    found: Mapping[Tensor, Affine],
+    element: Tensor,
+    carried: Sequence[Tensor],
+) -> _Layer | None:
+    """Put the sums of gates together; None if they are not of one element and one state."""
+    cell = CELLS[pattern.form.mode]
+    sums = [found[bound[gate]] for gate in pattern.gates]
+    by_input, by_state = sums, sums
+    if cell.apart:
+        by_input, by_state = sums[:-1], [*sums[:-2], sums[-1]]
+    sources = {source for gate in sums for source in gate.terms}
+    elements = [source for source in sources if source.parameter is element]
+    states = [source for source in sources if source.parameter in carried]
+    if len(elements) != 1 or len(states) != 1 or states[0].factor is not None:
+        return None
+    (x,), (h,) = elements, states
+    wanted = [{x, h}] * cell.gates
+    if cell.apart:
+        wanted = [*wanted[:-1], {x}, {h}]
+    if [set(gate.terms) for gate in sums] != wanted:
+        return None
+    if bound.setdefault(pattern.states[0], h.parameter) is not h.parameter:
+        return None
+    if len({gate.width for gate in sums}) != 1 or h.parameter.shape[1] != sums[0].width:
+        return None
+    biases = [[gate.biases for gate in sums]]
+    if cell.apart:
+        # Of sums of both, the first bias goes with the input: that is how they are written.
+        joint = sums[:-2]
+        biases = [
+            [*(gate.biases[:1] for gate in joint), sums[-2].biases],
+            [*(gate.biases[1:] for gate in joint), sums[-1].biases],
+        ]
+    return _Layer(
+        pattern.form,
+        [bound[new] for new in pattern.new],
+        [carried.index(bound[state]) for state in pattern.states],
+        x,
+        [gate.terms[x] for gate in by_input],
+        [gate.terms[h] for gate in by_state],
+        biases,
+    )
+
+
+def _gives_nothing_else(body: Body, layer: _Layer, states: int) -> bool:
+    """Whether a kernel gives all that a body gives."""
+    new, outputs = body.outputs[:states], body.outputs[states:]
+    return (
+        [new[position] for position in layer.positions] == layer.new
+        and all(tensor in layer.new for tensor in new)
+        and all(tensor is layer.new[0] for tensor in outputs)
+    )
+
+
+def _summed(gates: Sequence[tuple[Columns, ...]], opposite: Sequence[int], like: Tensor) -> Tensor:
+    """Return the sum of the biases of each gate, all gates side by side."""
+    units = like.shape[0] or 0
+    if not any(gates):
+        return ops.zeros((units * len(gates),), like.dtype)
+    nothing = Columns(ops.zeros((units,), like.dtype), 0, units)
+    rows = [
+        [biases[i] if i < len(biases) else nothing for biases in gates]
+        for i in range(max(map(len, gates)))
+    ]
+    first, *others = (joined(negated(row, opposite)) for row in rows)
+    return functools.reduce(ops.add, others, first)
+
+
+def _with_batch(x: Tensor, h: Tensor) -> Tensor:
+    """Return a sequence with the batch of a state, to which a step would broadcast one sample."""
+    if x.shape[1] == h.shape[0] is not None:
+        return x
+    length, _, features = (
+        ops.shape_of(x)[axis] if side is None else side for axis, side in enumerate(x.shape)
+    )
+    return ops.broadcast_to(x, (length, ops.shape_of(h)[0], features))
+
+
+KERNELS = {
+    "rnn_tanh": simple_rnn,
+    "rnn_relu": simple_rnn,
+    "lstm": lstm,
+    "gru": gru,
+}
+
+
+def kernel_for(
+    operands: Sequence[Tensor], attributes: Mapping[str, Any], whole: bool
+) -> list[Tensor] | None:
+    """Return what a loop gives, computed by a kernel; None where there is none for it.
+
+    Args:
+        operands: Those of the node of a scan.
+        attributes: Its attributes.
+        whole: Whether it is known to take a step for each element of its sequence.
+
+    Returns:
+        The last states and the outputs of all steps.
+    """
+    body: Body = attributes["body"]
+    steps, x, *rest = operands
+    states: int = attributes["states"]
+    initial = rest[:states]
+    if not (_looking.get() and whole and attributes["sequences"] == 1 and x.rank == 3):
+        return None
+    if not dtypes.is_float(x.dtype) or any(t.rank != 2 or t.dtype != x.dtype for t in initial):
+        return None
+    layer = _layer(body, dict(zip(body.inputs[1 + states :], rest[states:], strict=True)), states)
+    if layer is None or not all(shapes.compatible(t.shape, layer.new[0].shape) for t in initial):
+        return None
+    if layer.source.factor is not None:
+        x = x * layer.source.factor
+    opposite = layer.form.negated
+    kernel = joined(negated(layer.by_input, opposite))
+    recurrent_kernel = joined(negated(layer.by_state, opposite))
+    biases = [_summed(gates, opposite, recurrent_kernel) for gates in layer.biases]
+    given = [initial[position] for position in layer.positions]
+    x = _with_batch(x, given[0])
+    reverse: bool = attributes["reverse"]
+    outputs, *last = KERNELS[layer.form.mode].make(
+        [ops.flip(x, 0) if reverse else x, *given, kernel, recurrent_kernel, *biases],
+        {"cell": layer.form.mode},
+    )
+    results = []
+    for position, start in enumerate(initial):
+        final = last[layer.new.index(body.outputs[position])]
+        if position not in layer.positions and not x.shape[0]:
+            # It is what the last step made of it, if there is one.
+            final = ops.where(ops.greater(steps, 0), final, start)
+        results.append(final)
+    outputs = ops.flip(outputs, 0) if reverse else outputs
+    return [*results, *[outputs] * (len(body.outputs) - states)]

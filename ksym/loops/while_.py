@@ -1,0 +1,118 @@
+"""The loop with a condition as an operator: its node, and its gradient, which is a `scan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops
+from ksym.errors import ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.loops.body import Body, check_counts, refuse_random, settled
+from ksym.loops.scan import scan_gradient
+from ksym.operator.declaration import Operator
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.leaves import placeholder
+
+
+class _While(Operator):
+    """Operands: states, and what the two bodies close over.
+
+    Results: the states at the end, the number of steps, and the states before each step, of which
+    there are as many as steps: their number is known only when the loop has ended.
+    """
+
+    pure = False
+    runs = "while"
+
+    def prepare(self, *operands: Any, **attributes: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [ops.as_tensor(operand) for operand in operands], attributes
+
+    def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
+        specs = [t.spec for t in operands]
+        with self.named(operands):
+            check_counts(attributes["body"], operands, 0, attributes["states"])
+            if len(attributes["body"].outputs) != attributes["states"]:
+                raise ShapeError("the body gives another number of states than it takes")
+            body = settled(attributes["body"].sharpened(specs), 0, attributes["states"])
+            test = attributes["test"].sharpened([t.spec for t in body.inputs])
+        return super().make(operands, {**attributes, "body": body, "test": test})
+
+    def infer(
+        self, *operands: Tensor, body: Body, test: Body, states: int, limit: int | None
+    ) -> tuple[Spec, ...]:
+        if test.outputs[0].rank:
+            raise ShapeError(
+                f"the condition is {test.outputs[0].spec}, not a scalar",
+                remedy="reduce it with ksym.all or ksym.any",
+            )
+        carried = [t.spec for t in body.inputs[:states]]
+        return (*carried, Spec((), "int64"), *(Spec((None, *s.shape), s.dtype) for s in carried))
+
+    def numpy(self, *arrays: Any, body: Body, test: Body, states: int, limit: int | None) -> Any:
+        current, closed = [np.asarray(a) for a in arrays[:states]], arrays[states:]
+        before: list[list[Any]] = []
+        while test.numpy([*current, *closed])[0]:
+            before.append(current)
+            current = body.numpy([*current, *closed])
+        histories = [
+            np.array([step[i] for step in before], t.dtype).reshape(len(before), *t.shape)
+            for i, t in enumerate(body.inputs[:states])
+        ]
+        return (*current, np.int64(len(before)), *histories)
+
+    def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
+        # Seen from behind, it is a scan over as many steps as it took.
+        refuse_random(node, node.attributes["body"])
+        states = node.attributes["states"]
+        histories = node.outputs[states + 1 :]
+        steps = ops.shape_of(histories[0])[0] if histories else ops.constant(0)
+        body: Body = node.attributes["body"]
+        stand_in = _Behind(node, steps, body, states)
+        arriving = (*arriving[:states], *arriving[states + 1 :])
+        return scan_gradient(stand_in, arriving)  # type: ignore[arg-type]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape, dtype = draw.shape(max_rank=1), draw.dtype("float")
+        count, x, w = placeholder((), "int64"), placeholder(shape, dtype), placeholder(shape, dtype)
+        steps = draw.integer(0, 3)
+        return Sample(
+            np.array(0),
+            draw.array(shape),
+            draw.array(shape),
+            attributes={
+                "body": Body([count, x, w], [count + 1, ops.tanh(x * w)]),
+                "test": Body([count, x, w], [count < steps]),
+                "states": 2,
+                "limit": None,
+            },
+        )
+
+
+class _Behind:
+    """A finished while loop in the form of the scan it turned out to be."""
+
+    def __init__(self, node: Node, steps: Tensor, body: Body, states: int):
+        self.inputs = (steps, *node.inputs)
+        self.outputs = (*node.outputs[:states], *node.outputs[states + 1 :])
+        self.attributes = {
+            "body": body,
+            "sequences": 0,
+            "states": states,
+            "reverse": False,
+            "lean": False,
+        }
+
+
+while_node = _While(
+    "while_loop",
+    doc="""The node that `ksym.while_loop` makes; call that.
+
+    Args:
+        operands: The initial states, and what the bodies close over.
+        attributes: The `Body` and the ``test`` that it goes on by, how many states there are, and
+            after how many steps to give up (None: never).
+    """,
+)

@@ -1,0 +1,1 @@
+"""What an operator is: its declaration, and what that is made with."""

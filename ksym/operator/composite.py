@@ -1,0 +1,61 @@
+"""Functions of other operators that are registered, documented and tested like operators."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from ksym.operator.declaration import Operator
+from ksym.operator.sampling import Draw, Sample
+from ksym.origin import parts_of
+
+
+class Composite(Operator):
+    """An operator that leaves others in the graph in its place: see `composite`."""
+
+    def __init__(
+        self,
+        build: Callable[..., Any],
+        numpy: Callable[..., Any] | None,
+        sample: Callable[[Draw], Sample],
+        **traits: Any,
+    ):
+        self._build = build
+        self.build_module = build.__module__
+        self._numpy = numpy
+        self._sample = sample
+        for name, value in traits.items():
+            setattr(self, name, value)
+        super().__init__(build.__name__.rstrip("_"), build.__doc__)
+        self.__signature__ = inspect.signature(build)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        # The parts say what they are of when something goes wrong later, with the shapes of a call.
+        with self.named(), parts_of(self.name):
+            return self._build(*args, **kwargs)
+
+    def numpy(self, *arrays: Any, **attributes: Any) -> Any:
+        if self._numpy is None:
+            raise NotImplementedError(self.name)
+        return self._numpy(*arrays, **attributes)
+
+    def sample(self, draw: Draw) -> Sample:
+        return self._sample(draw)
+
+
+def composite(
+    numpy: Callable[..., Any] | None, sample: Callable[[Draw], Sample], **traits: Any
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Declare a function that builds its result from other operators.
+
+    Args:
+        numpy: What it means, called with arrays and the attributes of a sample; None for what is
+            drawn anew at every call, which is not compared.
+        sample: How tests draw operands for it.
+        traits: Attributes of `Operator`, such as conditioning.
+
+    Returns:
+        A decorator.  The operator's name is that of the function.
+    """
+    return lambda build: Composite(build, numpy, sample, **traits)

@@ -1,0 +1,289 @@
+"""What an operator is: one declaration that holds everything ksym knows about it.
+
+A subclass of `Operator` states, side by side:
+
+``prepare``   the public signature; turns the user's arguments into operand tensors and attributes
+``infer``     shapes and dtypes of the results from those of the operands
+``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
+``lower``     the native MXNet operators that compute it, or
+``expand``    the graph operators it is composed of, where MXNet has nothing native
+``gradient``  the chain rule, in graph operators, so that gradients have gradients
+``narrow``    the same by fewer axes, where native operators take few
+``simplify``  identities that hold for it, as graph rewrites
+``sample``    how tests draw operands for it
+
+Creating an instance registers it and gives a function that users call.  Arrays are positional
+operands, everything else is a hashable attribute, so equal nodes are found by dictionary look-up.
+
+A function of other operators that needs no node of its own is declared with `composite`: it is
+registered, documented and tested like the others.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ksym import dtypes, graph, shapes
+from ksym.errors import GraphError, KsymError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.operands import as_tensor
+from ksym.operator.sampling import Draw, Sample
+from ksym.origin import Origin, current_origin
+from ksym.shapes import UNKNOWN
+
+KNOWN_SIZE_LIMIT = 64
+"""Integer tensors up to this many elements carry their value while the graph is built."""
+
+
+class Conditioning(NamedTuple):
+    """How much less exact an operator is than the arithmetic it is made of.
+
+    Attributes:
+        factor: How many times the usual bound on relative errors is allowed.
+        reason: What in the function itself makes it so.
+    """
+
+    factor: float
+    reason: str
+
+
+def _is_like(new: Tensor, old: Tensor) -> bool:
+    """Whether as much is known of one tensor as of another, so that `infer` finds the same."""
+    if new is old:
+        return True
+    if new.shape != old.shape or new.dtype != old.dtype:
+        return False
+    if new.value is None or old.value is None:
+        return new.value is old.value
+    return new.value.dtype == old.value.dtype and new.value.tobytes() == old.value.tobytes()
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
+
+
+class Operator:
+    """Base of all declarations; see the module's docstring.
+
+    Attributes:
+        name: The name in graphs and messages; that of the class unless given.
+        pure: Whether equal applications have equal results, so that they may be merged.
+        static_operands: Positions of operands (shapes, bounds) whose values must be known once the
+            input shapes are.
+        linear_in: Positions of operands the results are linear in: if one is zero, they are.
+        elementwise: Whether each element of the result depends on the operands' elements at its
+            place only, operands being broadcast.
+        runs: ``"native"`` for what is lowered into native graphs; ``"host"`` for what MXNet does
+            not have and cannot be composed of what it has, computed by `numpy` between them; the
+            kind of loop or branch for control flow.
+        own_layout: Whether oneDNN may leave its results in a memory layout of its own.
+        repeats: The names of the operators of which one is emitted again by its lowering, so that
+            both should be in one native graph.
+        ufunc: The NumPy function it equals on each element, for loops that run on the host.
+        half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
+        conditioning: What tests may allow beyond the usual bounds, and why.
+        unproven: For each check of the tests that leaves the operator out, the reason: of
+            ``"values"``, ``"gradients"``, ``"second order"`` and ``"mistakes"``.
+    """
+
+    pure = True
+    static_operands: tuple[int, ...] = ()
+    linear_in: tuple[int, ...] = ()
+    elementwise = False
+    runs = "native"
+    own_layout = False
+    repeats: tuple[str, ...] = ()
+    ufunc: np.ufunc | None = None
+    half = True
+    conditioning = Conditioning(1.0, "")
+    unproven: Mapping[str, str] = {}
+
+    def __init__(self, name: str | None = None, doc: str | None = None):
+        self.name = name or _snake_case(type(self).__name__)
+        self.__name__ = self.name
+        self.__doc__ = inspect.cleandoc(doc or type(self).__doc__ or "")
+        self.__signature__ = inspect.signature(self.prepare)
+        if self.name in graph.OPERATORS:
+            raise GraphError(f"an operator named {self.name!r} is declared already")
+        graph.OPERATORS[self.name] = self
+
+    def __repr__(self) -> str:
+        return f"<operator {self.name}>"
+
+    def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
+        return graph.OPERATORS.__getitem__, (self.name,)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            operands, attributes = self.prepare(*args, **kwargs)
+        except KsymError as error:
+            raise error.located(self.name, origin=current_origin()) from None
+        return self.make(operands, attributes)
+
+    def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
+        """Build the node and return its output, or a tuple if it has several.
+
+        Raises:
+            KsymError: What `infer` objects to, with the operator, operands and place added.
+        """
+        origin: Origin = current_origin()
+        try:
+            inferred = self.infer(*operands, **attributes)
+        except KsymError as error:
+            raise error.located(self.name, [t.spec for t in operands], origin) from None
+        specs = (inferred,) if isinstance(inferred, Spec) else inferred
+        node = Node(self, operands, attributes, specs, origin)
+        self._track_values(node)
+        return node.outputs[0] if isinstance(inferred, Spec) else node.outputs
+
+    def remake(self, node: Node, operands: Sequence[Tensor]) -> Node:
+        """Return the node applied to other operands.
+
+        Raises:
+            KsymError: As `make`.
+        """
+        if self.static_operands or not all(map(_is_like, operands, node.inputs)):
+            made = self.make(operands, node.attributes)
+            return (made if isinstance(made, Tensor) else made[0]).node
+        specs = [tensor.spec for tensor in node.outputs]
+        result = Node(self, operands, node.attributes, specs, current_origin())
+        for new, old in zip(result.outputs, node.outputs, strict=True):
+            new.value = old.value
+        return result
+
+    def _track_values(self, node: Node) -> None:
+        """Compute small integer results whose operands are known, for shape arithmetic."""
+        output = node.outputs[0]
+        if output.dtype in dtypes.FLOATS or len(node.outputs) != 1 or not self.pure:
+            return
+        if any(tensor.value is None for tensor in node.inputs):
+            return
+        elements = shapes.size(output.shape)
+        if elements is None or elements > KNOWN_SIZE_LIMIT:
+            return
+        value = self.known(*node.inputs, **node.attributes)
+        if value is not None and not any(item is UNKNOWN for item in value.flat):
+            value = value.astype(output.dtype)
+        output.value = value
+
+    def known(self, *operands: Any, **attributes: Any) -> np.ndarray | None:
+        """What is known of the result, given the known values of the operands.
+
+        The default applies `numpy`, in which an unknown dimension absorbs arithmetic.
+        """
+        try:
+            with np.errstate(all="ignore"):
+                return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
+        except (NotImplementedError, TypeError, ValueError):
+            return None
+
+    def apply(self, *operands: Any, **attributes: Any) -> Any:
+        """Call with one argument for each operand, whatever the public signature looks like."""
+        return self(*operands, **attributes)
+
+    @contextmanager
+    def named(self, operands: Sequence[Tensor] = ()) -> Iterator[None]:
+        """Name what goes wrong inside after this operator, which is what the user called.
+
+        The operator inside it that objects stays visible.
+        """
+        try:
+            yield
+        except KsymError as error:
+            if error.operator not in (None, self.name):
+                error.details = (*error.details, f"in its part: {error.operator}")
+                error.operator, error.operands = None, ()
+            specs = [tensor.spec for tensor in operands]
+            raise error.located(self.name, specs, current_origin()) from None
+
+    # --- the parts of a declaration ------------------------------------------------------------
+
+    def prepare(self, *args: Any, **kwargs: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        """Turn the user's arguments into operands and attributes."""
+        return [as_tensor(a) for a in args], kwargs
+
+    def infer(self, *operands: Any, **attributes: Any) -> Spec | tuple[Spec, ...]:
+        """Return the result's shape and dtype; several for an operator with several results."""
+        raise NotImplementedError
+
+    def numpy(self, *arrays: Any, **attributes: Any) -> Any:
+        """Compute the result in NumPy."""
+        raise NotImplementedError(self.name)
+
+    def lower(self, *args: Any, **kwargs: Any) -> Any:
+        """Emit native operators for a node whose shapes are all known; return its results."""
+        raise NotImplementedError(self.name)
+
+    def gradient(self, *args: Any, **kwargs: Any) -> Sequence[Tensor | None]:
+        """Return the gradient for each operand, None where there is none.
+
+        Called with the node and, for each of its outputs, the gradient that arrives there or None.
+        """
+        node: Node = args[0]
+        return [None] * len(node.inputs)
+
+    def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
+        """Return the node's outputs composed of operators that have gradients.
+
+        Stands in for `gradient` where that would be longer than differentiating the composition.
+        """
+        return None
+
+    def check(self, node: Node) -> None:
+        """Refuse what can be seen to be wrong only when all shapes are known."""
+
+    def expand(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return the node's outputs composed of other operators, once all shapes are known.
+
+        For operators that MXNet does not have; they need no `lower`.
+        """
+        return None
+
+    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+        """Return the node's output on other operands, written out for loops that are compiled.
+
+        Only elementwise operators and reductions are of use; None where the kernel is all there is.
+        """
+        return None
+
+    def narrow(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return the node's outputs by nodes of at most `ranks.MOST` axes; see `ksym.ops.ranks`.
+
+        Called for a node of known shapes that has more; None if its kernels take any number.
+        Elementwise operators need not say.
+        """
+        return None
+
+    def is_composed(self, node: Node) -> bool:
+        """Whether to `expand` a node of known shapes: always or never, unless said otherwise."""
+        return type(self).expand is not Operator.expand
+
+    def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+        """Return a simpler equal of the node's outputs, or None."""
+        return None
+
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]] | None:
+        """Return a tensor and an order of its axes that together are the node's output.
+
+        Args:
+            node: A node each of whose operands is the one given here with its axes put in order.
+            operands: The operands before that.
+            order: For each axis of the node's operands which axis of these it is.
+
+        Returns:
+            What to compute from the operands instead, and the order its axes are to be put in; None
+            where the operator depends on the order.  Elementwise operators need not say.
+        """
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        """Draw operands for a test."""
+        raise NotImplementedError(self.name)

@@ -1,0 +1,148 @@
+"""From what users pass to an operator to tensors: their dtypes, shapes as operands.
+
+The operators that this takes (`constant`, `cast`, `stack`) are looked up where all are registered,
+since declarations are made with these functions.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, graph
+from ksym.errors import DTypeError, GraphError
+from ksym.graph import Node, Tensor
+from ksym.shapes import UNKNOWN
+
+
+def _constant(value: Any, dtype: str | None = None) -> Tensor:
+    return graph.OPERATORS["constant"](value, dtype)
+
+
+def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
+    """Return value as a tensor; a tensor stays itself.
+
+    Raises:
+        DTypeError: The value is not numeric.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
+        return graph.OPERATORS["stack"](value)
+    return _constant(value, dtype)
+
+
+def promoted(*values: Any) -> list[Tensor]:
+    """Return operands as tensors of the dtype in which they meet.
+
+    Tensors meet by NumPy's table.  Constants (Python numbers and NumPy arrays) give way: they take
+    the tensors' dtype unless their kind is higher (bool < integer < float), because a float64
+    array is NumPy's default rather than a wish.
+
+    Raises:
+        DTypeError: A value is not numeric, or an integer constant does not fit the dtype.
+    """
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    if len(tensors) == len(values):
+        target = dtypes.promote(*(t.dtype for t in tensors))
+        return [cast_to(t, target) for t in tensors]
+    # A Python float that meets a tensor takes its dtype, and must not pass float32 on the way.
+    exact = "float64" if tensors else dtypes.DEFAULT_FLOAT
+    arrays = [None if isinstance(v, Tensor) else dtypes.storable(v, exact) for v in values]
+    constants = [a for a in arrays if a is not None]
+    if not tensors:
+        target = dtypes.promote(*(dtypes.name_of(a) for a in constants))
+    else:
+        target = dtypes.promote(*(t.dtype for t in tensors))
+        higher = [
+            # A Python float counts as float64 here: int32 + 0.5 is float64, as in NumPy.
+            "float64" if a.dtype.kind == "f" else dtypes.name_of(a)
+            for a in constants
+            if dtypes.kind(dtypes.name_of(a)) > dtypes.kind(target)
+        ]
+        if higher:
+            target = dtypes.promote(target, *higher)
+    return [
+        cast_to(value, target) if isinstance(value, Tensor) else _constant(_fit(array, target))
+        for value, array in zip(values, arrays, strict=True)
+    ]
+
+
+def _fit(array: Any, dtype: str) -> np.ndarray:
+    result: np.ndarray = array.astype(dtype)
+    if dtypes.kind(dtype) == 1 and array.dtype.kind in "iu" and not np.array_equal(result, array):
+        raise DTypeError(
+            f"the constant {array} does not fit into {dtype}",
+            remedy="cast the tensor to a wider dtype first",
+        )
+    return result
+
+
+def cast_to(tensor: Tensor, dtype: str) -> Tensor:
+    """Return the tensor in another dtype; itself if it has it."""
+    if tensor.dtype == dtype:
+        return tensor
+    return graph.OPERATORS["cast"](tensor, dtype)
+
+
+def floating(x: Any) -> Tensor:
+    """Return x as a tensor of floats."""
+    x = as_tensor(x)
+    return cast_to(x, dtypes.floating(x.dtype))
+
+
+def shape_operand(shape: Any) -> Tensor:
+    """Return a shape (ints, scalar tensors, a mix, or a tensor of rank 1) as an int64 vector.
+
+    Raises:
+        KsymError: It is none of these.
+    """
+    if isinstance(shape, Tensor):
+        if shape.rank == 0:
+            shape = (shape,)
+        else:
+            if shape.rank != 1 or dtypes.kind(shape.dtype) != 1:
+                raise DTypeError(f"a shape is a vector of integers, not {shape.spec}")
+            return cast_to(shape, "int64")
+    if isinstance(shape, int | np.integer):
+        shape = (shape,)
+    if not isinstance(shape, np.ndarray) and any(isinstance(item, Tensor) for item in shape):
+        items = [cast_to(as_tensor(item), "int64") for item in shape]
+        return graph.OPERATORS["stack"](items)
+    sizes = shape if isinstance(shape, np.ndarray) else dtypes.storable(list(shape))
+    if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
+        raise DTypeError(f"a shape is a vector of integers, not {shape!r}")
+    return as_tensor(sizes.astype("int64"))
+
+
+def known_dimensions(shape: Tensor) -> list[int | None]:
+    """Return the entries of a shape operand, None where an entry is not known yet.
+
+    Raises:
+        GraphError: Not even the number of entries is known.
+    """
+    if shape.value is not None:
+        return [None if d is UNKNOWN else int(d) for d in shape.value]
+    if shape.shape[0] is None:
+        raise GraphError(
+            f"the rank of the result is not known: the shape is computed as {shape!r}",
+            remedy="compute shapes from a number of entries that is static",
+        )
+    return [None] * shape.shape[0]
+
+
+def static(node: Node, position: int) -> np.ndarray:
+    """Return the value of a static operand of a node that is about to be lowered.
+
+    Raises:
+        GraphError: It depends on data rather than on shapes.
+    """
+    value = node.inputs[position].value
+    if value is None or any(item is UNKNOWN for item in np.ravel(value)):
+        raise GraphError(
+            f"operand {position} decides the shape of the result, but its value "
+            f"{node.inputs[position]!r} depends on data, not only on shapes",
+            remedy="compute it from shapes and constants",
+        ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+    return value

@@ -1,0 +1,1 @@
+"""Making arrays, their shapes, and moving, taking and joining their elements."""

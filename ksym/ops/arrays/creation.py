@@ -1,0 +1,158 @@
+"""Making tensors of numbers: filled, counting, and identity matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import composite
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to, promoted, static
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.leaves import constant
+from ksym.shapes import UNKNOWN
+
+
+class _Arange(Operator):
+    static_operands = (0, 1, 2)
+
+    def prepare(
+        self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int64"
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        if stop is None:
+            start, stop = 0, start
+        dtype = dtypes.canonical(dtype)
+        for bound in (start, stop, step):
+            bound = as_tensor(bound)
+            if bound.rank or bound.dtype == "bool":
+                raise ShapeError(f"a bound is a number, not {bound.spec}")
+        return [as_tensor(bound) for bound in (start, stop, step)], {"dtype": dtype}
+
+    def infer(self, start: Tensor, stop: Tensor, step: Tensor, dtype: str) -> Spec:
+        bounds = [t.value for t in (start, stop, step)]
+        if any(b is None or b.item() is UNKNOWN for b in bounds):
+            return Spec((None,), dtype)
+        first, last, by = (b.item() for b in bounds if b is not None)
+        if by == 0:
+            raise ShapeError("the step is zero")
+        return Spec((max(0, int(np.ceil((last - first) / by))),), dtype)
+
+    def numpy(self, start: Any, stop: Any, step: Any, dtype: str) -> Any:
+        return np.arange(start, stop, step).astype(dtype)
+
+    def lower(self, emit: Emitter, node: Node, *bounds: Any) -> Any:
+        first, last, by = (static(node, i).item() for i in range(3))
+        return emit.constant(self.numpy(first, last, by, node.attributes["dtype"]))
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [None, None, None]
+
+    def sample(self, draw: Draw) -> Sample:
+        start, step = draw.integer(-3, 3), draw.choose((-2, -1, 1, 2, 3))
+        stop = start + step * draw.integer(1, 4)
+        return Sample(np.array(start), np.array(stop), np.array(step))
+
+
+arange = _Arange(
+    "arange",
+    doc="""Numbers from start to below stop in equal steps.
+
+    Args:
+        start: The first number; the end if stop is not given, and the start is then 0.
+        stop: The end, not included.
+        step: The difference between neighbours.
+        dtype: The dtype of the result.
+
+    The bounds may be scalar tensors computed from shapes.
+    """,
+)
+
+
+def _sample_shape(draw: Draw) -> Sample:
+    return Sample(np.array(draw.shape(min_side=0), dtype="int64"))
+
+
+@composite(numpy=lambda shape: np.zeros(tuple(shape)), sample=_sample_shape, static_operands=(0,))
+def zeros(shape: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+    """Return a tensor of zeros; the shape may be computed from other shapes."""
+    return full(shape, 0, dtype)
+
+
+@composite(numpy=lambda shape: np.ones(tuple(shape)), sample=_sample_shape, static_operands=(0,))
+def ones(shape: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+    """Return a tensor of ones; the shape may be computed from other shapes."""
+    return full(shape, 1, dtype)
+
+
+def _sample_full(draw: Draw) -> Sample:
+    value = draw.array((), dtype=draw.dtype("float", "integer", "bool"))
+    return Sample(np.array(draw.shape(min_side=0), dtype="int64"), value)
+
+
+@composite(
+    numpy=lambda shape, value: np.full(tuple(shape), value),
+    sample=_sample_full,
+    static_operands=(0,),
+)
+def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
+    """Return a tensor filled with one value, a number or a scalar tensor."""
+    if not isinstance(value, Tensor):
+        value = constant(value, dtype)
+    elif dtype is not None:
+        value = cast_to(value, dtypes.canonical(dtype))
+    if value.rank:
+        raise DTypeError(f"the filling value is a number, not {value.spec}")
+    return ops.broadcast_to(value, shape)
+
+
+def _sample_eye(draw: Draw) -> Sample:
+    columns = draw.choose((None, draw.integer(0, 4)))
+    return Sample(attributes={"n": draw.integer(0, 4), "m": columns, "k": draw.integer(-4, 4)})
+
+
+@composite(numpy=lambda n, m, k: np.eye(n, m, k), sample=_sample_eye)
+def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+    """Return a matrix with ones on a diagonal and zeros elsewhere.
+
+    Args:
+        n: The number of rows.
+        m: The number of columns; as many as rows by default.
+        k: Which diagonal: above the main one if positive, below if negative.
+        dtype: The dtype of the result.
+    """
+    rows, columns = arange(n), arange(n if m is None else m)
+    if n < 0 or (m is not None and m < 0):
+        raise ShapeError(f"a matrix has no {n} by {m} elements")
+    return ops.cast(ops.equal(columns - k, ops.expand_dims(rows, -1)), dtype)
+
+
+def _sample_linspace(draw: Draw) -> Sample:
+    shape = draw.shape(max_rank=2)
+    dtype = draw.dtype("float", "integer")
+    ends = [draw.array(shape, dtype=dtype) for _ in range(2)]
+    return Sample(*ends, attributes={"num": draw.integer(0, 5)})
+
+
+@composite(numpy=np.linspace, sample=_sample_linspace)
+def linspace(start: Any, stop: Any, num: int = 50) -> Tensor:
+    """Return numbers in equal steps from start to stop, both included, on a new first axis.
+
+    Args:
+        start: The first number, or a tensor of them; integers are taken as float64.
+        stop: The last number, or a tensor of them.
+        num: How many.
+    """
+    start, stop = promoted(start, stop)
+    if num < 0:
+        raise ShapeError(f"there are no {num} numbers")
+    rank = max(start.rank, stop.rank)
+    part = np.linspace(0.0, 1.0, num).reshape(num, *[1] * rank)
+    dtype = dtypes.floating(start.dtype)
+    part = constant(part, dtype)
+    return cast_to(start, dtype) * (1.0 - part) + cast_to(stop, dtype) * part

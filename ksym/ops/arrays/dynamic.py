@@ -1,0 +1,224 @@
+"""Operators whose result has a size that depends on data.
+
+They run on the host, between native graphs; what depends on their results is compiled for the sizes
+that turn up.  Each gives positions only, so that the values are gathered by `take` and gradients
+flow through that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Spec, Tensor
+from ksym.operator.composite import composite
+from ksym.operator.declaration import Operator
+from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
+from ksym.operator.sampling import Draw, Sample
+
+
+class _FlatNonzero(Operator):
+    runs = "host"
+
+    def infer(self, x: Tensor) -> Spec:
+        return Spec((None,), "int64")
+
+    def known(self, x: Tensor) -> np.ndarray | None:
+        return None
+
+    def numpy(self, x: Any) -> Any:
+        return np.flatnonzero(x)
+
+    def sample(self, draw: Draw) -> Sample:
+        dtype = draw.dtype("bool", "integer", "float")
+        return Sample(draw.array(draw.shape(min_side=0), -1, 1, dtype=dtype), differentiate=())
+
+
+flatnonzero = _FlatNonzero(
+    "flatnonzero",
+    doc="""The positions in row-major order at which x is not zero, as an int64 vector.
+
+    Args:
+        x: A tensor of any shape and dtype.
+    """,
+)
+
+
+def _argwhere_sample(draw: Draw) -> Sample:
+    x = draw.array(draw.shape(min_rank=1, min_side=0), -1, 1, dtype="int32")
+    return Sample(x, differentiate=())
+
+
+@composite(numpy=np.argwhere, sample=_argwhere_sample)
+def argwhere(x: Any) -> Tensor:
+    """Return the indices at which x is not zero, (count, rank of x), as tf.where does.
+
+    Args:
+        x: A tensor of at least one axis.
+
+    Raises:
+        ShapeError: x is a scalar.
+    """
+    x = as_tensor(x)
+    if not x.rank:
+        raise ShapeError("a scalar has no axis to give indices along")
+    left = flatnonzero(x)
+    sides = ops.shape_of(x)
+    columns: list[Tensor] = []
+    for axis in range(x.rank - 1, -1, -1):
+        side = ops.maximum(sides[axis], 1)  # of an empty axis no index is asked for
+        columns.insert(0, ops.mod(left, side))
+        left = ops.floor_divide(left, side)
+    return ops.stack(columns, axis=1)
+
+
+class _MaskPositions(_FlatNonzero):
+    static_operands = (1,)
+
+    def prepare(self, mask: Any, sides: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(mask), shape_operand(sides)], {}
+
+    def infer(self, mask: Tensor, sides: Tensor) -> Spec:  # type: ignore[override]
+        over = tuple(known_dimensions(sides))
+        if mask.dtype != "bool":
+            raise DTypeError(
+                f"a mask is of booleans, not {mask.dtype}", remedy="compare, or cast it to bool"
+            )
+        if not mask.rank or not shapes.compatible(mask.shape, over):
+            raise ShapeError(f"a mask of shape {mask.shape} does not fit axes of shape {over}")
+        return Spec((None,), "int64")
+
+    def known(self, *operands: Tensor) -> np.ndarray | None:
+        return None
+
+    def numpy(self, mask: Any, sides: Any) -> Any:  # type: ignore[override]
+        if mask.dtype != bool or mask.shape != tuple(sides):
+            raise ValueError(f"a mask of shape {mask.shape} for axes of shape {tuple(sides)}")
+        return np.flatnonzero(mask)
+
+    def sample(self, draw: Draw) -> Sample:
+        mask = draw.array(draw.shape(min_rank=1, min_side=0), dtype="bool")
+        return Sample(mask, np.array(mask.shape, "int64"))
+
+
+mask_positions = _MaskPositions(
+    "mask_positions",
+    doc="""The positions in row-major order at which a mask of given sides is true.
+
+    Args:
+        mask: Booleans.
+        sides: The shape that the mask must have, that of the axes it is for.
+
+    Raises:
+        DTypeError: The mask is not of booleans.
+        ShapeError: It has another shape, or is a scalar.
+    """,
+)
+
+
+def _mask_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=1, min_side=0)
+    axis = draw.integer(0, len(shape) - 1)
+    rank = draw.integer(1, len(shape) - axis)
+    mask = draw.array(shape[axis : axis + rank], dtype="bool")
+    x = draw.array(shape, dtype=draw.dtype("float", "integer"))
+    return Sample(x, mask, attributes={"axis": axis})
+
+
+def _boolean_mask(x: Any, mask: Any, axis: int = 0) -> Any:
+    if mask.dtype != bool:
+        raise TypeError("a mask is of booleans")
+    return x[(slice(None),) * range(x.ndim)[axis] + (mask,)]
+
+
+@composite(numpy=_boolean_mask, sample=_mask_sample)
+def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
+    """Return the parts of x at which a mask is true, as tf.boolean_mask.
+
+    Args:
+        x: A tensor.
+        mask: Booleans, in the shape of some neighbouring axes of x.
+        axis: The first of these axes, from the end if negative; in the result one axis stands for
+            them all.
+
+    Raises:
+        DTypeError: The mask is not of booleans.
+        ShapeError: Its shape is not that of the axes, or it is a scalar.
+    """
+    x, mask = as_tensor(x), as_tensor(mask)
+    axis = shapes.axis(axis, x.rank)
+    sides = ops.shape_of(x)
+    over = sides[axis : axis + mask.rank]
+    positions = mask_positions(mask, over)
+    count = ops.prod(over)
+    flat = ops.concatenate(
+        [sides[:axis], ops.reshape(count, (1,)), sides[axis + mask.rank :]], axis=0
+    )
+    return ops.take(ops.reshape(x, flat), positions, axis=axis)
+
+
+class _UniquePositions(Operator):
+    runs = "host"
+
+    def infer(self, x: Tensor) -> tuple[Spec, Spec, Spec]:
+        return (
+            Spec((None,), "int64"),
+            Spec((shapes.size(x.shape),), "int64"),
+            Spec((None,), "int64"),
+        )
+
+    def numpy(self, x: Any) -> Any:
+        _, index, inverse, counts = np.unique(
+            x, return_index=True, return_inverse=True, return_counts=True
+        )
+        return index, inverse, counts
+
+    def sample(self, draw: Draw) -> Sample:
+        dtype = draw.dtype("integer", "float")
+        return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype), differentiate=())
+
+
+unique_positions = _UniquePositions(
+    "unique_positions",
+    doc="""Where the distinct elements of x are, in ascending order.
+
+    Args:
+        x: A tensor, read in row-major order.
+
+    Returns:
+        The position at which each distinct element comes first; for each element of x which of them
+        it is; and how often each occurs.
+    """,
+)
+
+
+def _unique_sample(draw: Draw) -> Sample:
+    # Floats are apart: two that trade places, or become one, change the results by a jump.
+    dtype = draw.dtype("integer", "float")
+    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
+
+
+def _unique(x: Any) -> Any:
+    return np.unique(x, return_inverse=True, return_counts=True)
+
+
+@composite(numpy=_unique, sample=_unique_sample)
+def unique(x: Any) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the distinct elements of x in ascending order, as numpy.unique does.
+
+    The gradient of an element goes to where it comes first.
+
+    Args:
+        x: A tensor, read in row-major order.
+
+    Returns:
+        The elements; for each element of x which of them it is; and how often each occurs.
+    """
+    x = as_tensor(x)
+    index, inverse, counts = unique_positions(x)
+    flat = ops.reshape(x, ops.reshape(ops.prod(ops.shape_of(x)), (1,)))
+    return ops.take(flat, index), inverse, counts

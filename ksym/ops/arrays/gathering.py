@@ -1,0 +1,193 @@
+"""Gathering by integer tensors, and adding up where they point to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, shape_operand
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.arrays.shape import target_shape
+from ksym.shapes import UNKNOWN
+
+
+def check_indices(indices: Tensor, side: int | None) -> None:
+    """Refuse what cannot index an axis.
+
+    Raises:
+        DTypeError: They are not integers.
+        ShapeError: The axis is empty, or a known index lies outside of it.
+    """
+    if dtypes.kind(indices.dtype) != 1:
+        raise DTypeError(
+            f"indices are integers, not {indices.dtype}",
+            remedy="cast them to int32 or int64; use boolean_mask for a mask",
+        )
+    count = shapes.size(indices.shape)
+    if side is None or count == 0:
+        return
+    if side == 0 and count is None:
+        return  # that there are no indices either can turn out at the call
+    if side == 0:
+        raise ShapeError("an axis without elements cannot be indexed")
+    if indices.value is not None:
+        for position in indices.value.flat:
+            if position is not UNKNOWN and not -side <= position < side:
+                raise ShapeError(f"index {position} is out of range for an axis of size {side}")
+
+
+class _Take(Operator):
+    linear_in = (0,)
+
+    def prepare(
+        self, x: Any, indices: Any, axis: int = 0
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x, indices = as_tensor(x), as_tensor(indices)
+        return [x, indices], {"axis": shapes.axis(axis, x.rank)}
+
+    def infer(self, x: Tensor, indices: Tensor, axis: int) -> Spec:
+        check_indices(indices, x.shape[axis])
+        return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
+
+    def numpy(self, x: Any, indices: Any, axis: int) -> Any:
+        return np.take(x, indices, axis=axis, mode="wrap")
+
+    def lower(self, emit: Emitter, node: Node, x: Any, indices: Any) -> Any:
+        return emit("take", x, indices, axis=node.attributes["axis"], mode="wrap")
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x, indices = node.inputs
+        axis = node.attributes["axis"]
+        # Bring the gathered axes to the front, where take_gradient adds rows up.
+        moved = [*range(axis, axis + indices.rank), *range(axis)]
+        moved += range(axis + indices.rank, g.rank)
+        rows = ops.transpose(g, moved) if axis else g
+        to_front = [axis, *(a for a in range(x.rank) if a != axis)]
+        shape = ops.shape_of(x)
+        if axis:
+            shape = ops.concatenate([shape[a : a + 1] for a in to_front], axis=0)
+        result = take_gradient(rows, indices, shape)
+        return [ops.transpose(result, np.argsort(to_front).tolist()) if axis else result, None]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1)
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        side = shape[axis]
+        indices = draw.array(
+            draw.shape(max_rank=2, min_side=0), -side, side - 1, dtype=draw.dtype("integer")
+        )
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, indices, attributes={"axis": axis})
+
+
+take = _Take(
+    "take",
+    doc="""Gather slices of x along an axis by integer indices.
+
+    Args:
+        x: A tensor.
+        indices: Integers of any shape; negative ones count from the end.  Ones outside of the axis
+            wrap around, as there is no check inside of a native graph.
+        axis: The axis the indices count along; their axes replace it in the result.
+    """,
+)
+
+
+class _TakeGradient(Operator):
+    linear_in = (0,)
+    static_operands = (2,)
+
+    def prepare(self, g: Any, indices: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(g), as_tensor(indices), shape_operand(shape)], {}
+
+    def infer(self, g: Tensor, indices: Tensor, shape: Tensor) -> Spec:
+        target = target_shape(shape)
+        if not target:
+            raise ShapeError("a scalar has no rows to add to")
+        check_indices(indices, target[0])
+        if not shapes.compatible(g.shape, indices.shape + target[1:]):
+            raise ShapeError(
+                f"the rows have shape {g.shape}, expected is {indices.shape + target[1:]}"
+            )
+        if g.dtype == "bool":
+            raise DTypeError("booleans cannot be added up", remedy="cast them to int32 or int64")
+        return Spec(target, g.dtype)
+
+    def numpy(self, g: Any, indices: Any, shape: Any) -> Any:
+        result = np.zeros(tuple(shape), g.dtype)
+        if result.shape[0]:
+            np.add.at(result, np.mod(indices, result.shape[0]), g)
+        return result
+
+    def lower(self, emit: Emitter, node: Node, g: Any, indices: Any, shape: Any) -> Any:
+        out = node.outputs[0]
+        if 0 in node.inputs[0].shape:
+            return emit("_zeros", shape=out.shape, dtype=out.dtype)
+        rows = shapes.size(node.inputs[1].shape)
+        flat = emit("_np_reshape", indices, newshape=(1, rows))
+        if node.inputs[1].dtype in ("int8", "uint8"):
+            flat = emit("Cast", flat, dtype="int64")
+        flat = emit("_npi_mod_scalar", flat, scalar=out.shape[0])
+        g = emit("_np_reshape", g, newshape=(rows, *out.shape[1:]))
+        if out.dtype not in ("int8", "uint8"):
+            return emit("_backward_gather_nd", g, flat, shape=out.shape)
+        # MXNet does not have it for small integers.
+        g = emit("Cast", g, dtype="int32")
+        total = emit("_backward_gather_nd", g, flat, shape=out.shape)
+        return emit("Cast", total, dtype=out.dtype)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [take(g, node.inputs[1], axis=0), None, None]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1, max_rank=2)
+        indices = draw.array(draw.shape(max_rank=2), 0, shape[0] - 1, dtype=draw.dtype("integer"))
+        g = draw.array((*indices.shape, *shape[1:]), dtype=draw.dtype("float", "integer"))
+        return Sample(g, indices, np.array(shape, dtype="int64"))
+
+
+take_gradient = _TakeGradient(
+    "take_gradient", doc="Zeros of a shape, to whose rows those of g are added by their indices."
+)
+
+
+class _OneHot(Operator):
+    def prepare(
+        self, indices: Any, depth: int, dtype: Any = dtypes.DEFAULT_FLOAT
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        (depth,) = shapes.known(shapes.normalize(depth))
+        return [as_tensor(indices)], {"depth": depth, "dtype": dtypes.canonical(dtype)}
+
+    def infer(self, indices: Tensor, depth: int, dtype: str) -> Spec:
+        check_indices(indices, None)
+        return Spec((*indices.shape, depth), dtype)
+
+    def numpy(self, indices: Any, depth: int, dtype: str) -> Any:
+        return (np.asarray(indices)[..., None] == np.arange(depth)).astype(dtype)
+
+    def lower(self, emit: Emitter, node: Node, indices: Any) -> Any:
+        return emit("one_hot", indices, **node.attributes)
+
+    def sample(self, draw: Draw) -> Sample:
+        depth = draw.integer(1, 4)
+        indices = draw.array(draw.shape(min_side=0), -1, depth, dtype=draw.dtype("integer"))
+        return Sample(indices, attributes={"depth": depth})
+
+
+one_hot = _OneHot(
+    "one_hot",
+    doc="""Mark each index by a one among zeros on a new last axis.
+
+    Args:
+        indices: Integers; one outside of the range from 0 to depth - 1 gives zeros only.
+        depth: The size of the new axis.
+        dtype: The dtype of the result.
+    """,
+)

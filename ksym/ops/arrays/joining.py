@@ -1,0 +1,206 @@
+"""Joining tensors side by side, cutting them into near equal parts, and grids of coordinates."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import ShapeError
+from ksym.graph import Tensor
+from ksym.operator.composite import composite
+from ksym.operator.operands import as_tensor
+from ksym.operator.sampling import Draw, Sample
+
+_KINDS = ("float", "integer", "bool")
+
+
+def _sample_any(draw: Draw) -> Sample:
+    return Sample(draw.array(draw.shape(min_side=0), dtype=draw.dtype(*_KINDS)))
+
+
+@composite(numpy=np.atleast_1d, sample=_sample_any)
+def atleast_1d(x: Any) -> Tensor:
+    """Return x, a scalar as a vector of one element."""
+    x = as_tensor(x)
+    return x if x.rank else ops.reshape(x, (1,))
+
+
+@composite(numpy=np.atleast_2d, sample=_sample_any)
+def atleast_2d(x: Any) -> Tensor:
+    """Return x, a scalar or a vector as a matrix of one row."""
+    x = atleast_1d(x)
+    return x if x.rank > 1 else ops.expand_dims(x, 0)
+
+
+@composite(numpy=np.atleast_3d, sample=_sample_any)
+def atleast_3d(x: Any) -> Tensor:
+    """Return x with three axes at least: a vector along the second, a matrix on the first two."""
+    x = atleast_2d(x)
+    return x if x.rank > 2 else ops.expand_dims(x, -1)
+
+
+def _together(name: str) -> Any:
+    """How tests apply a function of several tensors in a list."""
+    return lambda *tensors: getattr(ops, name)(tensors)
+
+
+def _sample_joined(axis: int, at_least: Any) -> Any:
+    """Samples of tensors that agree on all axes but one, which vectors and scalars may lack."""
+
+    def sample(draw: Draw) -> Sample:
+        shape, dtype = draw.shape(min_side=0), draw.dtype(*_KINDS)
+        along = axis if len(shape) > axis else len(shape) - 1
+        arrays = []
+        for _ in range(draw.integer(1, 3)):
+            sides = list(shape)
+            if np.ndim(at_least(np.zeros(shape))) == len(shape):
+                sides[along] = draw.integer(1, 3)
+            arrays.append(draw.array(sides, dtype=dtype))
+        return Sample(*arrays)
+
+    return sample
+
+
+@composite(
+    numpy=lambda *arrays: np.vstack(arrays),
+    sample=_sample_joined(0, np.atleast_2d),
+    apply=_together("vstack"),
+)
+def vstack(tensors: Any) -> Tensor:
+    """Join tensors along the first axis; vectors are rows of a matrix.
+
+    Raises:
+        ShapeError: The other axes differ, or there are no tensors.
+    """
+    return ops.concatenate([atleast_2d(x) for x in tensors], axis=0)
+
+
+@composite(
+    numpy=lambda *arrays: np.hstack(arrays),
+    sample=_sample_joined(1, np.atleast_1d),
+    apply=_together("hstack"),
+)
+def hstack(tensors: Any) -> Tensor:
+    """Join tensors along the second axis, vectors along their only one.
+
+    Raises:
+        ShapeError: The other axes differ, or there are no tensors.
+    """
+    tensors = [atleast_1d(x) for x in tensors]
+    return ops.concatenate(tensors, axis=0 if tensors and tensors[0].rank == 1 else 1)
+
+
+@composite(
+    numpy=lambda *arrays: np.dstack(arrays),
+    sample=_sample_joined(2, np.atleast_3d),
+    apply=_together("dstack"),
+)
+def dstack(tensors: Any) -> Tensor:
+    """Join tensors along the third axis, which matrices get behind theirs.
+
+    Raises:
+        ShapeError: The other axes differ, or there are no tensors.
+    """
+    return ops.concatenate([atleast_3d(x) for x in tensors], axis=2)
+
+
+def _sample_columns(draw: Draw) -> Sample:
+    rows, dtype = draw.integer(0, 3), draw.dtype(*_KINDS)
+    sides = [draw.choose(((rows,), (rows, 1), (rows, 2))) for _ in range(draw.integer(1, 3))]
+    return Sample(*(draw.array(shape, dtype=dtype) for shape in sides))
+
+
+@composite(
+    numpy=lambda *arrays: np.column_stack(arrays),
+    sample=_sample_columns,
+    apply=_together("column_stack"),
+)
+def column_stack(tensors: Any) -> Tensor:
+    """Join matrices along the second axis; vectors are columns.
+
+    Raises:
+        ShapeError: The numbers of rows differ, or there are no tensors.
+    """
+    columns = [as_tensor(x) for x in tensors]
+    columns = [x if x.rank > 1 else ops.expand_dims(atleast_1d(x), -1) for x in columns]
+    return ops.concatenate(columns, axis=1)
+
+
+def _sample_array_split(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=1, min_side=0)
+    axis = draw.integer(-len(shape), len(shape) - 1)
+    places = tuple(sorted(draw.integer(0, shape[axis]) for _ in range(draw.integer(1, 2))))
+    sections = draw.choose((draw.integer(1, 4), places))
+    x = draw.array(shape, dtype=draw.dtype(*_KINDS))
+    return Sample(x, attributes={"sections": sections, "axis": axis})
+
+
+@composite(
+    numpy=lambda x, sections, axis: tuple(np.array_split(x, sections, axis)),
+    sample=_sample_array_split,
+)
+def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+    """Cut x along an axis into parts that differ by one at most, the longer ones first.
+
+    Args:
+        x: A tensor.
+        sections: Into how many parts, or the places to cut at.
+        axis: The axis to cut.
+
+    Raises:
+        ShapeError: There is less than one part.
+    """
+    x = as_tensor(x)
+    if not isinstance(sections, int | np.integer):
+        return ops.split(x, sections, axis)
+    axis, parts = shapes.axis(axis, x.rank), int(sections)
+    if parts < 1:
+        raise ShapeError(f"an axis cannot be cut into {parts} parts")
+    side: Any = x.shape[axis]
+    if side is None:
+        side = ops.shape_of(x)[axis]
+        starts = [i * (side // parts) + ops.minimum(side % parts, i) for i in range(parts + 1)]
+    else:
+        starts = [i * (side // parts) + min(side % parts, i) for i in range(parts + 1)]
+    before = (slice(None),) * axis
+    return tuple(x[(*before, slice(*pair))] for pair in pairwise(starts))
+
+
+def _sample_meshgrid(draw: Draw) -> Sample:
+    arrays = [
+        draw.array(draw.shape(max_rank=1, min_side=0), dtype=draw.dtype(*_KINDS))
+        for _ in range(draw.integer(1, 3))
+    ]
+    return Sample(*arrays, attributes={"indexing": draw.choose(("xy", "ij"))})
+
+
+@composite(
+    numpy=lambda *x, indexing: tuple(np.meshgrid(*x, indexing=indexing)), sample=_sample_meshgrid
+)
+def meshgrid(*vectors: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
+    """Return the coordinates of a grid: each vector along an axis of its own.
+
+    Args:
+        vectors: The coordinates along each axis; what is no vector is taken in a row.
+        indexing: ``"xy"`` if the first vector runs along the second axis and the second along the
+            first, as in a picture; ``"ij"`` if each runs along the axis of its number.
+
+    Raises:
+        ShapeError: indexing is neither.
+    """
+    if indexing not in ("xy", "ij"):
+        raise ShapeError(f'grids are indexed by "xy" or "ij", not {indexing!r}')
+    rows = [ops.reshape(x, (-1,)) for x in vectors]
+    places = list(range(len(rows)))
+    if indexing == "xy" and len(rows) > 1:
+        places[:2] = [1, 0]
+    sides = [ops.shape_of(rows[place])[0] for place in places]
+    return tuple(
+        ops.broadcast_to(
+            ops.reshape(row, [-1 if p == place else 1 for p in range(len(rows))]), sides
+        )
+        for row, place in zip(rows, places, strict=True)
+    )

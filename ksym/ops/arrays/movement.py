@@ -1,0 +1,345 @@
+"""Joining, repeating and reversing tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, known_dimensions, promoted, shape_operand, static
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops import ranks
+from ksym.ops.arrays.shape import without_bool
+
+
+def _common_shape(tensors: Sequence[Tensor], axis: int) -> list[int | None]:
+    """The sizes that tensors share on all axes but one."""
+    first = tensors[0]
+    for tensor in tensors:
+        if tensor.rank != first.rank:
+            raise ShapeError(f"tensors of ranks {first.rank} and {tensor.rank} cannot be joined")
+    rest: tuple[int | None, ...] = tuple(
+        None if i == axis else d for i, d in enumerate(first.shape)
+    )
+    for tensor in tensors[1:]:
+        rest = shapes.merge(
+            rest, tuple(None if i == axis else d for i, d in enumerate(tensor.shape))
+        )
+    return list(rest)
+
+
+class _Concatenate(Operator):
+    def prepare(self, tensors: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands = promoted(*tensors)
+        if not operands:
+            raise ShapeError("there is nothing to concatenate")
+        return operands, {"axis": shapes.axis(axis, operands[0].rank)}
+
+    def infer(self, *tensors: Tensor, axis: int) -> Spec:
+        shape = _common_shape(tensors, axis)
+        shape[axis] = shapes.elementwise(
+            lambda *sizes: sum(sizes), *(t.shape[axis] for t in tensors)
+        )
+        return Spec(tuple(shape), tensors[0].dtype)
+
+    def numpy(self, *arrays: Any, axis: int) -> Any:
+        return np.concatenate(arrays, axis=axis)
+
+    def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
+        full = [v for v, t in zip(values, node.inputs, strict=True) if 0 not in t.shape]
+        if len(full) == 1:
+            return emit("_copy", full[0])
+        return emit("_npi_concatenate", *full, num_args=len(full), axis=node.attributes["axis"])
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        axis = node.attributes["axis"]
+        parts: list[Tensor | None] = []
+        start: Any = 0
+        for tensor in node.inputs:
+            size = tensor.shape[axis]
+            stop = start + (ops.shape_of(tensor)[axis] if size is None else size)
+            bounds = [slice(None)] * axis + [slice(start, stop)]
+            parts.append(g[tuple(bounds)])
+            start = stop
+        return parts
+
+    def permuted(
+        self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
+    ) -> tuple[Tensor, tuple[int, ...]]:
+        return self(operands, order[node.attributes["axis"]]), order
+
+    def simplify(self, node: Node) -> Tensor | None:
+        return node.inputs[0] if len(node.inputs) == 1 else None
+
+    def apply(self, *operands: Any, **attributes: Any) -> Any:
+        return self(operands, **attributes)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1, min_side=0)
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        arrays = []
+        for _ in range(draw.integer(1, 3)):
+            own = list(shape)
+            own[axis] = draw.integer(1, 3)
+            arrays.append(draw.array(own, dtype=draw.dtype("float", "integer", "bool")))
+        return Sample(*arrays, attributes={"axis": axis})
+
+
+concatenate = _Concatenate(
+    "concatenate",
+    doc="""Join tensors along an axis they have.
+
+    Args:
+        tensors: Tensors of one rank, whose sizes agree on all other axes.
+        axis: Where to join.
+
+    Raises:
+        ShapeError: The sizes on the other axes, or the ranks, differ.
+    """,
+)
+
+
+class _Stack(Operator):
+    def prepare(self, tensors: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands = promoted(*tensors)
+        if not operands:
+            raise ShapeError("there is nothing to stack")
+        return operands, {"axis": shapes.axis(axis, operands[0].rank + 1)}
+
+    def infer(self, *tensors: Tensor, axis: int) -> Spec:
+        shape = tensors[0].shape
+        for tensor in tensors[1:]:
+            shape = shapes.merge(shape, tensor.shape)
+        return Spec((*shape[:axis], len(tensors), *shape[axis:]), tensors[0].dtype)
+
+    def numpy(self, *arrays: Any, axis: int) -> Any:
+        return np.stack(arrays, axis=axis)
+
+    def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
+        return emit("_npi_stack", *values, num_args=len(values), axis=node.attributes["axis"])
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        before = (slice(None),) * node.attributes["axis"]
+        return [g[(*before, position)] for position in range(len(node.inputs))]
+
+    def apply(self, *operands: Any, **attributes: Any) -> Any:
+        return self(operands, **attributes)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape, dtype = draw.shape(min_side=0), draw.dtype("float", "integer", "bool")
+        arrays = [draw.array(shape, dtype=dtype) for _ in range(draw.integer(1, 3))]
+        return Sample(*arrays, attributes={"axis": draw.integer(-len(shape) - 1, len(shape))})
+
+
+stack = _Stack(
+    "stack",
+    doc="""Join tensors of one shape along a new axis.
+
+    Args:
+        tensors: Tensors of equal shapes.
+        axis: The position of the new axis.
+    """,
+)
+
+
+class _Tile(Operator):
+    linear_in = (0,)
+    static_operands = (1,)
+
+    def prepare(self, x: Any, repeats: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x, repeats = as_tensor(x), shape_operand(repeats)
+        length = repeats.shape[0]
+        if length is not None and length < x.rank:
+            ones = as_tensor(np.ones(x.rank - length, dtype="int64"))
+            repeats = concatenate([ones, repeats], axis=0)
+        return [x, repeats], {}
+
+    def infer(self, x: Tensor, repeats: Tensor) -> Spec:
+        times = known_dimensions(repeats)
+        if any(t is not None and t < 0 for t in times):
+            raise ShapeError(f"the repeats {tuple(times)} are negative")
+        sides = (1,) * (len(times) - x.rank) + x.shape
+        return Spec(
+            tuple(
+                shapes.elementwise(lambda a, b: a * b, s, t)
+                for s, t in zip(sides, times, strict=True)
+            ),
+            x.dtype,
+        )
+
+    def numpy(self, x: Any, repeats: Any) -> Any:
+        return np.tile(x, tuple(repeats))
+
+    def lower(self, emit: Emitter, node: Node, x: Any, repeats: Any) -> Any:
+        times = tuple(int(t) for t in static(node, 1))
+        if len(times) <= 3:
+            return emit("_npi_tile", x, reps=times)
+        # The kernel fails or leaves results of more axes unwritten, so: an axis at a time, as rows.
+        sides: list[Any] = [1] * (len(times) - node.inputs[0].rank) + list(node.inputs[0].shape)
+        for axis, count in enumerate(times):
+            if count != 1:
+                rows = (math.prod(sides[:axis]), math.prod(sides[axis:]))
+                x = emit("_npi_tile", emit("_np_reshape", x, newshape=rows), reps=(1, count))
+                sides[axis] *= count
+        return emit("_np_reshape", x, newshape=tuple(sides))
+
+    def simplify(self, node: Node) -> Tensor | None:
+        (x, repeats), out = node.inputs, node.outputs[0]
+        sides = (1,) * (out.rank - x.rank) + x.shape
+        if not shapes.is_known(out.shape) or 0 in out.shape or repeats.value is None:
+            return None
+        if any(side != 1 and t != 1 for side, t in zip(sides, repeats.value, strict=True)):
+            return None
+        return ops.broadcast_to(x, out.shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x, repeats = node.inputs
+        # Split each axis into (times, side) and sum the times away.
+        rank = node.outputs[0].rank
+        sides = ops.shape_of(x)
+        if rank > x.rank:
+            sides = concatenate([np.ones(rank - x.rank, dtype="int64"), sides], axis=0)
+        split = ops.reshape(stack([repeats, sides], axis=1), (2 * rank,))
+        summed = ops.sum_(ops.reshape(g, split), axis=range(0, 2 * rank, 2))
+        return [ops.reshape(summed, ops.shape_of(x)), None]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(max_rank=2, min_side=0)
+        times = [draw.integer(0, 3) for _ in range(draw.integer(len(shape), 2))]
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, np.array(times, dtype="int64"))
+
+
+tile = _Tile(
+    "tile",
+    doc="""Repeat x as a whole along its axes.
+
+    Args:
+        x: A tensor.
+        repeats: How often along each axis; missing leading ones are 1, missing axes of x too.
+    """,
+)
+
+
+class _Repeat(Operator):
+    linear_in = (0,)
+
+    def prepare(
+        self, x: Any, repeats: Any, axis: Any = None
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        if axis is None:
+            x, axis = ops.reshape(x, (-1,)), 0
+        axis = shapes.axis(axis, x.rank)
+        if isinstance(repeats, int | np.integer):
+            times: int | shapes.Shape = shapes.normalize(repeats)[0] or 0
+        else:
+            times = shapes.known(shapes.normalize(repeats))
+        return [x], {"repeats": times, "axis": axis}
+
+    def infer(self, x: Tensor, repeats: Any, axis: int) -> Spec:
+        shape = list(x.shape)
+        if isinstance(repeats, int):
+            shape[axis] = shapes.elementwise(lambda side: side * repeats, shape[axis])
+        elif shape[axis] not in (None, len(repeats)):
+            raise ShapeError(f"{len(repeats)} repeats for an axis of size {shape[axis]}")
+        else:
+            shape[axis] = sum(repeats)
+        return Spec(tuple(shape), x.dtype)
+
+    def numpy(self, x: Any, repeats: Any, axis: int) -> Any:
+        return np.repeat(x, repeats, axis)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        repeats, axis = node.attributes["repeats"], node.attributes["axis"]
+        if isinstance(repeats, int):
+            return emit("_np_repeat", x, repeats=repeats, axis=axis)
+        return emit("take", x, emit.constant(_repeated(repeats)), axis=axis, mode="wrap")
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        (x,) = node.inputs
+        axis, repeats = node.attributes["axis"], node.attributes["repeats"]
+        shape = ops.shape_of(x)
+        split = concatenate([shape[: axis + 1], [repeats], shape[axis + 1 :]], axis=0)
+        return [ops.sum_(ops.reshape(g, split), axis=axis + 1)]
+
+    def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
+        repeats = node.attributes["repeats"]
+        if isinstance(repeats, int):
+            return None
+        return [ops.take(node.inputs[0], _repeated(repeats), node.attributes["axis"])]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1, min_side=0)
+        axis = draw.choose((None, *range(-len(shape), len(shape))))
+        side = int(np.prod(shape)) if axis is None else shape[axis]
+        each = tuple(draw.integer(0, 2) for _ in range(side))
+        return Sample(
+            draw.array(shape, dtype=draw.dtype("float", "integer", "bool")),
+            attributes={"repeats": draw.choose((draw.integer(0, 3), each)), "axis": axis},
+        )
+
+
+def _repeated(repeats: Sequence[int]) -> np.ndarray:
+    """The place each slice of a repetition comes from."""
+    return np.repeat(np.arange(len(repeats)), repeats)
+
+
+repeat = _Repeat(
+    "repeat",
+    doc="""Repeat each slice of x along an axis.
+
+    Args:
+        x: A tensor.
+        repeats: How often: one number for all slices, or one for each of them.
+        axis: The axis; by default the elements are taken in a row.
+    """,
+)
+
+
+class _Flip(Operator):
+    linear_in = (0,)
+
+    def prepare(self, x: Any, axes: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [x], {"axes": shapes.axes(axes, x.rank)}
+
+    def infer(self, x: Tensor, axes: tuple[int, ...]) -> Spec:
+        return x.spec
+
+    def numpy(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return np.flip(x, axes)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        axis = node.attributes["axes"]
+        return without_bool(emit, node.inputs[0], x, lambda v: emit("_npi_flip", v, axis=axis))
+
+    def narrow(self, node: Node) -> Tensor:
+        (x,), axes = node.inputs, node.attributes["axes"]
+        shape = x.shape
+        for run in ranks.runs([None if d == 1 else a in axes for a, d in enumerate(shape)]):
+            if run[0] in axes:
+                x = flip(ranks.reshaped(x, ranks.around(shape, run)), 1)
+        return ranks.reshaped(x, shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [flip(g, node.attributes["axes"])]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        return None if node.attributes["axes"] else node.inputs[0]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1, min_side=0)
+        axes = [a for a in range(len(shape)) if draw.choose((True, False))] or [0]
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axes": axes})
+
+
+flip = _Flip("flip", doc="Reverse the order of the elements of x along axes.")

@@ -1,0 +1,390 @@
+"""Shapes as values, and operators that change the shape of a tensor.
+
+Operators whose result shape is an argument take it as a tensor, so that it may be computed from
+other tensors' shapes; once the input shapes of a call are known, every such tensor is a constant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to, known_dimensions, shape_operand
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops import ranks
+from ksym.ops.leaves import is_constant
+from ksym.ops.reductions.reduction import Reduction
+from ksym.shapes import UNKNOWN
+
+
+class _ShapeOf(Operator):
+    def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x)], {}
+
+    def infer(self, x: Tensor) -> Spec:
+        return Spec((x.rank,), "int64")
+
+    def _track_values(self, node: Node) -> None:
+        # Known whether or not the operand's value is.
+        dimensions = node.inputs[0].shape
+        value = np.array([UNKNOWN if d is None else d for d in dimensions], dtype=object)
+        known = shapes.is_known(dimensions)
+        node.outputs[0].value = value.astype("int64") if known else value
+
+    def numpy(self, x: Any) -> Any:
+        return np.array(np.shape(x), dtype="int64")
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit.constant(static_shape(node.inputs[0]))
+
+    def sample(self, draw: Draw) -> Sample:
+        return Sample(draw.array(draw.shape(min_side=0)), differentiate=())
+
+
+def without_bool(emit: Emitter, x: Tensor, value: Any, kernel: Callable[[Any], Any]) -> Any:
+    """Emit a kernel that MXNet does not have for booleans, on them as uint8."""
+    if x.dtype != "bool":
+        return kernel(value)
+    return emit("Cast", kernel(emit("Cast", value, dtype="uint8")), dtype="bool")
+
+
+def static_shape(x: Tensor) -> np.ndarray:
+    """Return the shape of a tensor of known shape as an int64 vector."""
+    return np.array(x.shape, dtype="int64")
+
+
+shape_of = _ShapeOf("shape_of", doc="The shape of x as an int64 vector.")
+
+
+class _Reshape(Operator):
+    linear_in = (0,)
+    static_operands = (1,)
+
+    def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x), shape_operand(shape)], {}
+
+    def infer(self, x: Tensor, shape: Tensor) -> Spec:
+        target = known_dimensions(shape)
+        if any(d is not None and d < -1 for d in target):
+            raise ShapeError(
+                f"the target shape {tuple(target)} has a negative size",
+                remedy="only -1 has a meaning: the size is inferred",
+            )
+        return Spec(shapes.reshape(x.shape, target), x.dtype)
+
+    def known(self, x: Tensor, shape: Tensor) -> np.ndarray | None:
+        assert x.value is not None
+        assert shape.value is not None
+        return x.value.reshape([int(d) for d in shape.value])
+
+    def numpy(self, x: Any, shape: Any) -> Any:
+        return np.reshape(x, tuple(shape))
+
+    def lower(self, emit: Emitter, node: Node, x: Any, shape: Any) -> Any:
+        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [reshape(g, shape_of(node.inputs[0])), None]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        x, shape = node.inputs
+        if x.shape == node.outputs[0].shape and x.shape.count(None) <= 1:
+            return x
+        if x.node.operator in (reshape, expand_dims, squeeze):
+            return reshape(x.node.inputs[0], shape)
+        if isinstance(x.node.operator, Reduction) and x.node.attributes["keepdims"]:
+            reduced, axis = x.node.inputs[0], x.node.attributes["axis"]
+            if node.outputs[0].shape == shapes.reduce(reduced.shape, axis, False):
+                return x.node.operator(reduced, axis)
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        target = [int(np.prod(shape[:1])), -1] if shape else [1, 1]
+        if 0 in shape:
+            target = [0, *shape[::-1]]
+        return Sample(
+            draw.array(shape, dtype=draw.dtype("float", "integer", "bool")), np.array(target)
+        )
+
+
+reshape = _Reshape(
+    "reshape",
+    doc="""Give the elements of x, in row-major order, another shape.
+
+    Args:
+        x: A tensor.
+        shape: Sizes, one of which may be -1 to be inferred: ints, scalar tensors, or a vector.
+
+    Raises:
+        ShapeError: The number of elements differs.
+    """,
+)
+
+
+class _Transpose(Operator):
+    linear_in = (0,)
+
+    def prepare(self, x: Any, axes: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        order = range(x.rank)[::-1] if axes is None else [shapes.axis(a, x.rank) for a in axes]
+        return [x], {"axes": tuple(order)}
+
+    def infer(self, x: Tensor, axes: tuple[int, ...]) -> Spec:
+        if sorted(axes) != list(range(x.rank)):
+            raise ShapeError(
+                f"{axes} does not name each of the {x.rank} axes once",
+                remedy=f"give a permutation of {tuple(range(x.rank))}",
+            )
+        return Spec(tuple(x.shape[a] for a in axes), x.dtype)
+
+    def numpy(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return np.transpose(x, axes)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        if node.inputs[0].rank < 2:
+            return emit("_copy", x)
+        return without_bool(
+            emit,
+            node.inputs[0],
+            x,
+            lambda value: emit("transpose", value, axes=node.attributes["axes"]),
+        )
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.permuted(node.inputs[0], node.attributes["axes"])
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [transpose(g, shapes.inverse(node.attributes["axes"]))]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        (x,) = node.inputs
+        axes = node.attributes["axes"]
+        if axes == tuple(range(x.rank)):
+            return x
+        moved = [a for a in axes if x.shape[a] != 1]
+        if moved == sorted(moved) and shapes.is_known(x.shape):
+            return reshape(x, node.outputs[0].shape)
+        if x.node.operator is transpose:
+            inner = x.node.attributes["axes"]
+            return transpose(x.node.inputs[0], tuple(inner[a] for a in axes))
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        axes = list(range(len(shape)))
+        for i in range(len(axes)):
+            j = draw.integer(i, len(axes) - 1)
+            axes[i], axes[j] = axes[j], axes[i]
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axes": tuple(axes)})
+
+
+transpose = _Transpose(
+    "transpose",
+    doc="""Permute the axes of x.
+
+    Args:
+        x: A tensor.
+        axes: For each axis of the result which axis of x it is; by default the order is reversed.
+    """,
+)
+
+
+class _ExpandDims(Operator):
+    linear_in = (0,)
+
+    def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [x], {"axis": shapes.axis(axis, x.rank + 1)}
+
+    def infer(self, x: Tensor, axis: int) -> Spec:
+        return Spec((*x.shape[:axis], 1, *x.shape[axis:]), x.dtype)
+
+    def numpy(self, x: Any, axis: int) -> Any:
+        return np.expand_dims(x, axis)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [squeeze(g, node.attributes["axis"])]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        axis = draw.integer(-len(shape) - 1, len(shape))
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, attributes={"axis": axis})
+
+
+expand_dims = _ExpandDims("expand_dims", doc="Insert an axis of size 1 at a position.")
+
+
+class _Squeeze(Operator):
+    linear_in = (0,)
+
+    def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        if axis is None:
+            axis = [i for i, d in enumerate(x.shape) if d == 1]
+        return [x], {"axis": shapes.axes(axis, x.rank)}
+
+    def infer(self, x: Tensor, axis: tuple[int, ...]) -> Spec:
+        for a in axis:
+            if x.shape[a] not in (1, None):
+                raise ShapeError(f"axis {a} has size {x.shape[a]}, only size 1 can be removed")
+        return Spec(shapes.reduce(x.shape, axis, keepdims=False), x.dtype)
+
+    def numpy(self, x: Any, axis: tuple[int, ...]) -> Any:
+        return np.squeeze(x, axis)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        for a in node.attributes["axis"]:
+            g = expand_dims(g, a)
+        return [g]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        axis = draw.integer(0, len(shape))
+        x = draw.array(
+            (*shape[:axis], 1, *shape[axis:]), dtype=draw.dtype("float", "integer", "bool")
+        )
+        return Sample(x, attributes={"axis": axis})
+
+
+squeeze = _Squeeze(
+    "squeeze",
+    doc="""Remove axes of size 1.
+
+    Args:
+        x: A tensor.
+        axis: An axis or several; by default all that are known to have size 1.
+
+    Raises:
+        ShapeError: An axis has another size.
+    """,
+)
+
+
+def target_shape(shape: Tensor) -> shapes.Shape:
+    """What is known of a shape operand, none of whose entries may be negative."""
+    return shapes.normalize(known_dimensions(shape))
+
+
+class _BroadcastTo(Operator):
+    linear_in = (0,)
+    static_operands = (1,)
+
+    def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x), shape_operand(shape)], {}
+
+    def infer(self, x: Tensor, shape: Tensor) -> Spec:
+        target = target_shape(shape)
+        met = shapes.broadcast(x.shape, target)
+        if len(met) != len(target) or not shapes.compatible(met, target):
+            raise ShapeError(f"the shape {x.shape} cannot be stretched to {target}")
+        return Spec(
+            tuple(t if t is not None else m for t, m in zip(target, met, strict=True)), x.dtype
+        )
+
+    def numpy(self, x: Any, shape: Any) -> Any:
+        return np.broadcast_to(x, tuple(shape))
+
+    def lower(self, emit: Emitter, node: Node, x: Any, shape: Any) -> Any:
+        source, out = node.inputs[0], node.outputs[0]
+        if is_constant(source) and source.rank == 0 and out.rank and source.dtype != "bool":
+            assert source.value is not None
+            number = source.value.item()
+            if abs(number) < 2**53:
+                return emit("_full", shape=out.shape, value=number, dtype=out.dtype)
+        if source.shape == out.shape:
+            return emit("_copy", x)
+        return emit("_npi_broadcast_to", x, shape=out.shape)
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.stretched(node.inputs[0], node.outputs[0].shape)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [sum_to(g, shape_of(node.inputs[0])), None]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        x, out = node.inputs[0], node.outputs[0]
+        return x if x.shape == out.shape and shapes.is_known(x.shape) else None
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        own = [draw.choose((side, 1)) for side in shape][draw.integer(0, len(shape)) :]
+        x = draw.array(own, dtype=draw.dtype("float", "integer", "bool"))
+        return Sample(x, np.array(shape, dtype="int64"))
+
+
+broadcast_to = _BroadcastTo(
+    "broadcast_to",
+    doc="""Stretch x to a shape by NumPy's broadcasting.
+
+    Raises:
+        ShapeError: x does not broadcast to that shape.
+    """,
+)
+
+
+class _SumTo(Operator):
+    linear_in = (0,)
+    static_operands = (1,)
+
+    def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x), shape_operand(shape)], {}
+
+    def infer(self, x: Tensor, shape: Tensor) -> Spec:
+        target = target_shape(shape)
+        stretched = shapes.broadcast(x.shape, target)
+        if len(target) > x.rank or not shapes.compatible(stretched, x.shape):
+            raise ShapeError(f"the shape {target} does not broadcast to {x.shape}")
+        if x.dtype == "bool":
+            raise DTypeError("booleans cannot be summed up", remedy="cast them to int32 or int64")
+        return Spec(target, x.dtype)
+
+    def numpy(self, x: Any, shape: Any) -> Any:
+        shape = tuple(int(d) for d in shape)
+        extra = x.ndim - len(shape)
+        x = x.sum(axis=tuple(range(extra)), dtype=x.dtype) if extra else x
+        stretched = tuple(i for i, d in enumerate(shape) if d == 1 and x.shape[i] != 1)
+        return x.sum(axis=stretched, keepdims=True, dtype=x.dtype) if stretched else x
+
+    def expand(self, node: Node) -> Tensor:
+        x, target = node.inputs[0], node.outputs[0].shape
+        extra = x.rank - len(target)
+        over = [i for i in range(x.rank) if i < extra or (target[i - extra] == 1 != x.shape[i])]
+        if not over:
+            return x
+        summed = ops.sum_(x, axis=over, keepdims=True)
+        result: Tensor = reshape(summed, target) if extra else summed
+        return cast_to(result, x.dtype)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [broadcast_to(g, shape_of(node.inputs[0])), None]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        own = [draw.choose((side, 1)) for side in shape][draw.integer(0, len(shape)) :]
+        x = draw.array(shape, dtype=draw.dtype("float", "integer"))
+        return Sample(x, np.array(own, dtype="int64"))
+
+
+sum_to = _SumTo(
+    "sum_to",
+    doc="""Sum x over the axes along which an array of this shape would be stretched to x's.
+
+    The reverse of `broadcast_to`: its gradient, and the gradient of every broadcasting operator.
+    """,
+)

@@ -1,0 +1,298 @@
+"""Activations of neural networks on each element; `nn.py` has those along an axis."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import Composite, composite
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.elementwise.unary import Unary
+
+
+def _float(x: Any) -> Tensor:
+    x = as_tensor(x)
+    return cast_to(x, dtypes.floating(x.dtype))
+
+
+def _softplus(x: Any) -> Any:
+    return np.logaddexp(x, 0.0)
+
+
+def _sigmoid(x: Any) -> Any:
+    return np.exp(-np.logaddexp(0.0, -np.asarray(x, "float64")))
+
+
+class _Softplus(Unary):
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        # oneDNN's softrelu is exact to the rounding of 1, and so goes below zero (-1.9e-6 at -20).
+        return emit("_npi_maximum_scalar", emit("Activation", x, act_type="softrelu"), scalar=0)
+
+
+sigmoid = Unary(
+    "sigmoid",
+    _sigmoid,
+    "_npx_sigmoid",
+    lambda x, y, g: g * (y * (1.0 - y)),
+    "The logistic function 1 / (1 + exp(-x)).",
+    activation="sigmoid",
+)
+softplus = _Softplus(
+    "softplus",
+    _softplus,
+    "Activation",
+    lambda x, y, g: g * sigmoid(x),
+    "log(1 + exp(x)), computed without overflow; in float32 exact to the rounding of 1.",
+)
+softsign = Unary(
+    "softsign",
+    lambda x: x / (1.0 + np.abs(x)),
+    "softsign",
+    lambda x, y, g: g / ops.square(1.0 + ops.abs_(x)),
+    "x / (1 + abs(x)).",
+    domain=(-2.0, 2.0, 0.05),
+)
+
+
+class _Relu(Unary):
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        dtype = node.inputs[0].dtype
+        if dtype == "bool":
+            return emit("_copy", x)
+        if dtypes.is_float(dtype):
+            return emit("Activation", x, act_type="relu")
+        return emit("_npi_maximum_scalar", x, scalar=0)
+
+
+relu = _Relu(
+    "relu",
+    lambda x: np.maximum(x, np.zeros_like(x)),
+    "",
+    lambda x, y, g: relu_gradient(g, y),
+    """The larger of x and zero; its gradient at zero is zero.
+
+    In float32 NaN becomes zero: oneDNN's kernel is several times faster than one that keeps it.
+    """,
+    floating=False,
+    domain=(-2.0, 2.0, 0.05),
+    kinds=("float", "integer", "bool"),
+)
+
+
+class _ReluGradient(Operator):
+    elementwise = True
+    linear_in = (0,)
+
+    def infer(self, g: Tensor, y: Tensor) -> Spec:
+        if g.dtype != y.dtype or not dtypes.is_float(g.dtype):
+            raise DTypeError(f"{g.dtype} and {y.dtype} are not one float dtype")
+        return Spec(shapes.merge(g.shape, y.shape), g.dtype)
+
+    def numpy(self, g: Any, y: Any) -> Any:
+        return g * (y > 0)
+
+    def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
+        return emit("_backward_Activation", g, y, act_type="relu")
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [relu_gradient(g, node.inputs[1]), ops.zeros_like(node.inputs[1])]
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        return Sample(draw.array(shape), draw.array(shape, apart=0.05))
+
+
+relu_gradient: Operator = _ReluGradient("relu_gradient", doc="g where y is positive, else zero.")
+
+
+def _sample(
+    low: float, high: float, kinks: Sequence[float] = (), **attributes: Any
+) -> Callable[[Draw], Sample]:
+    def sample(draw: Draw) -> Sample:
+        dtype = draw.dtype("float", "integer", "bool")
+        x = draw.array(draw.shape(min_side=0), low, high, dtype=dtype, apart=0.05, kinks=kinks)
+        return Sample(x, attributes=attributes)
+
+    return sample
+
+
+def _activation(
+    numpy: Callable[..., Any],
+    low: float = -2.0,
+    high: float = 2.0,
+    kinks: Sequence[float] = (),
+    **attributes: Any,
+) -> Callable[[Callable[..., Any]], Composite]:
+    """Declare an activation composed of other operators, tested on an interval."""
+    return composite(_in_float64(numpy), _sample(low, high, kinks, **attributes))
+
+
+def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
+    """The meaning for all dtypes: NumPy alone would compute small integers in float16."""
+    return lambda x, **attributes: numpy(np.asarray(x, "float64"), **attributes)
+
+
+@_activation(lambda x: np.clip(x, 0.0, 6.0), -3.0, 8.0, (6.0,))
+def relu6(x: Any) -> Tensor:
+    """X limited to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
+    x = _float(x)
+    passing = ops.logical_and(x > 0.0, x < 6.0)
+    ends = ops.stop_gradient(ops.clip(x, 0.0, 6.0))
+    return ops.where(passing, x, ends)
+
+
+@_activation(lambda x, slope: np.where(x > 0, x, slope * x), slope=0.3)
+def leaky_relu(x: Any, slope: float = 0.2) -> Tensor:
+    """X where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+
+    Args:
+        x: A tensor.
+        slope: A number.
+    """
+    x = _float(x)
+    return ops.where(x > 0.0, x, slope * x)
+
+
+def _prelu_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_side=0)
+    x, slope = draw.array(shape, apart=0.05), draw.array(shape[-1:], -0.5, 0.5)
+    return Sample(x, slope)
+
+
+@composite(lambda x, slope: np.where(x > 0, x, slope * x), _prelu_sample)
+def prelu(x: Any, slope: Any) -> Tensor:
+    """X where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+
+    Args:
+        x: A tensor.
+        slope: The slopes, learned as a rule; broadcast against x.
+    """
+    x, slope = ops.promoted(_float(x), slope)
+    return ops.where(x > 0.0, x, slope * x)
+
+
+def _exponential_part(x: Tensor, rate: float = 1.0) -> Tensor:
+    """exp(x / rate) - 1 below zero; without overflow above, where its value is not used."""
+    return ops.expm1(ops.minimum(x, 0.0) * (1.0 / rate))
+
+
+@_activation(lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x), alpha=0.7)
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x, or alpha * (exp(x) - 1) where it is negative; the gradient at zero is 1 (TensorFlow).
+
+    Args:
+        x: A tensor.
+        alpha: A number.
+    """
+    x = _float(x)
+    return ops.where(x < 0.0, alpha * _exponential_part(x), x)
+
+
+_SELU_ALPHA = 1.6732632423543772
+_SELU_SCALE = 1.0507009873554805
+
+
+@_activation(lambda x: _SELU_SCALE * np.where(x < 0, _SELU_ALPHA * np.expm1(np.minimum(x, 0)), x))
+def selu(x: Any) -> Tensor:
+    """The scaled exponential unit that keeps mean and variance (arXiv:1706.02515).
+
+    The gradient at zero is the scale, as in TensorFlow.
+    """
+    return _SELU_SCALE * elu(x, _SELU_ALPHA)
+
+
+@_activation(
+    lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x), alpha=1.7
+)
+def celu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x, or alpha * (exp(x / alpha) - 1) where it is negative: smooth at zero for every alpha.
+
+    Args:
+        x: A tensor.
+        alpha: A positive number.
+    """
+    x = _float(x)
+    return ops.where(x < 0.0, alpha * _exponential_part(x, alpha), x)
+
+
+_ERF = np.vectorize(math.erf, otypes=["float64"])
+
+
+def _gelu(x: Any, approximate: bool) -> Any:
+    if approximate:
+        return 0.5 * x * (1.0 + np.tanh(math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * x * (1.0 + _ERF(x / math.sqrt(2.0)))
+
+
+def _gelu_sample(draw: Draw) -> Sample:
+    attributes = {"approximate": draw.choose((False, True))}
+    return _sample(-2.0, 2.0, **attributes)(draw)
+
+
+@composite(_in_float64(_gelu), _gelu_sample)
+def gelu(x: Any, approximate: bool = False) -> Tensor:
+    """X times the probability that a normal variable is below x (arXiv:1606.08415).
+
+    Args:
+        x: A tensor.
+        approximate: Use the authors' formula with tanh; exact by default, as in TensorFlow.
+    """
+    x = _float(x)
+    if approximate:
+        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * (x * ops.square(x)))
+        return 0.5 * x * (1.0 + ops.tanh(inner))
+    return 0.5 * x * (1.0 + ops.erf(x * math.sqrt(0.5)))
+
+
+@_activation(lambda x: x * _sigmoid(x))
+def silu(x: Any) -> Tensor:
+    """X * sigmoid(x), also known as swish."""
+    x = _float(x)
+    return x * sigmoid(x)
+
+
+swish = silu
+
+
+@_activation(lambda x: x * np.tanh(_softplus(x)))
+def mish(x: Any) -> Tensor:
+    """X * tanh(softplus(x)) (arXiv:1908.08681)."""
+    x = _float(x)
+    return x * ops.tanh(softplus(x))
+
+
+@_activation(lambda x: -_softplus(-np.asarray(x, "float64")))
+def log_sigmoid(x: Any) -> Tensor:
+    """The logarithm of `sigmoid`, computed without underflow."""
+    return -softplus(-_float(x))
+
+
+@_activation(lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), -4.0, 4.0, (-2.5, 2.5))
+def hard_sigmoid(x: Any) -> Tensor:
+    """0.2 * x + 0.5 limited to [0, 1], as in Keras 2; the gradient on the ends is 0.2.
+
+    JAX and Keras 3 have relu6(x + 3) / 6 by this name.
+    """
+    return ops.clip(0.2 * _float(x) + 0.5, 0.0, 1.0)
+
+
+@_activation(lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, -4.0, 4.0, (-3.0, 3.0))
+def hard_swish(x: Any) -> Tensor:
+    """X * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends are those of `relu6`."""
+    x = _float(x)
+    return x * relu6(x + 3.0) * (1.0 / 6.0)
+
+
+@_activation(lambda x: np.clip(x, -1.0, 1.0), -2.0, 2.0, (-1.0, 1.0))
+def hard_tanh(x: Any) -> Tensor:
+    """X limited to [-1, 1]; the gradient on the ends is 1, as in JAX."""
+    return ops.clip(_float(x), -1.0, 1.0)

@@ -1,0 +1,333 @@
+"""Choosing between elements, and limiting them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import composite
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.elementwise.binary import Binary, broadcast_sample, scalar_of, unbroadcast
+from ksym.ops.leaves import is_constant
+
+
+class _Where(Operator):
+    elementwise = True
+
+    def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
+
+    def infer(self, condition: Tensor, x: Tensor, y: Tensor) -> Spec:
+        if x.dtype != y.dtype:
+            raise DTypeError(f"the dtypes {x.dtype} and {y.dtype} of the two choices differ")
+        return Spec(shapes.broadcast(condition.shape, x.shape, y.shape), x.dtype)
+
+    def numpy(self, condition: Any, x: Any, y: Any) -> Any:
+        return np.where(condition, x, y)
+
+    def lower(self, emit: Emitter, node: Node, condition: Any, x: Any, y: Any) -> Any:
+        shape = node.outputs[0].shape
+        if not shape:
+            return emit("_npi_where", condition, x, y)
+
+        if node.outputs[0].dtype == "bool":
+            # `where` takes no booleans; uint8 of 0 and 1 is the same memory.
+            x, y = (emit("Cast", value, dtype="uint8") for value in (x, y))
+
+        # MXNet's `where` is 14 times faster than its broadcasting `_npi_where`.
+        def full(value: Any, tensor: Tensor) -> Any:
+            return value if tensor.shape == shape else emit("_npi_broadcast_to", value, shape=shape)
+
+        # `where` mistakes a bool condition for an unknown type; uint8 is as small.
+        condition = full(emit("Cast", condition, dtype="uint8"), node.inputs[0])
+        chosen = emit("where", condition, full(x, node.inputs[1]), full(y, node.inputs[2]))
+        return emit("Cast", chosen, dtype="bool") if node.outputs[0].dtype == "bool" else chosen
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        condition, x, y = node.inputs
+        if not dtypes.is_float(x.dtype):
+            return [None, None, None]
+        nothing = ops.zeros_like(g)
+        return [
+            None,
+            unbroadcast(where(condition, g, nothing), x, condition, y),
+            unbroadcast(where(condition, nothing, g), y, condition, x),
+        ]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        condition, x, y = node.inputs
+        if condition.value is None or not condition.value.size:
+            return None
+        for decided, chosen in ((condition.value.all(), x), (not condition.value.any(), y)):
+            if decided:
+                out = node.outputs[0]
+                if chosen.shape == out.shape and shapes.is_known(out.shape):
+                    return chosen
+                return ops.broadcast_to(chosen, ops.shape_of(out))
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        kinds = ("float", "integer", "bool")
+        condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3, kinds=kinds)
+        return Sample(condition > 0, x, y)
+
+
+where = _Where(
+    "where",
+    doc="""Choose elements from x where condition holds, else from y.
+
+    Both choices are computed; where the condition is known before the call, only that one is.
+
+    Args:
+        condition: Booleans; other dtypes count as whether they are not zero.
+        x: Values where it holds.
+        y: Values where it does not.
+    """,
+)
+
+
+class _Clip(Operator):
+    elementwise = True
+
+    def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return promoted(as_tensor(x), low, high), {}
+
+    def infer(self, x: Tensor, low: Tensor, high: Tensor) -> Spec:
+        if x.dtype == "bool":
+            raise DTypeError("booleans have no range", remedy="cast to int32")
+        if {low.dtype, high.dtype} != {x.dtype}:
+            raise DTypeError(f"the dtypes {x.dtype}, {low.dtype} and {high.dtype} differ")
+        if shapes.broadcast(x.shape, low.shape, high.shape) != x.shape:
+            shapes.merge(x.shape, shapes.broadcast(x.shape, low.shape, high.shape))
+        return x.spec
+
+    def numpy(self, x: Any, low: Any, high: Any) -> Any:
+        return np.minimum(np.maximum(x, low), high)
+
+    def lower(self, emit: Emitter, node: Node, x: Any, low: Any, high: Any) -> Any:
+        for operator, bound, value in (
+            ("_npi_maximum", node.inputs[1], low),
+            ("_npi_minimum", node.inputs[2], high),
+        ):
+            number = scalar_of(bound)
+            if number is not None and node.inputs[0].shape and abs(number) < 2**53:
+                x = emit(f"{operator}_scalar", x, scalar=number)
+            else:
+                x = emit(operator, x, value)
+        return x
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x, low, high = node.inputs
+        if not dtypes.is_float(x.dtype):
+            return [None, None, None]
+        above, below = x > high, x < low
+        inside = g * ops.cast(ops.logical_not(ops.logical_or(above, below)), g.dtype)
+        # The upper bound is applied last, so it wins where the bounds cross.
+        return [
+            inside,
+            None
+            if is_constant(low)
+            else unbroadcast(g * ops.cast(ops.logical_and(below, low <= high), g.dtype), low, x),
+            None
+            if is_constant(high)
+            else unbroadcast(
+                g * ops.cast(ops.logical_or(above, below & (low > high)), g.dtype), high, x
+            ),
+        ]
+
+    def sample(self, draw: Draw) -> Sample:
+        dtype = draw.dtype("float", "integer")
+        low, high = (-2.5, 2.0) if dtypes.is_float(dtype) else (1, 3)
+        x = draw.array(draw.shape(min_side=0), -5, 5, dtype=dtype, kinks=(low, high))
+        return Sample(x, np.array(low, dtype), np.array(high, dtype))
+
+
+clip = _Clip(
+    "clip",
+    doc="""Limit the elements of x to the range from low to high.
+
+    Inside the range and on its ends the gradient passes to x, outside it goes to the bound, as in
+    TensorFlow.  Where low exceeds high the result is high.
+
+    Args:
+        x: A tensor.
+        low: The lower bound, broadcast against x.
+        high: The upper bound, broadcast against x.
+    """,
+)
+
+
+def _untied(draw: Draw, *kinds: str) -> list[np.ndarray]:
+    """Draw two arrays that broadcast; no float of one is close to one of the other."""
+    whole = (-2.0, 2.0, 0.0)
+    pair = broadcast_sample(draw, whole, whole, kinds=kinds)
+    if all(array.dtype.kind == "f" for array in pair):
+        return [
+            np.asarray(np.round(array, 1) + shift, array.dtype)
+            for array, shift in zip(pair, (0.025, 0.075), strict=True)
+        ]
+    return pair
+
+
+class _Extreme(Binary):
+    """`maximum` and `minimum`: on booleans or and and, for which MXNet has its arithmetic."""
+
+    def sample(self, draw: Draw) -> Sample:
+        return Sample(*_untied(draw, "bool", "integer", "float"))
+
+    def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        if node.outputs[0].dtype == "bool":
+            return emit("_npi_add" if self is maximum else "_npi_multiply", x, y)
+        return super()._lower_arrays(emit, node, x, y)
+
+
+maximum = _Extreme(
+    "maximum",
+    np.maximum,
+    "_npi_maximum",
+    ("_npi_maximum_scalar", "_npi_maximum_scalar"),
+    (
+        lambda x, y, z, g: g * ops.cast(x >= y, g.dtype),
+        lambda x, y, z, g: g * ops.cast(x < y, g.dtype),
+    ),
+    """The larger of x and y, NaN if one of them is.
+
+    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    """,
+)
+minimum = _Extreme(
+    "minimum",
+    np.minimum,
+    "_npi_minimum",
+    ("_npi_minimum_scalar", "_npi_minimum_scalar"),
+    (
+        lambda x, y, z, g: g * ops.cast(x <= y, g.dtype),
+        lambda x, y, z, g: g * ops.cast(x > y, g.dtype),
+    ),
+    """The smaller of x and y, NaN if one of them is.
+
+    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    """,
+)
+
+
+def _pair_sample(draw: Draw) -> Sample:
+    return Sample(*_untied(draw, "float", "integer"))
+
+
+def _without_nan(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    x, y = promoted(x, y)
+    return ops.where(ops.isnan(x), y, x), ops.where(ops.isnan(y), x, y)
+
+
+@composite(numpy=np.fmax, sample=_pair_sample)
+def fmax(x: Any, y: Any) -> Tensor:
+    """The larger of x and y, or the one that is not NaN; gradients as of `maximum`."""
+    return maximum(*_without_nan(x, y))
+
+
+@composite(numpy=np.fmin, sample=_pair_sample)
+def fmin(x: Any, y: Any) -> Tensor:
+    """The smaller of x and y, or the one that is not NaN; gradients as of `minimum`."""
+    return minimum(*_without_nan(x, y))
+
+
+@composite(numpy=np.signbit, sample=lambda draw: Sample(draw.array(draw.shape(min_side=0))))
+def signbit(x: Any) -> Tensor:
+    """Whether x is negative, -0.0 included; False for NaN, whose sign MXNet does not keep."""
+    x = as_tensor(x)
+    if not dtypes.is_float(x.dtype):
+        return ops.less(x, 0)
+    return ops.logical_or(x < 0.0, ops.logical_and(ops.equal(x, 0.0), ops.reciprocal(x) < 0.0))
+
+
+@composite(numpy=np.copysign, sample=_pair_sample)
+def copysign(x: Any, y: Any) -> Tensor:
+    """The absolute value of x with the sign of y, as floats; the gradient by y is zero.
+
+    Composed: MXNet's own does not see the sign of -0.0.
+    """
+    x, y = promoted(x, y)
+    x, y = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, y))
+    size = ops.abs_(x)
+    return where(signbit(y), -size, size)
+
+
+def _heaviside_sample(draw: Draw) -> Sample:
+    shape = draw.shape(min_side=0)
+    return Sample(draw.array(shape, apart=0.05), draw.array(shape))
+
+
+@composite(numpy=np.heaviside, sample=_heaviside_sample)
+def heaviside(x: Any, middle: Any) -> Tensor:
+    """0 where x is negative, 1 where it is positive, middle where it is zero, NaN where it is NaN.
+
+    The gradient by x is zero; by middle it is passed where x is zero.
+    """
+    x, middle = promoted(x, middle)
+    x, middle = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, middle))
+    step = where(ops.isnan(x), ops.stop_gradient(x), cast_to(x > 0.0, x.dtype))
+    return where(ops.equal(x, 0.0), middle, step)
+
+
+def _limits(dtype: str) -> tuple[float, float]:
+    return float(np.finfo(dtype).min), float(np.finfo(dtype).max)
+
+
+@composite(
+    numpy=lambda x, nan: np.nan_to_num(x, nan=nan),
+    sample=lambda draw: Sample(draw.array(draw.shape(min_side=0)), attributes={"nan": 0.5}),
+)
+def nan_to_num(
+    x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+) -> Tensor:
+    """X with numbers in place of NaN and the infinities, whose gradient is zero.
+
+    Args:
+        x: A tensor; integers and booleans are returned as they are.
+        nan: In place of NaN.
+        posinf: In place of infinity; by default the largest number.
+        neginf: In place of minus infinity; by default the most negative number.
+    """
+    x = as_tensor(x)
+    if not dtypes.is_float(x.dtype):
+        return ops.identity(x)
+    lowest, highest = _limits(x.dtype)
+    x = where(ops.isnan(x), ops.full_like(x, nan), x)
+    x = where(ops.equal(x, np.inf), ops.full_like(x, highest if posinf is None else posinf), x)
+    return where(ops.equal(x, -np.inf), ops.full_like(x, lowest if neginf is None else neginf), x)
+
+
+@composite(
+    numpy=lambda x, y, rtol: np.isclose(x, y, rtol=rtol),
+    sample=lambda draw: Sample(
+        *broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 2), attributes={"rtol": 0.5}
+    ),
+)
+def isclose(
+    x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
+) -> Tensor:
+    """Whether x differs from y by no more than atol + rtol * abs(y), as booleans.
+
+    Args:
+        x: A tensor.
+        y: A tensor.
+        rtol: The difference allowed relative to y.
+        atol: The difference allowed at least.
+        equal_nan: Whether NaN is close to NaN.
+    """
+    x, y = promoted(x, y)
+    x, y = (cast_to(tensor, dtypes.floating(tensor.dtype)) for tensor in (x, y))
+    near = ops.abs_(x - y) <= atol + rtol * ops.abs_(y)
+    close = ops.logical_or(ops.equal(x, y), ops.logical_and(near, ops.isfinite(y)))
+    if equal_nan:
+        return ops.logical_or(close, ops.logical_and(ops.isnan(x), ops.isnan(y)))
+    return close

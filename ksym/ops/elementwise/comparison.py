@@ -1,0 +1,200 @@
+"""Comparisons, and logic on booleans and bits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.errors import DTypeError
+from ksym.graph import Node, Tensor
+from ksym.operator.composite import composite
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.elementwise.binary import Binary
+from ksym.ops.elementwise.unary import Unary
+
+ANYTHING = ("bool", "integer", "float")
+
+
+def _comparison(name: str, numpy: Callable[..., Any], mirrored: str, doc: str) -> Binary:
+    return Binary(
+        name,
+        numpy,
+        f"_npi_{name}",
+        (f"_npi_{name}_scalar", f"_npi_{mirrored}_scalar"),
+        None,
+        f"{doc}, as booleans.",
+        result="bool",
+        kinds=ANYTHING,
+    )
+
+
+equal = _comparison("equal", np.equal, "equal", "Whether x equals y")
+not_equal = _comparison("not_equal", np.not_equal, "not_equal", "Whether x differs from y")
+less = _comparison("less", np.less, "greater", "Whether x is smaller than y")
+less_equal = _comparison(
+    "less_equal", np.less_equal, "greater_equal", "Whether x is smaller than y or equal to it"
+)
+greater = _comparison("greater", np.greater, "less", "Whether x is larger than y")
+greater_equal = _comparison(
+    "greater_equal", np.greater_equal, "less_equal", "Whether x is larger than y or equal to it"
+)
+
+
+def _logical(name: str, numpy: Callable[..., Any], native: str, doc: str) -> Binary:
+    # MXNet's arithmetic on booleans is logic: it has no logical operators for them.
+    return Binary(
+        name,
+        numpy,
+        native,
+        (None, None),
+        None,
+        f"{doc}; other dtypes count as whether they are not zero.",
+        dtype=lambda dtype: "bool",
+        result="bool",
+        kinds=ANYTHING,
+    )
+
+
+logical_and = _logical("logical_and", np.logical_and, "_npi_multiply", "Whether x and y")
+logical_or = _logical("logical_or", np.logical_or, "_npi_add", "Whether x or y")
+logical_xor = _logical("logical_xor", np.logical_xor, "_npi_not_equal", "Whether either x or y")
+
+
+logical_not = Unary(
+    "logical_not",
+    np.logical_not,
+    "_npi_logical_not",
+    None,
+    "Whether not x; other dtypes count as whether they are not zero.",
+    dtype=lambda dtype: "bool",
+    kinds=ANYTHING,
+)
+
+
+class _Bitwise(Binary):
+    def prepare(self, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands, attributes = super().prepare(x, y)
+        _refuse_floats(operands[0])
+        return operands, attributes
+
+    def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        # MXNet's bitwise operators do not broadcast booleans.
+        logic = {"and": "_npi_multiply", "or": "_npi_add", "xor": "_npi_not_equal"}
+        boolean = node.outputs[0].dtype == "bool"
+        return emit(logic[self.name.removeprefix("bitwise_")] if boolean else self._native, x, y)
+
+
+class _BitwiseNot(Unary):
+    def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        _refuse_floats(x)
+        return [x], {}
+
+
+def _refuse_floats(x: Tensor) -> None:
+    if dtypes.is_float(x.dtype):
+        raise DTypeError(
+            f"{x.dtype} has no bits to work on", remedy="cast to an integer, or compare first"
+        )
+
+
+def _bitwise(name: str, numpy: Callable[..., Any], doc: str) -> Binary:
+    return _Bitwise(
+        name,
+        numpy,
+        f"_npi_{name}",
+        (None, None),
+        None,
+        f"""{doc}; on booleans, logic.
+
+    Raises:
+        DTypeError: An operand is a float.
+    """,
+        domains=((-100.0, 100.0, 0.0), (-100.0, 100.0, 0.0)),
+        kinds=("bool", "integer"),
+    )
+
+
+bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "The bits that x and y have both")
+bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "The bits that x or y have")
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "The bits in which x and y differ")
+bitwise_not = _BitwiseNot(
+    "bitwise_not",
+    np.bitwise_not,
+    "_npi_bitwise_not",
+    None,
+    """The bits that x does not have; on booleans, not.
+
+    Raises:
+        DTypeError: x is a float.
+    """,
+    domain=(-100.0, 100.0, 0.0),
+    kinds=("bool", "integer"),
+)
+invert = bitwise_not
+
+
+def _shift_sample(draw: Draw) -> Sample:
+    x, y = (draw.dtype("bool", "integer") for _ in range(2))
+    shape = draw.shape(min_side=0)
+    return Sample(draw.array(shape, -100, 100, dtype=x), draw.array(shape, 0, 70, dtype=y))
+
+
+def _shift_operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
+    x, y = ops.promoted(x, y)
+    _refuse_floats(x)
+    return (cast_to(x, "int8"), cast_to(y, "int8")) if x.dtype == "bool" else (x, y)
+
+
+@composite(numpy=lambda x, y: np.left_shift(*_stored(x, y)), sample=_shift_sample)
+def left_shift(x: Any, y: Any) -> Tensor:
+    """X with its bits moved up by y places: x times 2 to the power y, wrapped.
+
+    Composed: MXNet has no shifts.  Nothing is left of a number moved by its width or more, or by a
+    negative number.
+
+    Args:
+        x: Integers, or booleans, which count as int8 if y are booleans too.
+        y: How many places.
+
+    Raises:
+        DTypeError: An operand is a float.
+    """
+    x, y = _shift_operands(x, y)
+    return ops.multiply(x, ops.power(ops.full_like(y, 2), y))
+
+
+@composite(numpy=lambda x, y: np.right_shift(*_stored(x, y)), sample=_shift_sample)
+def right_shift(x: Any, y: Any) -> Tensor:
+    """X with its bits moved down by y places: x divided by 2 to the power y, rounded down.
+
+    Composed: MXNet has no shifts.  A number moved by its width or more, or by a negative number,
+    becomes 0, or -1 if it was negative.
+
+    Args:
+        x: Integers, or booleans, which count as int8 if y are booleans too.
+        y: How many places.
+
+    Raises:
+        DTypeError: An operand is a float.
+    """
+    x, y = _shift_operands(x, y)
+    width = np.dtype(x.dtype).itemsize * 8
+    most = width if x.dtype == "uint8" else width - 1
+    places = ops.where(ops.logical_or(y < 0, y > most), ops.full_like(y, most), y)
+    # In two halves, because 2 to the power of all places may not be positive.
+    half = ops.floor_divide(places, 2)
+    two = ops.full_like(y, 2)
+    first = ops.floor_divide(x, ops.power(two, half))
+    return ops.floor_divide(first, ops.power(two, places - half))
+
+
+def _stored(x: Any, y: Any) -> list[np.ndarray]:
+    """Arrays in the dtype in which ksym lets them meet."""
+    dtype = dtypes.promote(x.dtype.name, y.dtype.name)
+    return [a.astype("int8" if dtype == "bool" else dtype) for a in (x, y)]

@@ -1,0 +1,317 @@
+"""Division and what it leaves over, for floats and integers, and integer powers of integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.errors import DTypeError
+from ksym.graph import Node, Tensor
+from ksym.operator.emitter import Emitter
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.elementwise.binary import Binary, is_filled_with, scalar_of
+from ksym.ops.leaves import is_constant
+
+NUMBERS = ("bool", "integer", "float")
+
+
+class _Divide(Binary):
+    linear_in = (0,)
+
+    def simplify(self, node: Node) -> Tensor | None:
+        return self._kept(node, 0) if is_filled_with(node.inputs[1], 1) else None
+
+
+class _Whole(Binary):
+    """An operator that jumps, or has a kink, where one operand divides the other."""
+
+    def sample(self, draw: Draw) -> Sample:
+        if not dtypes.is_float(draw.dtype(*NUMBERS)):
+            return super().sample(draw)
+        shape = draw.shape(min_side=0)
+        own = [draw.choose((side, side, 1)) for side in shape][draw.integer(0, len(shape)) :]
+        quotient = draw.array(shape, 0.3, 4.0, kinks=(1, 2, 3, 4))
+        other = draw.array(own, 0.5, 2.0)
+        multiplied = draw.choose((True, False))
+        made = quotient * other if multiplied else other / quotient
+        signed = [
+            np.asarray(array * draw.choose((-1.0, 1.0)), other.dtype) for array in (made, other)
+        ]
+        return Sample(*(signed if multiplied else reversed(signed)))
+
+
+def _not_bool(dtype: str) -> str:
+    return "int8" if dtype == "bool" else dtype
+
+
+def _whole_division(emit: Emitter, node: Node, x: Any, y: Any) -> tuple[Any, Any, Any]:
+    """Integers divided toward zero, the rest, and whether that is one above rounding down.
+
+    By MXNet's old kernel, which leaves it to the processor to trap on some divisors.
+    """
+    dtype = node.outputs[0].dtype
+    zero, one = (emit.constant(np.array(n, dtype)) for n in (0, 1))
+    number = scalar_of(node.inputs[1])
+    if number is not None and number not in (0, -1):
+        divisor, factor = y, None
+    else:
+        # By 0 and by -1 (which has no answer for the smallest number): divide by 1, then multiply.
+        odd = emit("_npi_equal", emit("_npi_multiply", y, y), emit("_npi_absolute", y))
+        divisor, factor = emit("_npi_where", odd, one, y), emit("_npi_where", odd, y, one)
+    quotient = emit("broadcast_div", x, divisor)
+    rest = emit("_npi_subtract", x, emit("_npi_multiply", quotient, divisor))
+    above = _other_sign(emit, rest, y, zero)
+    return quotient if factor is None else emit("_npi_multiply", quotient, factor), rest, above
+
+
+def _other_sign(emit: Emitter, rest: Any, y: Any, zero: Any) -> Any:
+    signs = [emit("_npi_less", value, zero) for value in (rest, y)]
+    differ = emit("_npi_not_equal", *signs)
+    return emit("_npi_multiply", differ, emit("_npi_not_equal", rest, zero))
+
+
+def _not_zero(emit: Emitter, node: Node, y: Any) -> Any:
+    """Y with NaN for zeros, for which MXNet's remainder is 0."""
+    number = scalar_of(node.inputs[1])
+    if number is not None and number != 0:
+        return y
+    zero, nan = (emit.constant(np.array(n, node.outputs[0].dtype)) for n in (0, np.nan))
+    return emit("_npi_where", emit("_npi_equal", y, zero), nan, y)
+
+
+def _float_rest(emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+    """C's fmod: MXNet's remainder of two positive numbers, with the sign of x."""
+    zero = emit.constant(np.array(0, node.outputs[0].dtype))
+    rest = emit("_npi_mod", emit("_npi_absolute", x), emit("_npi_absolute", y))
+    return emit("_npi_where", emit("_npi_less", x, zero), emit("_npi_negative", rest), rest)
+
+
+class _TruncateDivide(_Whole):
+    def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        if dtypes.is_float(node.outputs[0].dtype):
+            return emit("_npi_trunc", emit("_npi_true_divide", x, y))
+        return _whole_division(emit, node, x, y)[0]
+
+
+class _Fmod(_Whole):
+    def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        if dtypes.is_float(node.outputs[0].dtype):
+            return _float_rest(emit, node, x, _not_zero(emit, node, y))
+        return _whole_division(emit, node, x, y)[1]
+
+
+class _FloorDivide(_Whole):
+    """Composed: MXNet 1.9.1 has no floor division."""
+
+    def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        dtype = node.outputs[0].dtype
+        if not dtypes.is_float(dtype):
+            quotient, _, above = _whole_division(emit, node, x, y)
+            return emit("_npi_subtract", quotient, emit("Cast", above, dtype=dtype))
+        # As NumPy's npy_divmod: the quotient alone may have been rounded up to a whole number.
+        zero, half = (emit.constant(np.array(n, dtype)) for n in (0, 0.5))
+        rest = _float_rest(emit, node, x, _not_zero(emit, node, y))
+        quotient = emit("_npi_true_divide", emit("_npi_subtract", x, rest), y)
+        above = emit("Cast", _other_sign(emit, rest, y, zero), dtype=dtype)
+        quotient = emit("_npi_subtract", quotient, above)
+        whole = emit("_npi_floor", quotient)
+        up = emit("_npi_greater", emit("_npi_subtract", quotient, whole), half)
+        whole = emit("_npi_add", whole, emit("Cast", up, dtype=dtype))
+        by_zero = emit("_npi_true_divide", x, y)
+        return emit("_npi_where", emit("_npi_equal", y, zero), by_zero, whole)
+
+
+class _Mod(_Whole):
+    def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        dtype = node.outputs[0].dtype
+        if dtypes.is_float(dtype):
+            return emit("_npi_mod", x, _not_zero(emit, node, y))
+        _, rest, above = _whole_division(emit, node, x, y)
+        above = emit("Cast", above, dtype=dtype)
+        return emit("_npi_add", rest, emit("_npi_multiply", above, y))
+
+
+def _truncated(x: Any, y: Any) -> Any:
+    if np.asarray(x).dtype.kind == "f":
+        return np.trunc(np.true_divide(x, y))
+    quotient = np.floor_divide(x, y)
+    above = (y != 0) & (quotient * y != x) & ((x < 0) != (y < 0))
+    return quotient + above.astype(quotient.dtype)
+
+
+def _vanish(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
+    return ops.zeros_like(g)
+
+
+_DIVIDEND_AND_DIVISOR = ((-5.0, 5.0, 0.0), (0.5, 2.0, 0.0))
+
+true_divide = _Divide(
+    "true_divide",
+    np.true_divide,
+    "_npi_true_divide",
+    ("_npi_true_divide_scalar", "_npi_rtrue_divide_scalar"),
+    (lambda x, y, z, g: g / y, lambda x, y, z, g: -g * z / y),
+    "x / y; integers and booleans are divided as float64.",
+    domains=((-2.0, 2.0, 0.0), (0.5, 2.0, 0.0)),
+    dtype=dtypes.floating,
+    kinds=NUMBERS,
+)
+floor_divide = _FloorDivide(
+    "floor_divide",
+    np.floor_divide,
+    "",
+    (None, None),
+    (_vanish, _vanish),
+    """The largest whole number not above x / y; its gradient is zero.
+
+    Computed from the exact remainder, as NumPy does.  Integers divided by 0 give 0; booleans count
+    as int8.
+    """,
+    domains=_DIVIDEND_AND_DIVISOR,
+    dtype=_not_bool,
+    kinds=NUMBERS,
+)
+mod = _Mod(
+    "mod",
+    np.mod,
+    "",
+    (None, None),
+    (lambda x, y, z, g: g, lambda x, y, z, g: -g * floor_divide(x, y)),
+    """What floor division leaves over; it has the sign of y.
+
+    By zero, NaN for floats and 0 for integers; booleans count as int8.
+    """,
+    domains=_DIVIDEND_AND_DIVISOR,
+    dtype=_not_bool,
+    kinds=NUMBERS,
+)
+remainder = mod
+truncate_divide = _TruncateDivide(
+    "truncate_divide",
+    _truncated,
+    "",
+    (None, None),
+    (_vanish, _vanish),
+    """x / y rounded toward zero, as TensorFlow's truncatediv; its gradient is zero.
+
+    Integers divided by 0 give 0; booleans count as int8.
+    """,
+    domains=_DIVIDEND_AND_DIVISOR,
+    dtype=_not_bool,
+    kinds=NUMBERS,
+)
+fmod = _Fmod(
+    "fmod",
+    np.fmod,
+    "",
+    (None, None),
+    (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.round_((x - z) / y)),
+    """What division rounded toward zero leaves over; it has the sign of x.
+
+    By zero, NaN for floats and 0 for integers; booleans count as int8.
+    """,
+    domains=_DIVIDEND_AND_DIVISOR,
+    dtype=_not_bool,
+    kinds=NUMBERS,
+)
+
+
+class _Power(Binary):
+    def prepare(self, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands, attributes = super().prepare(x, y)
+        base, exponent = operands
+        whole = not dtypes.is_float(base.dtype) and is_constant(exponent)
+        if whole and exponent.value is not None and (exponent.value < 0).any():
+            raise DTypeError(
+                "integers have no negative powers among the integers",
+                remedy="cast the base to a float",
+            )
+        return operands, attributes
+
+    def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
+        if dtypes.is_float(node.outputs[0].dtype):
+            return super().lower(emit, node, x, y)
+        # MXNet's power of integers goes through doubles: not exact, and overflow is not wrapped.
+        dtype = node.outputs[0].dtype
+        zero, one, minus = (emit.constant(np.array(n).astype(dtype)) for n in (0, 1, -1))
+        number = scalar_of(node.inputs[1])
+        result = emit("_npi_add", one, emit("_npi_multiply", emit("_npi_add", x, y), zero))
+        square = x
+        bits = np.iinfo(dtype).bits - (dtype != "uint8")
+        for bit in range(bits if number is None else int(number).bit_length()):
+            if number is None:
+                has = emit("_npi_bitwise_and", y, emit.constant(np.array(1 << bit, dtype)))
+                has = emit("_npi_not_equal", has, zero)
+                result = emit("_npi_multiply", result, emit("_npi_where", has, square, one))
+            elif number >> bit & 1:
+                result = emit("_npi_multiply", result, square)
+            square = emit("_npi_multiply", square, square)
+        if number is not None or dtype == "uint8":
+            return result
+        # Of the powers below zero only those of 1 and -1 are whole numbers.
+        units = [emit("_npi_equal", x, unit) for unit in (one, minus)]
+        whole = emit("_npi_add", emit("_npi_add", *units), emit("_npi_greater_equal", y, zero))
+        return emit("_npi_multiply", result, emit("Cast", whole, dtype=dtype))
+
+    def simplify(self, node: Node) -> Tensor | None:
+        base, exponent = node.inputs
+        if not dtypes.is_float(base.dtype) or not is_constant(exponent) or exponent.rank:
+            return None
+        for number, same in ((1.0, ops.identity), (2.0, ops.square), (0.5, ops.sqrt)):
+            if is_filled_with(exponent, number):
+                return same(base)
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        if not dtypes.is_float(draw.dtype("float", "integer")):
+            shape = draw.shape(min_side=0)
+            kinds = [draw.dtype("bool", "integer") for _ in range(2)]
+            x = draw.array(shape, -3, 3, dtype=kinds[0])
+            return Sample(x, draw.array(shape, 0, 9, dtype=kinds[1]))
+        return super().sample(draw)
+
+
+def _power(x: Any, y: Any) -> Any:
+    if np.asarray(x).dtype.kind == "f":
+        return np.power(x, y)
+    below = np.where(x == 1, 1, np.where(x == -1, 1 - 2 * (y & 1), 0)).astype(x.dtype)
+    return np.where(y < 0, below, np.power(x, np.maximum(y, 0)))
+
+
+def _power_by_base(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
+    if is_constant(y) and y.value is not None and y.value.all():
+        return g * (y * power(x, y - 1.0))
+    # Where the exponent is zero so is the gradient, also at a base of zero (as in JAX).
+    flat = ops.equal(y, 0.0)
+    return g * (y * power(x, ops.where(flat, ops.ones_like(y), y - 1.0)))
+
+
+def _power_by_exponent(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
+    # log of a base that is not positive has no real value; TensorFlow puts zero there.
+    positive = x > 0.0
+    return g * (
+        z
+        * ops.where(positive, ops.log(ops.where(positive, x, ops.ones_like(x))), ops.zeros_like(x))
+    )
+
+
+power = _Power(
+    "power",
+    _power,
+    "_npi_power",
+    ("_npi_power_scalar", None),
+    (_power_by_base, _power_by_exponent),
+    """x to the power y; the gradient by y is zero where x is not positive, as in TensorFlow.
+
+    Powers of integers wrap on overflow; booleans count as int8.  An integer to a negative power is
+    the exact result where that is an integer (of 1 and -1), else 0.
+
+    Raises:
+        DTypeError: The exponent is a constant with negative integers, and the base is of integers.
+    """,
+    domains=((0.3, 3.0, 0.0), (-2.0, 2.0, 0.0)),
+    dtype=_not_bool,
+)

@@ -1,0 +1,145 @@
+"""Trigonometric and hyperbolic functions, their inverses, and angles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.graph import Node, Tensor
+from ksym.operator.emitter import Emitter
+from ksym.ops.elementwise.binary import Binary
+from ksym.ops.elementwise.unary import Unary
+
+sin = Unary("sin", np.sin, "_npi_sin", lambda x, y, g: g * cos(x), "The sine.")
+cos: Unary = Unary("cos", np.cos, "_npi_cos", lambda x, y, g: -g * sin(x), "The cosine.")
+tan = Unary(
+    "tan",
+    np.tan,
+    "_npi_tan",
+    lambda x, y, g: g * (1.0 + y * y),
+    "The tangent.",
+    domain=(-1.0, 1.0, 0.0),
+)
+tanh = Unary(
+    "tanh",
+    np.tanh,
+    "_npi_tanh",
+    lambda x, y, g: g * (1.0 - y * y),
+    "The hyperbolic tangent.",
+    activation="tanh",
+)
+arcsin = Unary(
+    "arcsin",
+    np.arcsin,
+    "_npi_arcsin",
+    lambda x, y, g: g * ops.rsqrt(1.0 - x * x),
+    "The angle from -pi/2 to pi/2 whose sine is x; NaN outside of [-1, 1].",
+    domain=(-0.8, 0.8, 0.0),
+)
+arccos = Unary(
+    "arccos",
+    np.arccos,
+    "_npi_arccos",
+    lambda x, y, g: -g * ops.rsqrt(1.0 - x * x),
+    "The angle from 0 to pi whose cosine is x; NaN outside of [-1, 1].",
+    domain=(-0.8, 0.8, 0.0),
+)
+arctan = Unary(
+    "arctan",
+    np.arctan,
+    "_npi_arctan",
+    lambda x, y, g: g / (1.0 + x * x),
+    "The angle from -pi/2 to pi/2 whose tangent is x.",
+)
+sinh = Unary(
+    "sinh",
+    np.sinh,
+    "_npi_sinh",
+    lambda x, y, g: g * cosh(x),
+    "The hyperbolic sine.",
+)
+cosh: Unary = Unary(
+    "cosh",
+    np.cosh,
+    "_npi_cosh",
+    lambda x, y, g: g * sinh(x),
+    "The hyperbolic cosine.",
+)
+arcsinh = Unary(
+    "arcsinh",
+    np.arcsinh,
+    "_npi_arcsinh",
+    lambda x, y, g: g * ops.rsqrt(x * x + 1.0),
+    "The inverse of `sinh`.",
+)
+arccosh = Unary(
+    "arccosh",
+    np.arccosh,
+    "_npi_arccosh",
+    lambda x, y, g: g * ops.rsqrt(x * x - 1.0),
+    "The inverse of `cosh` that is not negative; NaN below 1.",
+    domain=(1.3, 4.0, 0.0),
+)
+arctanh = Unary(
+    "arctanh",
+    np.arctanh,
+    "_npi_arctanh",
+    lambda x, y, g: g / (1.0 - x * x),
+    "The inverse of `tanh`; infinite at -1 and 1, NaN outside.",
+    domain=(-0.8, 0.8, 0.0),
+)
+
+
+class _Scaled(Unary):
+    """A change of unit: MXNet's own compute in float32."""
+
+    linear_in = (0,)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit("_npi_multiply_scalar", x, scalar=float(self._numpy(1.0)))
+
+
+degrees: Unary = _Scaled(
+    "degrees", np.degrees, "", lambda x, y, g: degrees(g), "Radians as degrees."
+)
+radians: Unary = _Scaled(
+    "radians", np.radians, "", lambda x, y, g: radians(g), "Degrees as radians."
+)
+rad2deg = degrees
+deg2rad = radians
+
+
+def _not_origin(z: Tensor) -> Tensor:
+    return ops.where(ops.equal(z, 0.0), ops.ones_like(z), z)
+
+
+hypot = Binary(
+    "hypot",
+    np.hypot,
+    "_npi_hypot",
+    (None, None),
+    (lambda x, y, z, g: g * x / _not_origin(z), lambda x, y, z, g: g * y / _not_origin(z)),
+    "sqrt(x**2 + y**2), without overflow; its gradient at the origin is zero, as in JAX.",
+    domains=((0.3, 2.0, 0.0), (-2.0, 2.0, 0.0)),
+    dtype=dtypes.floating,
+    kinds=("float", "integer", "bool"),
+)
+arctan2 = Binary(
+    "arctan2",
+    np.arctan2,
+    "_npi_arctan2",
+    (None, None),
+    (
+        lambda x, y, z, g: g * y / (x * x + y * y),
+        lambda x, y, z, g: -g * x / (x * x + y * y),
+    ),
+    """The angle from -pi to pi of the point with height x and width y, as in NumPy.
+
+    Its gradient at the origin is NaN, as in JAX.
+    """,
+    domains=((0.3, 2.0, 0.0), (-2.0, 2.0, 0.0)),
+    dtype=dtypes.floating,
+    kinds=("float", "integer", "bool"),
+)

@@ -1,0 +1,344 @@
+"""Elementwise operators: one line of meaning, native kernel and chain rule each.
+
+Kernel choices were measured on CPU (see docs/mxnet.md): the oneDNN kernels behind `Activation` and
+`elemwise_add` are several times faster than MXNet's own loops, so they are used where they apply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.errors import DTypeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.leaves import constant, is_constant
+
+UnaryRule = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def is_zero(x: Tensor) -> bool:
+    """Whether a tensor is zeros by construction: a constant, or one stretched to a shape."""
+    if x.node.operator is ops.broadcast_to:
+        x = x.node.inputs[0]
+    return is_constant(x) and x.value is not None and not x.value.any()
+
+
+def zeros_like(x: Tensor) -> Tensor:
+    """Return zeros of the shape and dtype of x."""
+    return full_like(x, 0)
+
+
+def ones_like(x: Tensor) -> Tensor:
+    """Return ones of the shape and dtype of x."""
+    return full_like(x, 1)
+
+
+def full_like(x: Tensor, number: float) -> Tensor:
+    """Return a tensor of the shape and dtype of x, filled with one number."""
+    return ops.broadcast_to(constant(number, x.dtype), ops.shape_of(x))
+
+
+class Unary(Operator):
+    """An operator on each element of one tensor.
+
+    Args:
+        name: The operator's name.
+        numpy: The NumPy function it equals.
+        native: The MXNet operator.
+        gradient: ``(x, y, g) -> gradient``; None where the function is constant almost everywhere.
+        domain: The interval tests draw from, and how far apart elements must be.
+        kinks: Where the function has no gradient, for tests to keep away.
+        floating: Whether integers are converted to floats first.
+        dtype: What the operand is converted to, where floating does not say it.
+        kinds: The kinds of dtypes tests draw from; by default all, or numbers if not floating.
+        activation: The `act_type` of an equal oneDNN kernel, for float32.
+        result: The dtype of the result where it is not that of the operand.
+        half: As for `Operator`.
+    """
+
+    elementwise = True
+
+    def __init__(
+        self,
+        name: str,
+        numpy: Callable[..., Any],
+        native: str,
+        gradient: UnaryRule | None,
+        doc: str,
+        *,
+        domain: tuple[float, float, float] = (-2.0, 2.0, 0.0),
+        kinks: Sequence[float] = (),
+        floating: bool = True,
+        activation: str | None = None,
+        result: str | None = None,
+        dtype: Callable[[str], str] | None = None,
+        kinds: Sequence[str] | None = None,
+        half: bool = True,
+    ):
+        self.half = half
+        self._dtype = dtype or (dtypes.floating if floating else lambda dtype: dtype)
+        self._kinds = kinds or (("float", "integer", "bool") if floating else ("float", "integer"))
+        self._numpy = numpy
+        self.ufunc = numpy if isinstance(numpy, np.ufunc) else None
+        self._native = native
+        self._gradient = gradient
+        self._domain = domain
+        self._kinks_at = kinks
+        self._activation = activation
+        self._result = result
+        super().__init__(name, doc)
+
+    def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [cast_to(x, self._dtype(x.dtype))], {}
+
+    def infer(self, x: Tensor) -> Spec:
+        return Spec(x.shape, self._result or x.dtype)
+
+    def numpy(self, x: Any) -> Any:
+        return self._numpy(x)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        if self._activation and node.inputs[0].spec.dtype == "float32" and node.inputs[0].rank:
+            return emit("Activation", x, act_type=self._activation)
+        return emit(self._native, x)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x, y = node.inputs[0], node.outputs[0]
+        if not dtypes.is_float(y.dtype):
+            return [None]
+        return [self._gradient(x, y, g) if self._gradient else zeros_like(x)]
+
+    def sample(self, draw: Draw) -> Sample:
+        low, high, apart = self._domain
+        dtype = draw.dtype(*self._kinds)
+        shape = draw.shape(min_side=0)
+        return Sample(draw.array(shape, low, high, dtype=dtype, apart=apart, kinks=self._kinks_at))
+
+
+class _Identity(Unary):
+    """`identity` and `stop_gradient`: a new tensor with the same value."""
+
+    linear_in = (0,)
+
+    def simplify(self, node: Node) -> Tensor | None:
+        return node.inputs[0]
+
+    def known(self, x: Tensor) -> np.ndarray | None:
+        return x.value
+
+
+class _StopGradient(_Identity):
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        return [None]
+
+    def sample(self, draw: Draw) -> Sample:
+        x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*self._kinds))
+        return Sample(x, differentiate=())
+
+
+class _Signed(Unary):
+    """What NumPy does not do for booleans."""
+
+    def infer(self, x: Tensor) -> Spec:
+        if x.dtype == "bool":
+            raise DTypeError("booleans have no sign", remedy="use logical_not, or cast to int32")
+        return super().infer(x)
+
+
+class _Linear(_Signed):
+    linear_in = (0,)
+
+
+class _Sign(_Signed):
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        # MXNet's sign of NaN is zero.
+        sign = emit(self._native, x)
+        if not dtypes.is_float(node.inputs[0].dtype):
+            return sign
+        is_number = emit("_npi_equal", x, x)
+        if not node.inputs[0].rank:
+            return emit("_npi_where", is_number, sign, x)
+        return emit("where", emit("Cast", is_number, dtype="uint8"), sign, x)
+
+
+class _Absolute(Unary):
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit("_copy" if node.inputs[0].dtype == "bool" else self._native, x)
+
+
+class _Cast(Operator):
+    elementwise = True
+    linear_in = (0,)
+
+    def prepare(self, x: Any, dtype: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x)], {"dtype": dtypes.canonical(dtype)}
+
+    def infer(self, x: Tensor, dtype: str) -> Spec:
+        return Spec(x.shape, dtype)
+
+    def known(self, x: Tensor, dtype: str) -> np.ndarray | None:
+        assert x.value is not None
+        if x.value.dtype == object:
+            return x.value if dtype in dtypes.INTEGERS else None
+        return x.value.astype(dtype)
+
+    def numpy(self, x: np.ndarray, dtype: str) -> np.ndarray:
+        with np.errstate(invalid="ignore"):
+            return x.astype(dtype)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        return emit("Cast", x, dtype=node.attributes["dtype"])
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x = node.inputs[0]
+        return [cast_to(g, x.dtype) if dtypes.is_float(x.dtype) else None]
+
+    def simplify(self, node: Node) -> Tensor | None:
+        (x,) = node.inputs
+        target = node.attributes["dtype"]
+        if x.dtype == target:
+            return x
+        if x.node.operator is cast:
+            (source,) = x.node.inputs
+            # Through a type that holds every value of the source, the middle step does nothing.
+            if source.dtype == target and np.can_cast(source.dtype, x.dtype, "safe"):
+                return source
+        return None
+
+    def sample(self, draw: Draw) -> Sample:
+        source, target = (draw.choose(dtypes.SUPPORTED) for _ in range(2))
+        unsigned = "uint8" in (source, target)
+        x = draw.array(draw.shape(min_side=0), 0 if unsigned else -100, 100, dtype=source)
+        # Float casts are differentiated only where nothing is rounded away.
+        exact = (source, target) == ("float64", "float64")
+        return Sample(x, attributes={"dtype": target}, differentiate=None if exact else ())
+
+
+cast = _Cast(
+    "cast",
+    doc="""Convert each element of x to another dtype.
+
+    Floats are truncated toward zero on their way to integers; anything but zero is True.
+
+    Raises:
+        DTypeError: ksym does not store that dtype.
+    """,
+)
+
+_NO_BOOLEANS = """
+
+    Raises:
+        DTypeError: x are booleans, as in NumPy.
+    """
+
+negative = _Linear(
+    "negative",
+    np.negative,
+    "_npi_negative",
+    lambda x, y, g: -g,
+    f"-x.{_NO_BOOLEANS}",
+    floating=False,
+)
+positive = _Linear(
+    "positive",
+    np.positive,
+    "_copy",
+    lambda x, y, g: g,
+    f"+x: the same.{_NO_BOOLEANS}",
+    floating=False,
+)
+abs_ = _Absolute(
+    "abs",
+    np.abs,
+    "_npi_absolute",
+    lambda x, y, g: g * sign(x),
+    "The absolute value; its gradient at zero is zero.",
+    floating=False,
+    kinds=("float", "integer", "bool"),
+    domain=(-2.0, 2.0, 0.05),
+)
+sign: Unary = _Sign(
+    "sign",
+    np.sign,
+    "_npi_sign",
+    None,
+    f"-1, 0 or 1 by the sign of x; NaN for NaN.{_NO_BOOLEANS}",
+    floating=False,
+    domain=(-2.0, 2.0, 0.05),
+)
+square = Unary(
+    "square",
+    np.square,
+    "_npi_square",
+    lambda x, y, g: g * (2.0 * x),
+    "x * x; booleans count as int8.",
+    dtype=lambda dtype: "int8" if dtype == "bool" else dtype,
+)
+reciprocal = Unary(
+    "reciprocal",
+    np.reciprocal,
+    "_npi_reciprocal",
+    lambda x, y, g: -g * square(y),
+    "1 / x; integers are converted to float64, unlike in NumPy, where their fractions are lost.",
+    domain=(0.4, 3.0, 0.0),
+)
+sqrt = Unary(
+    "sqrt",
+    np.sqrt,
+    "_npi_sqrt",
+    lambda x, y, g: g * (0.5 / y),
+    "The square root; NaN below zero, and an infinite gradient at zero.",
+    domain=(0.2, 4.0, 0.0),
+)
+rsqrt = Unary(
+    "rsqrt",
+    lambda x: 1.0 / np.sqrt(x),
+    "rsqrt",
+    lambda x, y, g: g * (-0.5 * (y * square(y))),
+    "1 / sqrt(x), as in TensorFlow and JAX; NaN below zero.",
+    domain=(0.4, 4.0, 0.0),
+)
+cbrt = Unary(
+    "cbrt",
+    np.cbrt,
+    "_npi_cbrt",
+    lambda x, y, g: g / (3.0 * square(y)),
+    "The cube root, negative below zero; its gradient at zero is infinite.",
+    domain=(0.2, 4.0, 0.0),
+)
+isnan = Unary("isnan", np.isnan, "_npi_isnan", None, "Whether x is NaN.", result="bool")
+isinf = Unary("isinf", np.isinf, "_npi_isinf", None, "Whether x is infinite.", result="bool")
+isfinite = Unary(
+    "isfinite",
+    np.isfinite,
+    "_npi_isfinite",
+    None,
+    "Whether x is neither infinite nor NaN.",
+    result="bool",
+)
+identity = _Identity(
+    "identity",
+    lambda x: x,
+    "_copy",
+    lambda x, y, g: g,
+    "x, as a new tensor.",
+    floating=False,
+    kinds=("float", "integer", "bool"),
+)
+stop_gradient = _StopGradient(
+    "stop_gradient",
+    lambda x: x,
+    "_copy",
+    None,
+    "x, through which no gradient flows.",
+    floating=False,
+    kinds=("float", "integer", "bool"),
+)

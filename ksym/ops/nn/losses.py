@@ -1,0 +1,177 @@
+"""Cross entropies, in forms that neither overflow nor take the logarithm of zero."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.nn.windows import check_floats
+
+
+class _CrossEntropy(Operator):
+    """A composition; a node of its own so that mistakes seen at the call are named after it."""
+
+    def differentiable_form(self, node: Node) -> list[Tensor]:
+        return [self.expand(node)]
+
+    def expand(self, node: Node) -> Tensor:
+        raise NotImplementedError(self.name)
+
+
+def _same_shape(labels: Tensor, logits: Tensor) -> None:
+    check_floats(labels, logits)
+    if not shapes.compatible(labels.shape, logits.shape):
+        raise ShapeError(f"the labels have shape {labels.shape}, the logits {logits.shape}")
+
+
+def _check_classes(logits: Tensor, axis: int) -> None:
+    if logits.shape[axis] == 0:
+        raise ShapeError(f"there are no classes along axis {axis} of shape {logits.shape}")
+
+
+def _log_softmax(x: Any, axis: int) -> Any:
+    x = x - x.max(axis=axis, keepdims=True)
+    return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
+
+
+class _SigmoidCrossEntropy(_CrossEntropy):
+    def prepare(self, labels: Any, logits: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return promoted(labels, logits), {}
+
+    def infer(self, labels: Tensor, logits: Tensor) -> Spec:
+        _same_shape(labels, logits)
+        return Spec(shapes.merge(labels.shape, logits.shape), logits.dtype)
+
+    def numpy(self, labels: Any, logits: Any) -> Any:
+        return np.logaddexp(0, logits) - logits * labels
+
+    def expand(self, node: Node) -> Tensor:
+        labels, logits = node.inputs
+        return ops.softplus(logits) - logits * labels
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        return Sample(draw.array(shape, 0.0, 1.0), draw.array(shape, -4.0, 4.0))
+
+
+sigmoid_cross_entropy = _SigmoidCrossEntropy(
+    "sigmoid_cross_entropy",
+    doc="""The cross entropy of independent events, element by element.
+
+    Computed as log(1 + exp(x)) - x * z, of logits x and labels z.
+
+    Args:
+        labels: The probability of each event.
+        logits: What `sigmoid` would turn into probabilities; of the same shape.
+
+    Raises:
+        DTypeError: The operands are not floats.
+        ShapeError: The shapes differ.
+    """,
+)
+
+
+class _SoftmaxCrossEntropy(_CrossEntropy):
+    def prepare(
+        self, labels: Any, logits: Any, axis: int = -1
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        labels, logits = promoted(labels, logits)
+        return [labels, logits], {"axis": shapes.axis(axis, logits.rank)}
+
+    def infer(self, labels: Tensor, logits: Tensor, axis: int) -> Spec:
+        _same_shape(labels, logits)
+        _check_classes(logits, axis)
+        both = shapes.merge(labels.shape, logits.shape)
+        return Spec(shapes.reduce(both, (axis,), keepdims=False), logits.dtype)
+
+    def numpy(self, labels: Any, logits: Any, axis: int) -> Any:
+        return -(labels * _log_softmax(logits, axis)).sum(axis=axis)
+
+    def expand(self, node: Node) -> Tensor:
+        labels, logits = node.inputs
+        axis = node.attributes["axis"]
+        return -ops.sum_(labels * ops.log_softmax(logits, axis), axis)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1)
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        return Sample(draw.array(shape, 0.0, 1.0), draw.array(shape), attributes={"axis": axis})
+
+
+softmax_cross_entropy = _SoftmaxCrossEntropy(
+    "softmax_cross_entropy",
+    doc="""The cross entropy between distributions over classes.
+
+    Args:
+        labels: The probability of each class.
+        logits: What `softmax` would turn into probabilities; of the same shape.
+        axis: The axis of the classes; it is gone from the result.
+
+    Raises:
+        DTypeError: The operands are not floats.
+        ShapeError: The shapes differ, or there are no classes.
+    """,
+)
+
+
+class _SparseSoftmaxCrossEntropy(_CrossEntropy):
+    def prepare(
+        self, labels: Any, logits: Any, axis: int = -1
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        labels, logits = as_tensor(labels), as_tensor(logits)
+        return [labels, logits], {"axis": shapes.axis(axis, logits.rank)}
+
+    def infer(self, labels: Tensor, logits: Tensor, axis: int) -> Spec:
+        check_floats(logits)
+        if dtypes.kind(labels.dtype) != 1:
+            raise DTypeError(f"labels are integers, not {labels.dtype}")
+        _check_classes(logits, axis)
+        kept = shapes.reduce(logits.shape, (axis,), keepdims=False)
+        if not shapes.compatible(labels.shape, kept):
+            raise ShapeError(f"labels of shape {labels.shape} for logits of shape {logits.shape}")
+        return Spec(shapes.merge(labels.shape, kept), logits.dtype)
+
+    def numpy(self, labels: Any, logits: Any, axis: int) -> Any:
+        scores = np.moveaxis(_log_softmax(logits, axis), axis, -1)
+        marks = labels[..., None] == np.arange(scores.shape[-1])
+        return -(scores * marks).sum(axis=-1)
+
+    def expand(self, node: Node) -> Tensor:
+        labels, logits = node.inputs
+        axis = node.attributes["axis"]
+        numbers = ops.arange(ops.shape_of(logits)[axis])
+        numbers = ops.reshape(numbers, [-1, *(1,) * (logits.rank - 1 - axis)])
+        chosen = ops.equal(ops.expand_dims(cast_to(labels, "int64"), axis), numbers)
+        scores = ops.log_softmax(logits, axis)
+        return -ops.sum_(scores * ops.cast(chosen, scores.dtype), axis)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1)
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        kept = tuple(side for a, side in enumerate(shape) if a != axis % len(shape))
+        labels = draw.array(kept, 0, shape[axis] - 1, dtype=draw.choose(("int32", "int64")))
+        return Sample(labels, draw.array(shape), attributes={"axis": axis})
+
+
+sparse_softmax_cross_entropy = _SparseSoftmaxCrossEntropy(
+    "sparse_softmax_cross_entropy",
+    doc="""The cross entropy for labels that are numbers of classes.
+
+    Args:
+        labels: Integers, of the shape of logits without the axis; a label that is no class gives 0.
+        logits: What `softmax` would turn into probabilities.
+        axis: The axis of the classes; it is gone from the result.
+
+    Raises:
+        DTypeError: The labels are not integers, or the logits are not floats.
+        ShapeError: The shapes do not fit, or there are no classes.
+    """,
+)

@@ -1,0 +1,200 @@
+"""Changing the size of images and volumes by interpolation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, static
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops.nn.windows import BothFormats, check_floats, check_format
+
+
+def interpolation_matrix(before: int, after: int, method: str, coordinates: str) -> np.ndarray:
+    """Return the weights (before, after) with which elements make up those of another size."""
+    places = np.arange(after, dtype="float64")
+    if coordinates == "half_pixel":
+        places = (places + 0.5) * (before / after) - 0.5
+    elif coordinates == "align_corners":
+        places = places * ((before - 1) / max(1, after - 1))
+    else:
+        places = places * (before / after)
+    columns = np.arange(after)
+    weights = np.zeros((before, after))
+    if method == "nearest":
+        # TensorFlow rounds halves up, and down without either convention.
+        nearest = np.floor(places if coordinates == "asymmetric" else places + 0.5)
+        weights[np.clip(nearest.astype(int), 0, before - 1), columns] = 1.0
+        return weights
+    below = np.floor(places).astype(int)
+    share = places - below
+    np.add.at(weights, (np.clip(below, 0, before - 1), columns), 1.0 - share)
+    np.add.at(weights, (np.clip(below + 1, 0, before - 1), columns), share)
+    return weights
+
+
+class _Resize(BothFormats):
+    half = False
+    linear_in = (0,)
+    static_operands = (1,)
+
+    def prepare(
+        self,
+        x: Any,
+        sides: Any,
+        method: str = "bilinear",
+        coordinates: str = "half_pixel",
+        *,
+        data_format: str = "channels_first",
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        check_format(data_format)
+        if method not in ("nearest", "bilinear"):
+            raise ShapeError(f"the method {method!r} is neither 'nearest' nor 'bilinear'")
+        if coordinates not in ("half_pixel", "align_corners", "asymmetric"):
+            raise ShapeError(
+                f"the coordinates {coordinates!r} are not known",
+                remedy='use "half_pixel", "align_corners" or "asymmetric"',
+            )
+        if isinstance(sides, np.ndarray) and sides.ndim != 1:
+            raise ShapeError(f"the sizes {sides!r} are not a vector")
+        return [as_tensor(x), shape_operand(sides)], {
+            "method": method,
+            "coordinates": coordinates,
+        }
+
+    def infer(self, x: Tensor, sides: Tensor, method: str, coordinates: str) -> Spec:
+        check_floats(x)
+        target = tuple(known_dimensions(sides))
+        if x.rank < 3 or len(target) != x.rank - 2:
+            raise ShapeError(f"{len(target)} sizes for a tensor of rank {x.rank}")
+        if any(side is not None and side < 1 for side in target):
+            raise ShapeError(f"the sizes {target} are not positive")
+        if 0 in x.shape[2:]:
+            raise ShapeError(f"there is nothing to interpolate in the shape {x.shape}")
+        return Spec((*x.shape[:2], *target), x.dtype)
+
+    def numpy(self, x: Any, sides: Any, method: str, coordinates: str) -> Any:
+        for axis, side in enumerate(sides, start=2):
+            weights = interpolation_matrix(x.shape[axis], int(side), method, coordinates)
+            x = np.moveaxis(np.moveaxis(x, axis, -1) @ weights, -1, axis)
+        return x
+
+    def expand(self, node: Node) -> Tensor:
+        x, attributes = node.inputs[0], node.attributes
+        for axis, target in enumerate(static(node, 1), start=2):
+            side, after = shapes.known(x.shape)[axis], int(target)
+            weights = interpolation_matrix(
+                side, after, attributes["method"], attributes["coordinates"]
+            )
+            repeated = np.repeat(np.eye(side), after // side, axis=1)
+            if side == after and np.array_equal(weights, np.eye(side)):
+                continue
+            if after % side == 0 and np.array_equal(weights, repeated):
+                x = ops.repeat(x, after // side, axis)
+                continue
+            # (before axes, side, after axes): one product with the weights.
+            matrix = ops.constant(weights, x.dtype)
+            if axis == x.rank - 1:
+                x = ops.matmul(x, matrix)
+            else:
+                order = [*(a for a in range(x.rank) if a != axis), axis]
+                product = ops.matmul(ops.transpose(x, order), matrix)
+                x = ops.transpose(product, shapes.inverse(order))
+        return x
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        x, sides = node.inputs
+        return [resize_gradient.make([g, ops.shape_of(x)[2:], sides], node.attributes), None]
+
+    def sample(self, draw: Draw) -> Sample:
+        x, sides, attributes = _sample(draw)
+        return Sample(x, sides, attributes=attributes)
+
+
+def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    axes = draw.integer(1, 3)
+    x = draw.array((*draw.shape(2, 2), *(draw.integer(1, 4) for _ in range(axes))))
+    sides = np.array([draw.choose((side, 2 * side, draw.integer(1, 5))) for side in x.shape[2:]])
+    method = draw.choose(("nearest", "bilinear"))
+    coordinates = draw.choose(("half_pixel", "align_corners", "asymmetric"))
+    return x, sides, {"method": method, "coordinates": coordinates}
+
+
+resize = _Resize(
+    "resize",
+    doc="""Interpolate between elements to change the sizes of spatial axes.
+
+    Args:
+        x: (batch, channels, spatial axes...), floats.
+        sides: The spatial sizes of the result.
+        method: ``"nearest"`` or ``"bilinear"`` (linear along each axis).
+        coordinates: Where the elements of the result lie among those of x: ``"half_pixel"`` (as
+            tf.image.resize), ``"align_corners"``, or ``"asymmetric"`` (i / factor, as
+            tf.compat.v1.image.resize).
+        data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
+            (batch, spatial axes..., channels).
+
+    Raises:
+        DTypeError: x is not of floats.
+        ShapeError: The sizes are not positive, or not one for each spatial axis.
+    """,
+)
+
+
+class _ResizeGradient(Operator):
+    half = False
+    linear_in = (0,)
+    static_operands = (1, 2)
+
+    def prepare(
+        self, g: Any, before: Any, sides: Any, method: str, coordinates: str
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands = [as_tensor(g)]
+        for vector in (before, sides):
+            if isinstance(vector, np.ndarray) and vector.ndim != 1:
+                raise ShapeError(f"the sizes {vector!r} are not a vector")
+            operands.append(shape_operand(vector))
+        return operands, {"method": method, "coordinates": coordinates}
+
+    def infer(self, g: Tensor, before: Tensor, sides: Tensor, **attributes: Any) -> Spec:
+        check_floats(g)
+        source, target = (tuple(known_dimensions(vector)) for vector in (before, sides))
+        if any(side is not None and side < 1 for side in (*source, *target)):
+            raise ShapeError(f"the sizes {source} and {target} are not positive")
+        if len(source) != g.rank - 2 or not shapes.compatible(g.shape[2:], target):
+            raise ShapeError(f"a gradient of shape {g.shape} for {source} resized to {target}")
+        return Spec((*g.shape[:2], *source), g.dtype)
+
+    def numpy(self, g: Any, before: Any, sides: Any, method: str, coordinates: str) -> Any:
+        for axis, (side, after) in enumerate(zip(before, sides, strict=True), start=2):
+            weights = interpolation_matrix(int(side), int(after), method, coordinates)
+            g = np.moveaxis(np.moveaxis(g, axis, -1) @ weights.T, -1, axis)
+        return g
+
+    def expand(self, node: Node) -> Tensor:
+        g = node.inputs[0]
+        for axis, (side, after) in enumerate(zip(static(node, 1), static(node, 2), strict=True), 2):
+            weights = interpolation_matrix(int(side), int(after), **node.attributes)
+            order = [*(a for a in range(g.rank) if a != axis), axis]
+            product = ops.matmul(ops.transpose(g, order), ops.constant(weights.T, g.dtype))
+            g = ops.transpose(product, shapes.inverse(order))
+        return g
+
+    def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
+        return [resize.make([h, node.inputs[2]], node.attributes), None, None]
+
+    def sample(self, draw: Draw) -> Sample:
+        x, sides, attributes = _sample(draw)
+        g = draw.array((*x.shape[:2], *sides))
+        return Sample(g, np.array(x.shape[2:]), sides, attributes=attributes)
+
+
+resize_gradient = _ResizeGradient(
+    "resize_gradient", doc="The gradient of `resize`: g spread over what it was made up of."
+)

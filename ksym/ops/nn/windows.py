@@ -1,0 +1,197 @@
+"""What convolutions and poolings share: windows that slide over the spatial axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import index
+from typing import Any
+
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Tensor
+from ksym.operator.declaration import Operator
+from ksym.operator.operands import as_tensor
+from ksym.shapes import Shape
+
+Padding = str | tuple[tuple[int, int], ...]
+
+
+def per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
+    """Return one positive int for each spatial axis, from an int or a sequence.
+
+    Raises:
+        ShapeError: There is another number of them, or one is not a positive integer.
+    """
+    try:
+        numbers = tuple(index(v) for v in value) if hasattr(value, "__len__") else None
+        numbers = (index(value),) * axes if numbers is None else numbers
+    except TypeError:
+        numbers = ()
+    if len(numbers) != axes or any(n < 1 for n in numbers):
+        raise ShapeError(f"{what} {value!r} must be {axes} positive integers, or one for all axes")
+    return numbers
+
+
+def positive(value: Any, what: str) -> int:
+    """Return a positive int.
+
+    Raises:
+        ShapeError: It is none.
+    """
+    return per_axis((value,), 1, what)[0]
+
+
+def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
+    """Return the name of a padding, or a pair (before, after) for each spatial axis.
+
+    Args:
+        padding: ``"valid"``, ``"same"``, ``"causal"``, or pairs of ints.
+        axes: How many spatial axes there are.
+        causal: Whether the operator knows causal padding, which is for one axis.
+
+    Raises:
+        ShapeError: It is none of these.
+    """
+    if isinstance(padding, str):
+        if padding == "causal" and causal:
+            if axes != 1:
+                raise ShapeError(f"causal padding is for one axis, not for {axes}")
+        elif padding not in ("valid", "same"):
+            raise ShapeError(
+                f"padding {padding!r} is not known", remedy='use "valid", "same", or pairs of ints'
+            )
+        return padding
+    try:
+        pairs = tuple((index(before), index(after)) for before, after in padding)
+    except (TypeError, ValueError):
+        pairs = ()
+    if len(pairs) != axes or any(n < 0 for pair in pairs for n in pair):
+        raise ShapeError(f"padding {padding!r} must be {axes} pairs (before, after) of counts")
+    return pairs
+
+
+def check_floats(*tensors: Tensor) -> None:
+    """Refuse operands that are not floats.
+
+    Raises:
+        DTypeError: One is not.
+    """
+    for tensor in tensors:
+        if not dtypes.is_float(tensor.dtype):
+            raise DTypeError(f"floats are expected, not {tensor.dtype}", remedy="cast them")
+
+
+def check_meets(g: Tensor, shape: Shape, dtype: str) -> None:
+    """Refuse a gradient that is not of the shape and dtype of what it is the gradient of.
+
+    Raises:
+        ShapeError: It has another shape.
+        DTypeError: It has another dtype.
+    """
+    if not shapes.compatible(g.shape, shape):
+        raise ShapeError(f"the gradient has shape {g.shape}, the result it belongs to {shape}")
+    if g.dtype != dtype:
+        raise DTypeError(f"the gradient is {g.dtype}, the result it belongs to {dtype}")
+
+
+class BothFormats(Operator):
+    """An operator over spatial axes whose public form takes a data format.
+
+    The operator itself has channels first, as MXNet's kernels do.  For channels last the input is
+    transposed before and the result after; the compiler cancels what meets in between.
+    """
+
+    def __call__(
+        self, x: Any, *args: Any, data_format: str = "channels_first", **kwargs: Any
+    ) -> Any:
+        x = as_tensor(x)
+        if data_format != "channels_last" or x.rank < 3:
+            return super().__call__(x, *args, data_format=data_format, **kwargs)
+        return channels_last(super().__call__(channels_first(x), *args, **kwargs))
+
+
+def check_format(data_format: str) -> None:
+    """Refuse an unknown data format.
+
+    Raises:
+        ShapeError: It is not known.
+    """
+    if data_format not in ("channels_first", "channels_last"):
+        raise ShapeError(
+            f"data format {data_format!r} is not known",
+            remedy='use "channels_first" or "channels_last"',
+        )
+
+
+def channels_first(x: Tensor) -> Tensor:
+    """Return (batch, spatial axes..., channels) as (batch, channels, spatial axes...)."""
+    return ops.transpose(x, (0, x.rank - 1, *range(1, x.rank - 1)))
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Return (batch, channels, spatial axes...) as (batch, spatial axes..., channels)."""
+    return ops.transpose(x, (0, *range(2, x.rank), 1))
+
+
+def cut(
+    offset: Sequence[int], sides: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
+) -> tuple[slice, ...]:
+    """Return what lies at an offset inside of the window, at each of its positions."""
+    return tuple(
+        slice(o * d, o * d + (side - 1) * s + 1, s) if side else slice(0, 0)
+        for o, d, s, side in zip(offset, dilation, strides, sides, strict=True)
+    )
+
+
+def output_sides(
+    sides: Shape,
+    window: Sequence[int | None],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    padding: Padding,
+) -> Shape:
+    """Return how many positions a window takes along each spatial axis."""
+    return tuple(
+        None
+        if width is None
+        else shapes.window_output(
+            side, width, stride, dilate, padding if isinstance(padding, str) else padding[axis]
+        )
+        for axis, (side, width, stride, dilate) in enumerate(
+            zip(sides, window, strides, dilation, strict=True)
+        )
+    )
+
+
+def explicit_padding(
+    sides: Shape,
+    window: Sequence[int],
+    strides: Sequence[int],
+    dilation: Sequence[int],
+    padding: Padding,
+) -> list[tuple[int, int]]:
+    """Return (before, after) for each spatial axis of known size."""
+    return [
+        shapes.window_padding(
+            int(side or 0),
+            width,
+            stride,
+            dilate,
+            padding if isinstance(padding, str) else padding[axis],
+        )
+        for axis, (side, width, stride, dilate) in enumerate(
+            zip(sides, window, strides, dilation, strict=True)
+        )
+    ]
+
+
+def check_fits(node: Node, sides: Shape, window: Sequence[int | None]) -> None:
+    """Refuse a window that is larger than what it slides over, now that sizes are known.
+
+    Not while the graph is built: Keras builds models with such layers and never runs them.
+    """
+    if 0 in node.outputs[0].shape[2:] and 0 not in sides:
+        raise ShapeError(
+            f"a window of {tuple(window)} does not fit into spatial axes of {sides}",
+            remedy='use padding="same", a smaller window, or larger inputs',
+        ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)

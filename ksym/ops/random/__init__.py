@@ -1,0 +1,1 @@
+"""Random numbers, and the streams that they come from."""

@@ -1,0 +1,205 @@
+"""Sorting, and what is found by sorting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import ops, shapes
+from ksym.errors import DTypeError, ShapeError
+from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import composite
+from ksym.operator.declaration import Operator
+from ksym.operator.emitter import Emitter
+from ksym.operator.operands import as_tensor
+from ksym.operator.sampling import Draw, Sample
+from ksym.ops import ranks
+
+
+class _Argsort(Operator):
+    def prepare(
+        self, x: Any, axis: int = -1, descending: bool = False
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        return [x], {"axis": shapes.axis(axis, x.rank), "descending": bool(descending)}
+
+    def infer(self, x: Tensor, axis: int, descending: bool) -> Spec:
+        return Spec(x.shape, "int64")
+
+    def numpy(self, x: Any, axis: int, descending: bool) -> Any:
+        if not descending:
+            return np.argsort(x, axis=axis, kind="stable")
+        # Reversed twice, so that equals keep their order.
+        order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
+        return x.shape[axis] - 1 - np.flip(order, axis)
+
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        (source,), axis = node.inputs, node.attributes["axis"]
+        side = int(source.shape[axis] or 0)
+        if source.dtype == "bool":
+            x = emit("Cast", x, dtype="uint8")
+        elif source.dtype == "float16":
+            x = emit("Cast", x, dtype="float32")
+        last = source.rank - 1
+        swapped = [a for a in range(source.rank) if a != axis] + [axis]
+        if axis != last:
+            x = emit("transpose", x, axes=tuple(swapped))
+        ascending = not node.attributes["descending"]
+        order = emit("argsort", x, axis=-1, is_ascend=ascending, dtype="int64")
+        if side > 1:
+            order = _stabilised(emit, x, order, tuple(int(source.shape[a] or 0) for a in swapped))
+        if axis != last:
+            order = emit("transpose", order, axes=tuple(np.argsort(swapped).tolist()))
+        return order
+
+    def narrow(self, node: Node) -> Tensor:
+        return ranks.along(node)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1, min_side=0)
+        x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        return Sample(x, attributes={"axis": axis, "descending": draw.choose((True, False))})
+
+
+def _stabilised(emit: Emitter, x: Any, order: Any, shape: tuple[int, ...]) -> Any:
+    """Put equals in their original order, which MXNet's sort along the last axis does not keep.
+
+    The runs of equals are numbered, and (number, index) is sorted as one integer.
+    """
+    *lead, side = shape
+    last = len(lead)
+    starts = np.arange(np.prod(lead, dtype="int64")).reshape(*lead, 1) * side
+    flat = emit("_npi_add", order, emit.constant(starts))
+    values = emit("take", emit("_np_reshape", x, newshape=(-1,)), flat, axis=0, mode="wrap")
+    before = emit("slice_axis", values, axis=last, begin=0, end=side - 1)
+    behind = emit("slice_axis", values, axis=last, begin=1, end=side)
+    rises = emit("Cast", emit("_npi_not_equal", before, behind), dtype="int64")
+    nothing = emit.constant(np.zeros((*lead, 1), "int64"))
+    runs = emit("_npi_concatenate", nothing, rises, num_args=2, axis=last)
+    runs = emit("_npi_multiply_scalar", emit("_np_cumsum", runs, axis=last), scalar=side)
+    keys = emit("sort", emit("_npi_add", runs, order), axis=-1, is_ascend=True)
+    return emit("_npi_mod_scalar", keys, scalar=side)
+
+
+argsort = _Argsort(
+    "argsort",
+    doc="""The indices that sort x along an axis, as int64; equals keep their order.
+
+    Args:
+        x: A tensor.
+        axis: The axis to sort along.
+        descending: Whether the largest comes first.
+    """,
+)
+
+
+def _sample_sort(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=1, min_side=0)
+    x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"), apart=0.05)
+    return Sample(x, attributes={"axis": draw.integer(-len(shape), len(shape) - 1)})
+
+
+@composite(numpy=np.sort, sample=_sample_sort)
+def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
+    """Return the elements of x in ascending order along an axis.
+
+    Args:
+        x: A tensor.
+        axis: The axis to sort along.
+        descending: Whether the largest comes first.
+    """
+    x = as_tensor(x)
+    return ops.take_along_axis(x, argsort(x, axis, descending), axis)
+
+
+def _top_k_numpy(x: Any, k: int) -> Any:
+    side = x.shape[-1]
+    order = side - 1 - np.flip(np.argsort(np.flip(x, -1), axis=-1, kind="stable"), -1)[..., :k]
+    return np.take_along_axis(x, order, -1), order
+
+
+def _sample_top_k(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=1)
+    x = draw.array(shape, dtype=draw.dtype("float", "integer"), apart=0.05)
+    return Sample(x, attributes={"k": draw.integer(0, shape[-1])})
+
+
+@composite(numpy=_top_k_numpy, sample=_sample_top_k)
+def top_k(x: Any, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Return the k largest elements along the last axis and their indices, largest first.
+
+    Of equals the one with the lower index comes first, as in TensorFlow.
+
+    Args:
+        x: A tensor.
+        k: How many.
+
+    Raises:
+        ShapeError: There are fewer than k.
+    """
+    x = as_tensor(x)
+    side = x.shape[shapes.axis(-1, x.rank)]
+    if k < 0 or (side is not None and k > side):
+        raise ShapeError(f"there are no {k} largest of {side} elements")
+    order = argsort(x, -1, descending=True)[..., :k]
+    return ops.take_along_axis(x, order, -1), order
+
+
+def _searchsorted_numpy(a: Any, v: Any, side: Any) -> Any:
+    return np.searchsorted(a, v, side)
+
+
+def _sample_searchsorted(draw: Draw) -> Sample:
+    dtype = draw.dtype("float", "integer")
+    a = np.sort(draw.array((draw.integer(0, 5),), dtype=dtype))
+    v = draw.array(draw.shape(min_side=0), dtype=dtype)
+    side = draw.choose(("left", "right"))
+    return Sample(a, v, attributes={"side": side})
+
+
+@composite(
+    numpy=_searchsorted_numpy,
+    sample=_sample_searchsorted,
+    unproven={"mistakes": "NumPy gives anything for a vector that is not sorted"},
+)
+def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
+    """Return where in a sorted vector elements would be put to keep it sorted, as int64.
+
+    Counts the smaller elements, which costs one comparison for each pair.
+
+    Args:
+        a: A sorted vector.
+        v: What to look for, of any shape.
+        side: ``"left"`` for the first such place, ``"right"`` for the last.
+    """
+    a, v = as_tensor(a), as_tensor(v)
+    if a.rank != 1 or side not in ("left", "right"):
+        raise ShapeError(f"a vector is searched from the left or right, not {a.spec} from {side!r}")
+    smaller = ops.less if side == "left" else ops.less_equal
+    return ops.sum_(smaller(a, ops.expand_dims(v, -1)), -1)
+
+
+def _bincount_numpy(x: Any, length: int) -> Any:
+    return np.sum(x[:, None] == np.arange(length), 0)
+
+
+def _sample_bincount(draw: Draw) -> Sample:
+    x = draw.array((draw.integer(0, 5),), -1, 4, dtype=draw.dtype("integer"))
+    return Sample(x, attributes={"length": draw.integer(0, 4)})
+
+
+@composite(numpy=_bincount_numpy, sample=_sample_bincount)
+def bincount(x: Any, length: int) -> Tensor:
+    """Return how often each of the integers from 0 to length - 1 occurs in a vector, as int64.
+
+    Args:
+        x: Integers; others than those counted are left out, as in JAX.
+        length: How many integers to count.
+    """
+    x = as_tensor(x)
+    if x.rank != 1 or x.dtype == "bool":
+        raise DTypeError(f"a vector of integers is counted, not {x.spec}")
+    return ops.sum_(ops.one_hot(x, length, "int32"), 0)

@@ -1,0 +1,287 @@
+"""Loops and products as machine code, and tapes that call one after the other."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ksym.compiler.codegen.blocks import block_work
+from ksym.compiler.codegen.llvm import ENTRY, emit
+from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
+from ksym.compiler.fusion.kernel import REDUCTIONS, Loop
+from ksym.compiler.fusion.products import Matrix, Product
+from ksym.graph import Tensor
+from ksym.runtime import loading
+from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.jit import load, once
+from ksym.runtime.subnormal import CONTROL
+
+THREADS_FROM = 1 << 21
+"""From how many elements and steps on a loop is worth waking other threads."""
+
+SMALL_PRODUCT = 8 << 20
+"""Up to how many multiplications, divided by the threads, a product is small."""
+
+FEW_COLUMNS = 8
+"""From how many columns on products are computed by blocks."""
+
+FEW = 64
+"""For so many elements code is not optimised, which is compiled ten times faster."""
+
+Arrays = Mapping[Tensor, DeviceArray]
+
+
+class Call(NamedTuple):
+    """Compiled code and what it is called with.
+
+    Attributes:
+        code: The address of a function of one argument.
+        table: The words that the argument points to.
+        addresses: Which of them are addresses of elements of arrays.
+        arrays: The arrays that it reads or writes, whose memory is to stay.
+        inner: What it calls itself.
+        tapes: Memory that the table points to besides.
+    """
+
+    code: int
+    table: np.ndarray
+    addresses: tuple[int, ...]
+    arrays: tuple[DeviceArray, ...]
+    inner: tuple[Call, ...] = ()
+    tapes: tuple[np.ndarray, ...] = ()
+
+    def parts(self) -> Iterator[Call]:
+        """Yield it and all that is called inside."""
+        yield self
+        for call in self.inner:
+            yield from call.parts()
+
+
+class Tape:
+    """Calls, ready to be made one after the other.
+
+    All arrays must be in memory that the host can touch (`DeviceArray.view`).
+    """
+
+    def __init__(self, calls: Sequence[Call]):
+        used = [array for call in calls for part in call.parts() for array in part.arrays]
+        self._in_blocks = [array for array in dict.fromkeys(used) if array.in_blocks]
+        if len(calls) == 1:
+            (call,) = calls
+        else:
+            call = _called("play", _tape(calls), len(calls), inner=calls)
+        self._call = _called("flushed", call.code, call.table.ctypes.data, inner=[call])
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code)
+        self._argument = ctypes.c_void_p(self._call.table.ctypes.data)
+
+    def run(self) -> None:
+        """Compute the results from what the arrays hold."""
+        for array in self._in_blocks:
+            array.settle()
+        self._function(self._argument)
+
+
+def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
+    """Return the calls that do a loop.
+
+    Args:
+        loop: What to do.
+        arrays: The array of each tensor that it reads or writes.
+    """
+    calls, source = [], emit(loop)
+    for write in loop.writes:
+        if write.reduction is not None:
+            target = arrays[write.view.tensor]
+            start = np.array(REDUCTIONS[write.reduction].start, target.spec.dtype)
+            (bits,) = start.reshape(1).view(f"int{8 * start.itemsize}")
+            size = _memory(target).size
+            fill = f"fill_{target.spec.dtype}"
+            calls.append(_called(fill, _address(target), size, bits, arrays=[target]))
+    used = [arrays[view.tensor] for view in source.arrays]
+    addresses = [_address(a, v.offset) for a, v in zip(used, source.arrays, strict=True)]
+    call = Call(
+        _compiled(source.text, math.prod(loop.shape) <= FEW),
+        np.array([*source.numbers, *addresses], "int64"),
+        tuple(range(len(source.numbers), len(source.numbers) + len(used))),
+        tuple(used),
+    )
+    # The team that MXNet's own kernels use: two teams would fight over the cores.
+    threads = 1 if calls else loading.library().omp_get_max_threads()
+    if threads > 1 and math.prod(loop.shape) * len(loop.steps) >= THREADS_FROM:
+        call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
+    return [*calls, call]
+
+
+def product_call(product: Product, arrays: Arrays) -> Call:
+    """Return the call that computes a product, by blocks or by BLAS."""
+    matrices, dtype = (product.a, product.b), product.result.dtype
+    used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
+    places = [_address(array, m.offset) for array, m in zip(used, matrices, strict=False)]
+    rows, inner = _sides(product.a, product.transpose_a)
+    columns = _sides(product.b, product.transpose_b)[1]
+    sizes = (*places, _address(used[-1]), rows, columns, inner)
+    threads = _threads(rows, columns, inner, dtype)
+    if threads:
+        steps = (product.a.stride, 1)
+        if product.transpose_a:
+            steps = steps[::-1]
+        table = np.array([*sizes, *steps, product.b.stride, columns], "int64")
+        name, code = _block(dtype, product.transpose_b, _width())
+        call = Call(code, table, addresses_in(name), tuple(used))
+        if threads == 1:
+            return call
+        return _called("team", code, table.ctypes.data, threads, inner=[call])
+    flags = (product.transpose_a, product.transpose_b)
+    strides = (product.a.stride, product.b.stride, columns)
+    return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
+
+
+def _threads(rows: int, columns: int, inner: int, dtype: str) -> int:
+    """How many threads compute a product by blocks; none, if BLAS does it."""
+    if columns < FEW_COLUMNS:
+        return 0
+    work, across = block_work(rows, columns, inner, dtype, _width())
+    team: int = loading.library().omp_get_max_threads()
+    # Small ones are done on one thread before BLAS has come to grips with them on all.
+    if work <= SMALL_PRODUCT // team:
+        return 1
+    # Of larger ones BLAS makes as much, but for vectors that it does not know.
+    return team if loading.has_avx512() and across >= team else 0
+
+
+def _width() -> int:
+    """The bytes of the vectors that blocks are computed with."""
+    return 64 if loading.has_avx512() else 32
+
+
+@once
+def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
+    """Return name and address of the function for products by blocks."""
+    name, text = emit_block(dtype, turn, width)
+    return name, load(text, [name], hastily=False)[name]
+
+
+def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
+    sides = matrix.rows, matrix.columns
+    return sides[::-1] if transposed else sides
+
+
+def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[Call]:
+    """Return the call that copies an array, or as much of it from a position in bytes on."""
+    if to.view is None:  # empty
+        return []
+    view = _memory(source)
+    assert to.spec.dtype == source.spec.dtype, f"{source.spec} is copied to {to.spec}"
+    assert 0 <= position <= view.nbytes - to.view.nbytes, f"{source.spec} is copied to {to.spec}"
+    at = _address(source) + position
+    return [_called("copy", _address(to), at, to.view.nbytes, arrays=[to, source])]
+
+
+class Move(NamedTuple):
+    """A word of a table that changes from one time of a repetition to the next.
+
+    Attributes:
+        word: Its address.
+        by: What is added.
+    """
+
+    word: int
+    by: int
+
+
+def redirected(
+    calls: Sequence[Call], old: DeviceArray, new: DeviceArray, first: int, by: int
+) -> list[Move]:
+    """Have calls use slices of another array instead of an array.
+
+    Args:
+        calls: What reads or writes the array.
+        old: The array.
+        new: The other one.
+        first: Where in it the slice for the first time begins, in bytes.
+        by: How much further on that for the next time begins.
+    """
+    moves: list[Move] = []
+    if old.view is None:
+        return moves
+    begin, end = _address(old), _address(old) + old.view.nbytes
+    for call in calls:
+        for part in call.parts():
+            for position in part.addresses:
+                if begin <= part.table[position] < end:
+                    part.table[position] += _address(new) + first - begin
+                    word = part.table.ctypes.data + position * part.table.itemsize
+                    moves.append(Move(word, by))
+    return moves
+
+
+def repeat(
+    calls: Sequence[Call], steps: int, moves: Sequence[Move], arrays: Sequence[DeviceArray]
+) -> Call:
+    """Return one call that makes others several times.
+
+    Args:
+        calls: The others.
+        steps: How many times.
+        moves: What changes from one time to the next.
+        arrays: What they read and write besides their own arrays.
+    """
+    changes = np.array(moves, "int64").reshape(-1, 2)
+    words = (_tape(calls), len(calls), steps, changes, len(moves))
+    return _called("repeat", *words, arrays=arrays, inner=calls)
+
+
+def _tape(calls: Sequence[Call]) -> np.ndarray:
+    return np.array([(call.code, call.table.ctypes.data) for call in calls], "int64")
+
+
+def _called(
+    function: str,
+    *words: Any,
+    arrays: Sequence[DeviceArray] = (),
+    inner: Sequence[Call] = (),
+) -> Call:
+    """A call of one of the functions in `ksym.compiler.codegen.tapes`."""
+    tapes = tuple(word for word in words if isinstance(word, np.ndarray))
+    numbers = [w.ctypes.data if isinstance(w, np.ndarray) else int(w) for w in words]
+    return Call(
+        _functions()[function],
+        np.array(numbers, "int64"),
+        addresses_in(function),
+        tuple(arrays),
+        tuple(inner),
+        tapes,
+    )
+
+
+def _address(array: DeviceArray, offset: int = 0) -> int:
+    """Where an element of an array lies."""
+    view = _memory(array)
+    return int(view.ctypes.data) + offset * view.itemsize
+
+
+def _memory(array: DeviceArray) -> np.ndarray:
+    assert array.view is not None
+    return array.view
+
+
+_numbers = itertools.count()
+
+
+@once
+def _compiled(text: str, hastily: bool) -> int:
+    """Return the address of a loop's code, which is kept as long as the process lives."""
+    name = f"{ENTRY}{next(_numbers)}"
+    (address,) = load(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
+    return address
+
+
+@once
+def _functions() -> Mapping[str, int]:
+    """Return the addresses of the functions in `ksym.compiler.codegen.tapes`."""
+    return load(emit_tapes(CONTROL), FUNCTIONS, hastily=False)
