@@ -188,12 +188,6 @@ class Tensor:
             )
         return (self[i] for i in range(self.shape[0]))
 
-    def __getitem__(self, key: Any) -> Tensor:
-        # Imported here because operators are declared on top of this module.
-        from ksym.ops.arrays.indexing import index
-
-        return index(self, key)
-
     def __neg__(self) -> Tensor:
         return OPERATORS["negative"](self)
 
@@ -206,6 +200,7 @@ class Tensor:
     def __pos__(self) -> Tensor:
         return OPERATORS["positive"](self)
 
+    __getitem__ = _operator_method("index")
     __add__ = _operator_method("add")
     __radd__ = _operator_method("add", reflected=True)
     __sub__ = _operator_method("subtract")

@@ -31,6 +31,7 @@ KEYS = [
     (0, slice(None), COLUMNS),
     (None, ROWS, COLUMNS, slice(None, None, -2)),
     (ROWS, None, COLUMNS),
+    (ROWS, COLUMNS, slice(0, 0)),
     (np.array(2), slice(1, 3)),
     np.zeros((0,), "int64"),
 ]

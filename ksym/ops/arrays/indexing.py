@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to, known_dimensions, shape_operand, static
@@ -17,7 +18,6 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.ops.arrays.gathering import check_indices
 from ksym.ops.arrays.shape import target_shape
-from ksym.origin import current_origin
 from ksym.shapes import UNKNOWN
 
 Bounds = tuple[slice, ...]
@@ -235,7 +235,48 @@ slice_gradient = _SliceGradient(
 )
 
 
-def index(x: Tensor, key: Any) -> Tensor:
+_POSITIONS = "positions"
+"""Stands in the key of a sample for the next of its arrays of positions."""
+
+
+def _filled(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
+    """The key of a sample with arrays, or tensors, in their places."""
+    given = iter(positions)
+    return tuple(next(given) if item is _POSITIONS else item for item in key)
+
+
+def _index_numpy(x: Any, *positions: Any, key: Sequence[Any]) -> Any:
+    axes = [axis for axis, item in enumerate(key) if item is _POSITIONS]
+    wrapped = [p % x.shape[axis] for p, axis in zip(positions, axes, strict=True)]
+    return x[_filled(key, wrapped)]
+
+
+def _sample_index(draw: Draw) -> Sample:
+    shape = draw.shape(min_rank=1, min_side=0)
+    x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+    lead = draw.shape(max_rank=2)
+    key: list[Any] = []
+    positions: list[np.ndarray] = []
+    for side, bounds in zip(shape, _draw_bounds(draw, shape), strict=True):
+        kind = draw.choose(("slice", "number", "positions")) if side else "slice"
+        if kind == "number":
+            key.append(draw.integer(-side, side - 1))
+        elif kind == "positions" and len(positions) < 2:
+            key.append(_POSITIONS)
+            positions.append(draw.array(lead, -side, side - 1, dtype="int64"))
+        else:
+            key.append(bounds)
+    # Behind all others, so that the place of each index in the key is that of its axis.
+    key += draw.choose(((), (None,), (Ellipsis,)))
+    return Sample(x, *positions, attributes={"key": tuple(key)})
+
+
+def _apply_index(x: Tensor, *positions: Any, key: Sequence[Any]) -> Tensor:
+    return x[_filled(key, positions)]
+
+
+@composite(numpy=_index_numpy, sample=_sample_index, apply=_apply_index)
+def index(x: Any, key: Any) -> Tensor:
     """Return ``x[key]``, by NumPy's rules for integers, slices, None, ``...`` and integer tensors.
 
     Several integer tensors are broadcast against each other and pick elements together; their axes
@@ -246,10 +287,11 @@ def index(x: Tensor, key: Any) -> Tensor:
         ShapeError: There are more indices than axes, or a static index is out of range.
         DTypeError: An index is not an integer.
     """
+    x = as_tensor(x)
     try:
         return _index(x, list(key) if isinstance(key, tuple) else [key])
     except KsymError as error:
-        raise error.located("index", [x.spec], current_origin()) from None
+        raise error.located(operands=[x.spec]) from None
 
 
 def _index(x: Tensor, items: list[Any]) -> Tensor:
@@ -300,12 +342,13 @@ def _gather(x: Tensor, gathered: dict[int, Tensor], dropped: list[int]) -> Tenso
     rest = [a for a in range(x.rank) if a not in gathered]
     sides = ops.shape_of(x)
     flat: Any = 0
+    count: Any = 1
     for axis, position in gathered.items():
         side = sides[axis] if x.shape[axis] is None else x.shape[axis]
-        flat = flat * side + ops.mod(position, side)
+        flat, count = flat * side + ops.mod(position, side), count * side
     rows = ops.transpose(x, [*axes, *rest])
     kept = [sides[a] if x.shape[a] is None else x.shape[a] for a in rest]
-    result = ops.take(ops.reshape(rows, [-1, *kept]), flat, axis=0)
+    result = ops.take(ops.reshape(rows, [count, *kept]), flat, axis=0)
     if dropped:
         result = ops.squeeze(result, [flat.rank + rest.index(a) for a in dropped])
         rest = [a for a in rest if a not in dropped]
