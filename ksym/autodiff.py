@@ -85,7 +85,7 @@ def gradients(
             )
     if isinstance(output_gradients, Tensor):
         output_gradients = [output_gradients]
-    seeds = _seeds(losses, output_gradients)
+    seeds = _loss_gradients(losses, output_gradients)
     stopped = set(stop_gradients)
     with collection_paused():
         found = _backpropagate(losses, seeds, targets, stopped)
@@ -118,7 +118,7 @@ def explain_gradient(loss: Tensor, wrt: Tensor) -> str:
     return "\n".join(_explain([loss], wrt, frozenset()))
 
 
-def _seeds(
+def _loss_gradients(
     losses: Sequence[Tensor], output_gradients: Sequence[Tensor | None] | None
 ) -> list[Tensor]:
     if output_gradients is None:

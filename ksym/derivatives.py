@@ -14,18 +14,18 @@ from ksym.autodiff import gradients
 from ksym.errors import GradientError, ShapeError
 from ksym.graph import Tensor, substitute
 
-Tensors = TypeVar("Tensors", bound=Tensor | Sequence[Tensor])
+Structure = TypeVar("Structure", bound=Tensor | Sequence[Tensor])
 
 
-def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
 def vjp(
     outputs: Tensor | Sequence[Tensor],
-    inputs: Tensors,
+    inputs: Structure,
     cotangents: Tensor | Sequence[Tensor],
-) -> Tensors:
+) -> Structure:
     """Return the product of vectors with a Jacobian: the cotangents pulled back to the inputs.
 
     What ``jax.vjp(f, *inputs)[1](cotangents)`` returns, where outputs are f(inputs).
@@ -45,16 +45,16 @@ def vjp(
     >>> vjp(x[:2] * x[1:], x, ops.ones((2,))).shape
     (3,)
     """
-    sources, arriving = _as_list(inputs), _as_list(cotangents)
+    sources, arriving = _listed(inputs), _listed(cotangents)
     results = gradients(outputs, sources, output_gradients=arriving, disconnected="zero")
-    return cast(Tensors, results[0] if isinstance(inputs, Tensor) else results)
+    return cast(Structure, results[0] if isinstance(inputs, Tensor) else results)
 
 
 def jvp(
-    outputs: Tensors,
+    outputs: Structure,
     inputs: Tensor | Sequence[Tensor],
     tangents: Tensor | Sequence[Tensor],
-) -> Tensors:
+) -> Structure:
     """Return the product of a Jacobian with vectors: the tangents pushed on to the outputs.
 
     What ``jax.jvp(f, inputs, tangents)[1]`` is, where outputs are f(inputs).  A vector's product
@@ -76,26 +76,26 @@ def jvp(
     >>> jvp(x[:2] * x[1:], x, ops.ones((3,))).shape
     (2,)
     """
-    targets, sources, directions = _as_list(outputs), _as_list(inputs), _as_list(tangents)
+    targets, sources, directions = _listed(outputs), _listed(inputs), _listed(tangents)
     # Not constants: a gradient that is zero would stop the walk back.
     probes = [ops.placeholder(t.shape, t.dtype, name="cotangent") for t in targets]
     pulled = gradients(targets, sources, output_gradients=probes, disconnected="zero")
     pushed = gradients(pulled, probes, output_gradients=directions, disconnected="zero")
     # What is linear in the probes has a derivative without them, but for the shapes.
     results = substitute(pushed, dict(zip(probes, map(ops.zeros_like, targets), strict=True)))
-    return cast(Tensors, results[0] if isinstance(outputs, Tensor) else results)
+    return cast(Structure, results[0] if isinstance(outputs, Tensor) else results)
 
 
 def Lop(  # noqa: N802
-    f: Tensor | Sequence[Tensor], wrt: Tensors, eval_points: Tensor | Sequence[Tensor]
-) -> Tensors:
+    f: Tensor | Sequence[Tensor], wrt: Structure, eval_points: Tensor | Sequence[Tensor]
+) -> Structure:
     """Theano's name for `vjp`, with its order of arguments: f, wrt, eval_points."""
     return vjp(f, wrt, eval_points)
 
 
 def Rop(  # noqa: N802
-    f: Tensors, wrt: Tensor | Sequence[Tensor], eval_points: Tensor | Sequence[Tensor]
-) -> Tensors:
+    f: Structure, wrt: Tensor | Sequence[Tensor], eval_points: Tensor | Sequence[Tensor]
+) -> Structure:
     """Theano's name for `jvp`, with its order of arguments: f, wrt, eval_points."""
     return jvp(f, wrt, eval_points)
 
@@ -155,7 +155,7 @@ def hessian(loss: Tensor, x: Tensor) -> Tensor:
     return jacobian(gradients(loss, x, disconnected="zero"), x)
 
 
-def hessian_vector_product(loss: Tensor, x: Tensors, v: Tensors) -> Tensors:
+def hessian_vector_product(loss: Tensor, x: Structure, v: Structure) -> Structure:
     """Return the Hessian of a scalar times v, at the cost of a few gradients.
 
     Args:
@@ -171,7 +171,7 @@ def hessian_vector_product(loss: Tensor, x: Tensors, v: Tensors) -> Tensors:
         GradientError: v does not match x, or a tensor is not a float.
     """
     _scalar(loss)
-    first = gradients(loss, _as_list(x), disconnected="zero")
+    first = gradients(loss, _listed(x), disconnected="zero")
     # The Hessian is symmetric, so that a product from the left will do.
     return vjp(first, x, v)
 

@@ -20,7 +20,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.errors import GraphError
-from ksym.origin import Origin, context, current_origin
+from ksym.origin import Origin, current_origin, provenance
 from ksym.shapes import Shape
 
 if TYPE_CHECKING:
@@ -286,12 +286,12 @@ def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
     return all(map(operator.is_, first, second))
 
 
-Rule = Callable[[Node, Sequence["Tensor"]], "Tensor | Sequence[Tensor] | None"]
+RewriteRule = Callable[[Node, Sequence["Tensor"]], "Tensor | Sequence[Tensor] | None"]
 
 
 def rewrite(
     outputs: Sequence[Tensor],
-    rule: Rule,
+    rule: RewriteRule,
     given: Mapping[Tensor, Tensor] | None = None,
     order: Sequence[Node] | None = None,
 ) -> list[Tensor]:
@@ -310,11 +310,11 @@ def rewrite(
     replaced: dict[Tensor, Tensor] = dict(given or {})
     if order is None:
         order = topological_order(outputs, until=replaced)
-    before = getattr(context, "origin", None)
+    before = getattr(provenance, "origin", None)
     try:
         for node in order:
             inputs = [replaced.get(tensor, tensor) for tensor in node.inputs]
-            context.origin = node.origin
+            provenance.origin = node.origin
             new = rule(node, inputs)
             if new is None:
                 if same(inputs, node.inputs):
@@ -326,7 +326,7 @@ def rewrite(
                 if tensor is not old and old not in replaced:
                     replaced[old] = tensor
     finally:
-        context.origin = before
+        provenance.origin = before
     return [replaced.get(tensor, tensor) for tensor in outputs]
 
 

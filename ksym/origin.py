@@ -51,7 +51,7 @@ _library_folders = [
     "<__array_function__ ",
 ]
 _is_library: dict[str, bool] = {}
-context = threading.local()
+provenance = threading.local()
 """Of each thread: the `origin` in force, the `scope`, and what new nodes are `part_of`."""
 
 
@@ -66,11 +66,11 @@ def current_origin() -> Origin:
 
     Inside of `origin_of`, that node's origin.
     """
-    forced: Origin | None = getattr(context, "origin", None)
+    forced: Origin | None = getattr(provenance, "origin", None)
     if forced is not None:
         return forced
-    scope: str = getattr(context, "scope", "")
-    part_of: str = getattr(context, "part_of", "")
+    scope: str = getattr(provenance, "scope", "")
+    part_of: str = getattr(provenance, "part_of", "")
     frame = sys._getframe(1)
     while True:
         filename = frame.f_code.co_filename
@@ -92,39 +92,39 @@ def origin_of(node: Node, gradient: bool = False, parts: bool = False) -> Iterat
         gradient: Whether they carry a gradient back through it.
         parts: Whether it is composed of them.
     """
-    before = getattr(context, "origin", None)
+    before = getattr(provenance, "origin", None)
     origin = node.origin._replace(gradient=True) if gradient else node.origin
     if parts and not origin.part_of:
         origin = origin._replace(part_of=node.operator.name)
-    context.origin = origin
+    provenance.origin = origin
     try:
         yield
     finally:
-        context.origin = before
+        provenance.origin = before
 
 
 @contextmanager
 def parts_of(name: str) -> Iterator[None]:
     """Record that what is made inside is part of an operator; of nested ones, the outermost."""
-    before: str = getattr(context, "part_of", "")
-    context.part_of = before or name
+    before: str = getattr(provenance, "part_of", "")
+    provenance.part_of = before or name
     try:
         yield
     finally:
-        context.part_of = before
+        provenance.part_of = before
 
 
 @contextmanager
 def name_scope(name: str) -> Iterator[str]:
     """Put what is made inside under a name; scopes nest, separated by slashes."""
-    before: str = getattr(context, "scope", "")
-    context.scope = f"{before}/{name}" if before else name
+    before: str = getattr(provenance, "scope", "")
+    provenance.scope = f"{before}/{name}" if before else name
     try:
-        yield context.scope
+        yield provenance.scope
     finally:
-        context.scope = before
+        provenance.scope = before
 
 
 def current_scope() -> str:
     """The name scope in force, empty outside of any."""
-    return getattr(context, "scope", "")
+    return getattr(provenance, "scope", "")

@@ -79,7 +79,7 @@ def _given(flags: Flags | None) -> dict[str, bool]:
     if isinstance(flags, str):
         return _parsed(flags, "flags")
     for name in flags or ():
-        _known(name, "flags")
+        _check_name(name, "flags")
     return {name: bool(on) for name, on in (flags or {}).items()}
 
 
@@ -87,14 +87,14 @@ def _parsed(text: str, source: str) -> dict[str, bool]:
     found = {}
     for item in filter(None, (item.strip() for item in text.split(","))):
         name, _, value = (part.strip() for part in item.partition("="))
-        _known(name, source)
+        _check_name(name, source)
         if value not in ("0", "1"):
             raise GraphError(f"{source} has {item!r}", remedy=f"write {name}=0 or {name}=1")
         found[name] = value == "1"
     return found
 
 
-def _known(name: str, source: str) -> None:
+def _check_name(name: str, source: str) -> None:
     if name not in (*names(), CHECK):
         raise GraphError(
             f"{source} names {name!r}, which is no pass",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ksym.compiler.fusion.kernel import Loop, describe
+from ksym.compiler.fusion.kernel import Kernel, describe
 from ksym.compiler.fusion.products import Product, is_product, product_of
 from ksym.compiler.fusion.schedule import (
     Region,
@@ -35,7 +35,7 @@ class Part(NamedTuple):
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    work: Node | Loop | Product | None
+    work: Node | Kernel | Product | None
 
 
 def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list[Part]:
@@ -87,7 +87,7 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
             parts.append(Part(tuple(reads[at]), tuple(made[at]), None))
         for region in _in_order(loops[at], region_of, views):
             results = [t for node in region for t in node.outputs if t in crossing]
-            work: Loop | Product
+            work: Kernel | Product
             if any(map(is_product, region)):
                 work = product_of(results[0].node, views)
             else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ksym import ops
@@ -51,16 +52,9 @@ def _batch_axes(x: Any, y: Any, axes: Any) -> tuple[int, int]:
     return axis_x, axis_y
 
 
-def _side(x: Tensor, axis: int) -> Any:
+def _size_of(x: Tensor, axis: int) -> Any:
     side = int_shape(x)[axis]
     return ops.shape_of(x)[axis] if side is None else side
-
-
-def _product(sides: list[Any]) -> Any:
-    total: Any = 1
-    for side in sides:
-        total = total * side
-    return total
 
 
 def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
@@ -91,12 +85,12 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
         )
     rest_x = [a for a in range(1, x.rank) if a != axis_x]
     rest_y = [a for a in range(1, y.rank) if a != axis_y]
-    sides_x = [_side(x, a) for a in rest_x]
-    sides_y = [_side(y, a) for a in rest_y]
-    batch, inner = _side(x, 0), _side(x, axis_x)
-    rows = ops.reshape(ops.transpose(x, [0, *rest_x, axis_x]), [batch, _product(sides_x), inner])
+    sides_x = [_size_of(x, a) for a in rest_x]
+    sides_y = [_size_of(y, a) for a in rest_y]
+    batch, inner = _size_of(x, 0), _size_of(x, axis_x)
+    rows = ops.reshape(ops.transpose(x, [0, *rest_x, axis_x]), [batch, math.prod(sides_x), inner])
     columns = ops.reshape(
-        ops.transpose(y, [0, axis_y, *rest_y]), [_side(y, 0), inner, _product(sides_y)]
+        ops.transpose(y, [0, axis_y, *rest_y]), [_size_of(y, 0), inner, math.prod(sides_y)]
     )
     product = ops.matmul(rows, columns)
     return ops.reshape(product, [batch, *sides_x, *sides_y] if sides_x or sides_y else [batch, 1])

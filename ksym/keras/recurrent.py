@@ -11,11 +11,11 @@ from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor, int_shape
 from ksym.loops import api as loops
 
-Step = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
+StepFunction = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
 
 
 def rnn(
-    step_function: Step,
+    step_function: StepFunction,
     inputs: Any,
     initial_states: Sequence[Tensor],
     go_backwards: bool = False,
@@ -73,9 +73,12 @@ def rnn(
         new = [ops.cast_to(n, c.dtype) for n, c in zip(new, current, strict=False)]
         if kept is None:
             return [output], [*[output][: len(blank)], *new]
-        last = _choose(kept, output, *previous)
-        shown = _choose(kept, output, ops.zeros_like(output)) if zero_output_for_mask else last
-        return [shown], [last, *(_choose(kept, n, c) for n, c in zip(new, current, strict=True))]
+        last = _where_kept(kept, output, *previous)
+        shown = _where_kept(kept, output, ops.zeros_like(output)) if zero_output_for_mask else last
+        return [shown], [
+            last,
+            *(_where_kept(kept, n, c) for n, c in zip(new, current, strict=True)),
+        ]
 
     walked = [sequence] if masks is None else [sequence, masks]
     if unroll:
@@ -103,7 +106,7 @@ def _mask_over_time(mask: Tensor) -> Tensor:
     return ops.cast_to(ops.transpose(mask), "bool")
 
 
-def _choose(kept: Tensor, new: Tensor, old: Tensor) -> Tensor:
+def _where_kept(kept: Tensor, new: Tensor, old: Tensor) -> Tensor:
     """Choose for each sample."""
     while kept.rank < new.rank:
         kept = ops.expand_dims(kept, -1)

@@ -12,7 +12,7 @@ from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor, int_shape
 
 
-def _spatial_axes(data_format: str, count: int) -> range:
+def _image_axes(data_format: str, count: int) -> range:
     if data_format == "channels_first":
         return range(2, 2 + count)
     if data_format == "channels_last":
@@ -33,7 +33,7 @@ def resize_images(
         ValueError: The data format or the interpolation is not known.
     """
     x = as_tensor(x)
-    axes = _spatial_axes(data_format, 2)
+    axes = _image_axes(data_format, 2)
     if interpolation not in ("nearest", "bilinear"):
         raise ValueError('interpolation should be one of "nearest" or "bilinear".')
     for axis, factor in zip(axes, (height_factor, width_factor), strict=True):
@@ -54,7 +54,7 @@ def resize_volumes(
     """
     x = as_tensor(x)
     factors = (depth_factor, height_factor, width_factor)
-    for axis, factor in zip(_spatial_axes(data_format, 3), factors, strict=True):
+    for axis, factor in zip(_image_axes(data_format, 3), factors, strict=True):
         x = ops.repeat(x, factor, axis)
     return x
 

@@ -49,7 +49,7 @@ class Session:
         _collect(fetches, wanted)
         key = (tuple(wanted), tuple(feeds))
         compiled = self._functions.get(key, lambda: function(list(feeds), wanted))
-        return _packed(fetches, iter(compiled(list(feeds.values()))))
+        return _in_structure(fetches, iter(compiled(list(feeds.values()))))
 
     def clear(self) -> None:
         """Let go of all graphs."""
@@ -68,11 +68,11 @@ def _collect(fetches: Any, found: list[Any]) -> None:
         raise TypeError(f"run computes tensors and updates, not {type(fetches).__name__}")
 
 
-def _packed(fetches: Any, values: Any) -> Any:
+def _in_structure(fetches: Any, values: Any) -> Any:
     if isinstance(fetches, list | tuple):
-        return type(fetches)(_packed(item, values) for item in fetches)
+        return type(fetches)(_in_structure(item, values) for item in fetches)
     if isinstance(fetches, Mapping):
-        return {name: _packed(item, values) for name, item in fetches.items()}
+        return {name: _in_structure(item, values) for name, item in fetches.items()}
     return next(values)
 
 

@@ -15,7 +15,7 @@ from ksym.loops.body import Body
 from ksym.ops.leaves import is_constant
 
 
-class Source(NamedTuple):
+class Multiplicand(NamedTuple):
     """What a matrix is multiplied with: a parameter of the body, or that times something fixed."""
 
     parameter: Tensor
@@ -33,7 +33,7 @@ class Columns(NamedTuple):
 class Affine(NamedTuple):
     """A sum of products and biases, one of which may be missing."""
 
-    terms: Mapping[Source, Columns]
+    terms: Mapping[Multiplicand, Columns]
     biases: tuple[Columns, ...]
 
     @property
@@ -56,8 +56,8 @@ class Reader:
 
     def __init__(self, body: Body, fixed: Mapping[Tensor, Tensor]):
         self._fixed = fixed
-        self._sources: dict[Tensor, tuple[Source, ...]] = {
-            tensor: (Source(tensor, None),) for tensor in body.inputs if tensor not in fixed
+        self._sources: dict[Tensor, tuple[Multiplicand, ...]] = {
+            tensor: (Multiplicand(tensor, None),) for tensor in body.inputs if tensor not in fixed
         }
         self.found: dict[Tensor, Affine] = {}
         rules: dict[Any, Callable[[Node], None]] = {

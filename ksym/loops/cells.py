@@ -19,7 +19,7 @@ from ksym.loops.body import Body
 from ksym.loops.scan import scan_node
 from ksym.ops.leaves import placeholder
 
-Step = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
+CellStep = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
 
 
 class Cell(NamedTuple):
@@ -35,7 +35,7 @@ class Cell(NamedTuple):
         native: Ranges of gates, in the order in which MXNet has them.
     """
 
-    step: Step
+    step: CellStep
     gates: int
     states: int
     apart: bool
@@ -52,7 +52,7 @@ class Cell(NamedTuple):
         return [*sums[:-1], by_input[-1], by_state[-1]] if self.apart else sums
 
 
-def _simple(activation: str) -> Step:
+def _simple(activation: str) -> CellStep:
     def step(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
         return (getattr(m, activation)(gates[0]),)
 

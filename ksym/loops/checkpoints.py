@@ -46,7 +46,7 @@ def scan_in_blocks(
         block = {**attributes, "body": Body(own, inner[: len(body.outputs)]), "lean": True}
         made = scan_node.make([blocks, *stacks, *states, *closed], block)
         outputs = made[carried : len(body.outputs)]
-        return [*made[:carried], *(_joined(y, whole) for y in outputs)]
+        return [*made[:carried], *(_unblocked(y, whole) for y in outputs)]
 
     def left_over(states: Sequence[Tensor]) -> list[Tensor]:
         through = [x[whole:] for x in sequences]
@@ -69,7 +69,7 @@ def _split(x: Tensor, blocks: Tensor, every: int) -> Tensor:
     return ops.reshape(x, ops.concatenate([ops.stack([blocks, every]), ops.shape_of(x)[1:]], 0))
 
 
-def _joined(x: Tensor, length: Tensor) -> Tensor:
+def _unblocked(x: Tensor, length: Tensor) -> Tensor:
     """Return blocks of elements as elements along the first axis."""
     sides = ops.concatenate([ops.reshape(length, (1,)), ops.shape_of(x)[2:]], 0)
     return ops.reshape(x, sides)

@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
 
 
-class _Cond(Operator):
+class _CondOperator(Operator):
     """Operands: a scalar condition, and what the two bodies close over, which both take."""
 
     pure = False
@@ -105,7 +105,7 @@ class _Cond(Operator):
         )
 
 
-cond_node = _Cond(
+cond_node = _CondOperator(
     "cond",
     doc="""The node that `ksym.cond` makes; call that.
 

@@ -17,9 +17,9 @@ from typing import Any, NamedTuple
 
 from ksym import dtypes, ops, shapes
 from ksym.graph import Tensor
-from ksym.loops.affine import Affine, Columns, Reader, Source, joined, negated
+from ksym.loops.affine import Affine, Columns, Multiplicand, Reader, joined, negated
 from ksym.loops.body import Body
-from ksym.loops.cells import CELLS, Step
+from ksym.loops.cells import CELLS, CellStep
 from ksym.loops.recurrent import gru, lstm, simple_rnn
 from ksym.ops.leaves import placeholder
 
@@ -49,11 +49,11 @@ class _Form(NamedTuple):
     """
 
     mode: str
-    step: Step
+    step: CellStep
     negated: tuple[int, ...] = ()
 
 
-def _gru(mixed: Callable[[Any, Any, Any], Any]) -> Step:
+def _gru_like(mixed: Callable[[Any, Any, Any], Any]) -> CellStep:
     def step(m: Any, gates: Sequence[Any], states: Sequence[Any]) -> tuple[Any, ...]:
         z, r, by_input, by_state = gates
         new = m.tanh(by_input + m.sigmoid(r) * by_state)
@@ -64,10 +64,10 @@ def _gru(mixed: Callable[[Any, Any, Any], Any]) -> Step:
 
 FORMS = (
     *(_Form(mode, cell.step) for mode, cell in CELLS.items()),
-    _Form("gru", _gru(lambda z, h, new: new + z * (h - new))),
+    _Form("gru", _gru_like(lambda z, h, new: new + z * (h - new))),
     # Where the gate lets the new state in instead of keeping the old one, 1 - z is sigmoid(-a).
-    _Form("gru", _gru(lambda z, h, new: (1 - z) * h + z * new), negated=(0,)),
-    _Form("gru", _gru(lambda z, h, new: h + z * (new - h)), negated=(0,)),
+    _Form("gru", _gru_like(lambda z, h, new: (1 - z) * h + z * new), negated=(0,)),
+    _Form("gru", _gru_like(lambda z, h, new: h + z * (new - h)), negated=(0,)),
 )
 
 
@@ -144,7 +144,7 @@ class _Layer(NamedTuple):
     form: _Form
     new: list[Tensor]
     positions: list[int]
-    source: Source
+    source: Multiplicand
     by_input: list[Columns]
     by_state: list[Columns]
     biases: list[list[tuple[Columns, ...]]]

@@ -10,7 +10,7 @@ from ksym.errors import GraphError
 from ksym.graph import Node, Spec, Tensor
 from ksym.loops.cells import CELLS, as_scan, in_numpy
 from ksym.loops.recurrent_gradient import recurrent_gradient
-from ksym.loops.recurrent_kernel import Native, check_operands, draw_operands, lacks_kernel
+from ksym.loops.recurrent_kernel import NativeLayer, check_operands, draw_operands, lacks_kernel
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import promoted
@@ -39,7 +39,7 @@ class _Recurrent(Operator):
         return as_scan(CELLS[node.attributes["cell"]], node.inputs)
 
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
-        native = Native(emit, node.attributes["cell"], node.inputs, values)
+        native = NativeLayer(emit, node.attributes["cell"], node.inputs, values)
         outputs, *states = native.outputs
         return outputs, *map(native.single, states)
 

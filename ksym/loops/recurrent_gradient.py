@@ -13,7 +13,7 @@ from ksym.autodiff import gradients
 from ksym.graph import Node, Spec, Tensor
 from ksym.loops.body import Body
 from ksym.loops.cells import CELLS, as_scan
-from ksym.loops.recurrent_kernel import Native, check_operands, draw_operands, lacks_kernel
+from ksym.loops.recurrent_kernel import NativeLayer, check_operands, draw_operands, lacks_kernel
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import promoted
@@ -65,7 +65,7 @@ class _RecurrentGradient(Operator):
         gs, own = self._separated(values, mode)
         _, given = self._separated(node.inputs, mode)
         # The same calls as in the forward pass, so the emitter gives the nodes it has already.
-        native = Native(emit, mode, given, own)
+        native = NativeLayer(emit, mode, given, own)
         outputs, *lasts = native.outputs
         operands = [native.x, native.weights, native.states[0], outputs, gs[0]]
         operands += [lasts[0], native.stacked(gs[1])]

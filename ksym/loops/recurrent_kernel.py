@@ -26,7 +26,7 @@ def lacks_kernel(node: Node) -> bool:
     return in_doubles or any(0 in t.shape for t in (*node.inputs, *node.outputs))
 
 
-class Native:
+class NativeLayer:
     """The native form of a recurrent layer whose shapes are known."""
 
     def __init__(self, emit: Emitter, mode: str, operands: Sequence[Tensor], values: Sequence[Any]):
@@ -105,7 +105,7 @@ class Native:
         return weights
 
 
-def _known(*sides: int | None) -> int | None:
+def _first_known(*sides: int | None) -> int | None:
     return next((side for side in sides if side is not None), None)
 
 
@@ -113,10 +113,10 @@ def _expected(cell: Cell, x: Tensor, *operands: Tensor) -> list[tuple[str, Shape
     """Return the name of each operand, and its shape as far as all of them together tell it."""
     states = operands[: cell.states]
     kernel, recurrent_kernel, *biases = operands[cell.states :]
-    batch = _known(x.shape[1], *(state.shape[0] for state in states))
-    features = _known(x.shape[2], kernel.shape[0])
-    columns = _known(*(t.shape[-1] for t in (kernel, recurrent_kernel, *biases)))
-    units = _known(
+    batch = _first_known(x.shape[1], *(state.shape[0] for state in states))
+    features = _first_known(x.shape[2], kernel.shape[0])
+    columns = _first_known(*(t.shape[-1] for t in (kernel, recurrent_kernel, *biases)))
+    units = _first_known(
         *(state.shape[1] for state in states),
         recurrent_kernel.shape[0],
         None if columns is None else columns // cell.gates,

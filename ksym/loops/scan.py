@@ -30,7 +30,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
 
 
-class _Scan(Operator):
+class _ScanOperator(Operator):
     """Operands: the number of steps, sequences, states, what the body closes over.
 
     The body takes an element of each sequence, the states, and the rest; it gives new states and
@@ -203,7 +203,7 @@ def scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor 
     return gradient
 
 
-scan_node = _Scan(
+scan_node = _ScanOperator(
     "scan",
     doc="""The node that `ksym.scan` makes; call that.
 

@@ -13,7 +13,7 @@ from ksym.ops.leaves import placeholder
 
 
 @dataclass(frozen=True)
-class Loop:
+class ScanView:
     """A `scan` of known shapes, its operands beside the body's parameters.
 
     Attributes:
@@ -45,7 +45,7 @@ class Loop:
     kept: tuple[bool, ...]
 
     @classmethod
-    def of(cls, node: Node, inputs: Sequence[Tensor], used: Collection[Tensor]) -> Loop:
+    def of(cls, node: Node, inputs: Sequence[Tensor], used: Collection[Tensor]) -> ScanView:
         """Return the loop of a node.
 
         Args:
@@ -84,12 +84,12 @@ class Loop:
         """All that a step computes."""
         return [*self.new, *self.outputs]
 
-    def with_roots(self, roots: Sequence[Tensor]) -> Loop:
+    def with_roots(self, roots: Sequence[Tensor]) -> ScanView:
         """Return the loop with other tensors in the place of its roots."""
         count = len(self.new)
         return replace(self, new=tuple(roots[:count]), outputs=tuple(roots[count:]))
 
-    def without_unread(self) -> Loop:
+    def without_unread(self) -> ScanView:
         """Return the loop without the sequences and closed tensors that its body does not read."""
         read = {t.node for t in self.roots} | set(topological_order(self.roots))
         through = [i for i, t in enumerate(self.elements) if t.node in read]
@@ -102,7 +102,7 @@ class Loop:
             rest=tuple(self.rest[i] for i in beside),
         )
 
-    def given(self, stacks: dict[Tensor, Tensor], same_at_all: dict[Tensor, Tensor]) -> Loop:
+    def given(self, stacks: dict[Tensor, Tensor], same_at_all: dict[Tensor, Tensor]) -> ScanView:
         """Return the loop with some of its body's tensors computed outside.
 
         Args:

@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
 
 
-class _While(Operator):
+class _WhileOperator(Operator):
     """Operands: states, and what the two bodies close over.
 
     Results: the states at the end, the number of steps, and the states before each step, of which
@@ -106,7 +106,7 @@ class _Behind:
         }
 
 
-while_node = _While(
+while_node = _WhileOperator(
     "while_loop",
     doc="""The node that `ksym.while_loop` makes; call that.
 

@@ -9,14 +9,14 @@ import numpy as np
 
 from ksym.graph import Node, Spec
 
-Value = Any
+Native = Any
 """A native array while a node is lowered: what `lower` receives and returns."""
 
 
 class Emitter(Protocol):
     """Where `lower` writes native operators to: a graph under construction, or arrays at once."""
 
-    def __call__(self, operator: str, *inputs: Value, outputs: int = 1, **attributes: Any) -> Any:
+    def __call__(self, operator: str, *inputs: Native, outputs: int = 1, **attributes: Any) -> Any:
         """Apply a native operator by its MXNet name.
 
         Args:
@@ -30,7 +30,7 @@ class Emitter(Protocol):
         """
 
     def backward(
-        self, operator: str, *inputs: Value, of: Value, results: Sequence[Spec], **attributes: Any
+        self, operator: str, *inputs: Native, of: Native, results: Sequence[Spec], **attributes: Any
     ) -> Any:
         """Apply a native gradient kernel.
 
@@ -45,14 +45,14 @@ class Emitter(Protocol):
             One value, or a tuple of them when there are several results.
         """
 
-    def constant(self, array: np.ndarray) -> Value:
+    def constant(self, array: np.ndarray) -> Native:
         """Return a value that is the same at every call."""
 
-    def draw(self, node: Node) -> Value:
+    def draw(self, node: Node) -> Native:
         """Return the value of a random node, drawn anew at every call."""
 
-    def leaf(self, node: Node) -> Value:
+    def leaf(self, node: Node) -> Native:
         """Return the value that the call gives to a placeholder or a variable."""
 
-    def scratch(self, spec: Spec, purpose: str) -> Value:
+    def scratch(self, spec: Spec, purpose: str) -> Native:
         """Return memory that an operator may write to, and that nothing reads."""

@@ -7,6 +7,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+KINDS = ("float", "integer", "bool")
+"""All kinds of dtypes, as `Draw.dtype` takes them."""
+
 
 class Draw(Protocol):
     """The source of chance that `sample` draws test operands from."""

@@ -7,12 +7,13 @@ reading and writing are plain copies between buffers; otherwise they go through 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.graph import Spec
+from ksym.graph import Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.variables import Variable
 
@@ -128,6 +129,10 @@ class DeviceArray:
         if self.in_blocks:
             pointer = ctypes.byref(ctypes.c_void_p())
             loading.check(loading.library().MXNDArrayGetData(self.native.handle, pointer))
+
+
+Arrays = Mapping[Tensor, DeviceArray]
+"""The array of each tensor."""
 
 
 def storage_of(variable: Variable) -> DeviceArray:

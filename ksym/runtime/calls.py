@@ -13,12 +13,11 @@ import numpy as np
 from ksym.compiler.codegen.blocks import block_work
 from ksym.compiler.codegen.llvm import ENTRY, emit
 from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
-from ksym.compiler.fusion.kernel import REDUCTIONS, Loop
+from ksym.compiler.fusion.kernel import REDUCTIONS, Kernel
 from ksym.compiler.fusion.products import Matrix, Product
-from ksym.graph import Tensor
 from ksym.runtime import loading
-from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.jit import load, once
+from ksym.runtime.arrays import Arrays, DeviceArray
+from ksym.runtime.jit import load_functions, once
 from ksym.runtime.subnormal import CONTROL
 
 THREADS_FROM = 1 << 21
@@ -32,8 +31,6 @@ FEW_COLUMNS = 8
 
 FEW = 64
 """For so many elements code is not optimised, which is compiled ten times faster."""
-
-Arrays = Mapping[Tensor, DeviceArray]
 
 
 class Call(NamedTuple):
@@ -86,7 +83,7 @@ class Tape:
         self._function(self._argument)
 
 
-def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
+def loop_calls(loop: Kernel, arrays: Arrays) -> list[Call]:
     """Return the calls that do a loop.
 
     Args:
@@ -99,7 +96,7 @@ def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
             target = arrays[write.view.tensor]
             start = np.array(REDUCTIONS[write.reduction].start, target.spec.dtype)
             (bits,) = start.reshape(1).view(f"int{8 * start.itemsize}")
-            size = _memory(target).size
+            size = _view(target).size
             fill = f"fill_{target.spec.dtype}"
             calls.append(_called(fill, _address(target), size, bits, arrays=[target]))
     used = [arrays[view.tensor] for view in source.arrays]
@@ -112,7 +109,7 @@ def loop_calls(loop: Loop, arrays: Arrays) -> list[Call]:
     )
     # The team that MXNet's own kernels use: two teams would fight over the cores.
     threads = 1 if calls else loading.library().omp_get_max_threads()
-    if threads > 1 and math.prod(loop.shape) * len(loop.steps) >= THREADS_FROM:
+    if threads > 1 and math.prod(loop.shape) * len(loop.instructions) >= THREADS_FROM:
         call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
     return [*calls, call]
 
@@ -163,7 +160,7 @@ def _width() -> int:
 def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
     """Return name and address of the function for products by blocks."""
     name, text = emit_block(dtype, turn, width)
-    return name, load(text, [name], hastily=False)[name]
+    return name, load_functions(text, [name], hastily=False)[name]
 
 
 def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
@@ -175,7 +172,7 @@ def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[C
     """Return the call that copies an array, or as much of it from a position in bytes on."""
     if to.view is None:  # empty
         return []
-    view = _memory(source)
+    view = _view(source)
     assert to.spec.dtype == source.spec.dtype, f"{source.spec} is copied to {to.spec}"
     assert 0 <= position <= view.nbytes - to.view.nbytes, f"{source.spec} is copied to {to.spec}"
     at = _address(source) + position
@@ -261,11 +258,11 @@ def _called(
 
 def _address(array: DeviceArray, offset: int = 0) -> int:
     """Where an element of an array lies."""
-    view = _memory(array)
+    view = _view(array)
     return int(view.ctypes.data) + offset * view.itemsize
 
 
-def _memory(array: DeviceArray) -> np.ndarray:
+def _view(array: DeviceArray) -> np.ndarray:
     assert array.view is not None
     return array.view
 
@@ -277,11 +274,11 @@ _numbers = itertools.count()
 def _compiled(text: str, hastily: bool) -> int:
     """Return the address of a loop's code, which is kept as long as the process lives."""
     name = f"{ENTRY}{next(_numbers)}"
-    (address,) = load(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
+    (address,) = load_functions(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
     return address
 
 
 @once
 def _functions() -> Mapping[str, int]:
     """Return the addresses of the functions in `ksym.compiler.codegen.tapes`."""
-    return load(emit_tapes(CONTROL), FUNCTIONS, hastily=False)
+    return load_functions(emit_tapes(CONTROL), FUNCTIONS, hastily=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -11,12 +11,10 @@ from ksym.compiler.mode import Mode
 from ksym.errors import ExecutionError, KsymError, ShapeError
 from ksym.graph import Node, Tensor
 from ksym.loops.body import Body
-from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.bodies import compile_body
 from ksym.runtime.program import Runnable
 from ksym.runtime.scan import Scan
-
-Arrays = Mapping[Tensor, DeviceArray]
 
 
 def runner(node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode) -> Runnable:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym.compiler.fusion.kernel import Loop
+from ksym.compiler.fusion.kernel import Kernel
 from ksym.graph import Tensor
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray
@@ -37,7 +37,7 @@ class FusedLoop:
         arrays: The array of each tensor that it reads or writes.
     """
 
-    def __init__(self, loop: Loop, arrays: Mapping[Tensor, DeviceArray]):
+    def __init__(self, loop: Kernel, arrays: Mapping[Tensor, DeviceArray]):
         self._read = [arrays[view.tensor] for view in loop.reads]
         operands = [_flat(array) for array in self._read]
         at_once = _written_at_once(loop)
@@ -63,10 +63,10 @@ class FusedLoop:
         if len(self._shares) == 1:
             _work(self._shares[0])
         else:
-            list(_threads().map(_work, self._shares))
+            list(_pool().map(_work, self._shares))
 
 
-Call = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
+BlockCall = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
 
 
 def _flat(array: DeviceArray) -> np.ndarray:
@@ -75,33 +75,33 @@ def _flat(array: DeviceArray) -> np.ndarray:
 
 
 @functools.cache
-def _threads() -> ThreadPoolExecutor:
+def _pool() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(loading.available_processors(), "ksym")
 
 
-def _work(calls: Sequence[Call]) -> None:
+def _work(calls: Sequence[BlockCall]) -> None:
     with np.errstate(all="ignore"):
         for function, operands, out in calls:
             function(*operands, out=out)
 
 
 def _calls(
-    loop: Loop,
+    loop: Kernel,
     operands: Sequence[np.ndarray],
     direct: Mapping[int, np.ndarray],
     late: Sequence[tuple[int, np.ndarray]],
     starts: Sequence[int],
-) -> list[Call]:
+) -> list[BlockCall]:
     """Return the calls of NumPy that do some blocks of a loop."""
     places = _places(loop)
     size = math.prod(loop.shape)
     dtype = loop.dtype_of(loop.writes[0].register)
     buffers = [np.empty(BLOCK, dtype) for _ in range(max(places, default=-1) + 1)]
-    calls: list[Call] = []
+    calls: list[BlockCall] = []
     for start in starts:
         block = slice(start, min(start + BLOCK, size))
         values: list[np.ndarray] = [x[block] if x.ndim else x for x in operands]
-        for step, place in zip(loop.steps, places, strict=True):
+        for step, place in zip(loop.instructions, places, strict=True):
             register = len(values)
             if register in direct:
                 out = direct[register][block]
@@ -115,12 +115,16 @@ def _calls(
     return calls
 
 
-def _last_uses(loop: Loop) -> dict[int, int]:
+def _last_uses(loop: Kernel) -> dict[int, int]:
     """Return for each register that is read the last step that reads it."""
-    return {operand: number for number, step in enumerate(loop.steps) for operand in step.operands}
+    return {
+        operand: number
+        for number, step in enumerate(loop.instructions)
+        for operand in step.operands
+    }
 
 
-def _written_at_once(loop: Loop) -> set[int]:
+def _written_at_once(loop: Kernel) -> set[int]:
     """Return the results that may go where they belong as soon as they are computed.
 
     That is so where no later step reads the variable's old value.
@@ -140,7 +144,7 @@ def _written_at_once(loop: Loop) -> set[int]:
     return direct
 
 
-def _places(loop: Loop) -> list[int]:
+def _places(loop: Kernel) -> list[int]:
     """Return in which buffer each step's result lies; buffers are used again."""
     last_use = _last_uses(loop)
     first = len(loop.reads)
@@ -148,7 +152,7 @@ def _places(loop: Loop) -> list[int]:
     free: list[int] = []
     places: list[int] = []
     count = 0
-    for number, step in enumerate(loop.steps):
+    for number, step in enumerate(loop.instructions):
         # A result may take the place of an operand: elementwise functions work in place.
         free.extend(
             places[operand - first]

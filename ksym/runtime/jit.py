@@ -90,7 +90,7 @@ def _compiler() -> _Compiler:
     return _Compiler(llvm, machine, hasty, engine)
 
 
-def load(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
+def load_functions(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
     """Compile code and return the addresses of functions in it."""
     llvm, machine, hasty, engine = _compiler()
     module = llvm.parse_assembly(text)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from ksym.compiler import optimize
-from ksym.compiler.fusion.kernel import Loop, can_call, can_compile
+from ksym.compiler.fusion.kernel import Kernel, can_call, can_compile
 from ksym.compiler.fusion.updates import fuse_updates
 from ksym.compiler.mode import Mode
 from ksym.compiler.specialize import Rest, check_sizes, check_updates, specialize, split
@@ -86,7 +86,7 @@ class Plan:
             outputs, new = outputs[:count], outputs[count:]
             updates = dict(zip(variables, new, strict=True))
             check_updates(updates)
-        loops: list[Loop] = []
+        loops: list[Kernel] = []
         if mode.runs(fuse_updates) and is_direct():
             can_be_step = can_compile if jit.is_available() else can_call
             loops, updates = fuse_updates(outputs, updates, can_be_step)
@@ -208,7 +208,7 @@ class Plan:
 
 
 def _commits(
-    loops: Sequence[Loop],
+    loops: Sequence[Kernel],
     arrays: Mapping[Tensor, DeviceArray],
     copies: Sequence[tuple[DeviceArray, DeviceArray]],
 ) -> list[Callable[[], None]]:

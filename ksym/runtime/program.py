@@ -8,7 +8,7 @@ from typing import Protocol
 from ksym.compiler.codegen.nnvm import lower
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import fused_graph, spell_out
-from ksym.compiler.fusion.kernel import Loop
+from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Part, partition
@@ -89,7 +89,7 @@ class _Compiled:
         """Return what does a loop or a product."""
         made = cls(part.outputs)
         known = {**arrays, **made._made}
-        if isinstance(part.work, Loop):
+        if isinstance(part.work, Kernel):
             made.calls = loop_calls(part.work, known)
         else:
             assert isinstance(part.work, Product)
@@ -156,7 +156,7 @@ class Program:
             made: Runnable
             if part.work is not None:
                 _hold_constants(part.inputs, known)
-            if isinstance(part.work, Loop | Product):
+            if isinstance(part.work, Kernel | Product):
                 made = _Compiled.of(part, known)
             elif part.work is not None:
                 made = runner(part.work, part.outputs, known, mode)

@@ -8,7 +8,7 @@ from ksym import ops
 from ksym.compiler.fusion import choose
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import fused_graph
-from ksym.compiler.fusion.kernel import Loop
+from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.partition import partition
 from ksym.compiler.specialize import specialize
@@ -21,7 +21,7 @@ def regions(*outputs):
 
 def parts(*outputs):
     """The parts in order: the operators of a loop, "product" or "native"."""
-    named = {Loop: lambda loop: [step.operator.name for step in loop.steps]}
+    named = {Kernel: lambda loop: [step.operator.name for step in loop.instructions]}
     named |= {Product: lambda product: "product", type(None): lambda work: "native"}
     return [named[type(p.work)](p.work) for p in partition(outputs, fuse_loops(outputs))]
 

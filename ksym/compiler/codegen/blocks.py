@@ -19,7 +19,7 @@ VECTORS = 2
 DEPTH = 256
 """How much of the inner axis is gone through at a time."""
 
-_TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
+_FLOAT_TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
 
 
 class _Block:
@@ -31,7 +31,7 @@ class _Block:
     """
 
     def __init__(self, dtype: str, width: int):
-        self.kind, self.size = _TYPES[dtype]
+        self.kind, self.size = _FLOAT_TYPES[dtype]
         self.lanes = width // self.size
         self.rows = range(8 if width == 64 else 4)  # of 32 registers, or of 16
         self.vector = f"<{self.lanes} x {self.kind}>"

@@ -15,8 +15,8 @@ import numpy as np
 
 from ksym import ops
 from ksym.compiler.fusion import formulas
-from ksym.compiler.fusion.formulas import Value
-from ksym.compiler.fusion.kernel import REDUCTIONS, Loop, View, collapsed, is_number
+from ksym.compiler.fusion.formulas import Register
+from ksym.compiler.fusion.kernel import REDUCTIONS, Kernel, View, collapsed, is_number
 
 ENTRY = "run"
 """The name of the function."""
@@ -42,7 +42,7 @@ _LAYOUTS = {
 }
 
 
-class Source(NamedTuple):
+class KernelCode(NamedTuple):
     """The code of a loop and what its table holds.
 
     Attributes:
@@ -63,66 +63,66 @@ class _Machine:
         self.lines: list[str] = []
         self._count = 0
 
-    def put(self, code: str, dtype: str) -> Value:
+    def put(self, code: str, dtype: str) -> Register:
         """Add an instruction and return its result."""
         name = f"%v{self._count}"
         self._count += 1
         self.lines.append(f"  {name} = {code}")
-        return Value(name, dtype)
+        return Register(name, dtype)
 
-    def number(self, value: float, dtype: str) -> Value:
+    def number(self, value: float, dtype: str) -> Register:
         if dtype == "bool":
-            return Value("true" if value else "false", dtype)
-        if dtype in formulas.INTEGERS:
-            return Value(str(int(value)), dtype)
+            return Register("true" if value else "false", dtype)
+        if dtype in formulas.COMPILED_INTEGERS:
+            return Register(str(int(value)), dtype)
         if dtype == "float32":
             (value,) = struct.unpack("f", struct.pack("f", value))
         # Floats of both widths are written as the bits of a double.
         (bits,) = struct.unpack("Q", struct.pack("d", value))
-        return Value(f"0x{bits:016X}", dtype)
+        return Register(f"0x{bits:016X}", dtype)
 
-    def arithmetic(self, operation: str, x: Value, y: Value) -> Value:
+    def arithmetic(self, operation: str, x: Register, y: Register) -> Register:
         # Each is rounded as it would be alone, so a loop equals its steps to the last bit.
-        code = f"f{operation}" if x.dtype in formulas.FLOATS else operation
+        code = f"f{operation}" if x.dtype in formulas.COMPILED_FLOATS else operation
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
 
-    def added(self, total: Value, x: Value) -> Value:
+    def added(self, total: Register, x: Register) -> Register:
         """Return a sum whose summands may be taken in any order, so several at once."""
         return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
 
-    def compare(self, relation: str, x: Value, y: Value) -> Value:
-        if x.dtype in formulas.FLOATS:
+    def compare(self, relation: str, x: Register, y: Register) -> Register:
+        if x.dtype in formulas.COMPILED_FLOATS:
             code = f"fcmp {'u' if relation == 'ne' else 'o'}{relation}"
         else:
             code = f"icmp {relation if relation in ('eq', 'ne') else f's{relation}'}"
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", "bool")
 
-    def choose(self, condition: Value, x: Value, y: Value) -> Value:
+    def choose(self, condition: Register, x: Register, y: Register) -> Register:
         kind = _TYPES[x.dtype]
         return self.put(f"select i1 {condition.text}, {kind} {x.text}, {kind} {y.text}", x.dtype)
 
-    def _call(self, function: str, *operands: Value) -> Value:
+    def _call(self, function: str, *operands: Register) -> Register:
         dtype = operands[0].dtype
         kind = _TYPES[dtype]
         given = ", ".join(f"{kind} {x.text}" for x in operands)
         return self.put(f"call {kind} @llvm.{function}.{_SUFFIX[dtype]}({given})", dtype)
 
-    def multiply_add(self, x: Value, y: Value, z: Value) -> Value:
+    def multiply_add(self, x: Register, y: Register, z: Register) -> Register:
         return self._call("fmuladd", x, y, z)
 
-    def root(self, x: Value) -> Value:
+    def root(self, x: Register) -> Register:
         return self._call("sqrt", x)
 
-    def power(self, x: Value, y: Value) -> Value:
+    def power(self, x: Register, y: Register) -> Register:
         return self._call("pow", x, y)
 
-    def magnitude(self, x: Value) -> Value:
+    def magnitude(self, x: Register) -> Register:
         return self._call("fabs", x)
 
-    def with_sign(self, x: Value, y: Value) -> Value:
+    def with_sign(self, x: Register, y: Register) -> Register:
         return self._call("copysign", x, y)
 
-    def rounded(self, x: Value) -> tuple[Value, Value]:
+    def rounded(self, x: Register) -> tuple[Register, Register]:
         # Where one is the unit of the last place, addition rounds, and the bits count.
         layout = _LAYOUTS[x.dtype]
         anchor = self.number(1.5 * 2.0**layout.fraction, x.dtype)
@@ -132,20 +132,20 @@ class _Machine:
         first = self._bits(anchor)
         return whole, self.put(f"sub {layout.integer} {bits.text}, {first.text}", x.dtype)
 
-    def power_of_two(self, exponent: Value) -> tuple[Value, Value]:
+    def power_of_two(self, exponent: Register) -> tuple[Register, Register]:
         layout = _LAYOUTS[exponent.dtype]
         kind, dtype = layout.integer, exponent.dtype
         half = self.put(f"ashr {kind} {exponent.text}, 1", dtype)
         rest = self.put(f"sub {kind} {exponent.text}, {half.text}", dtype)
         return self._power(half), self._power(rest)
 
-    def _power(self, exponent: Value) -> Value:
+    def _power(self, exponent: Register) -> Register:
         layout = _LAYOUTS[exponent.dtype]
         biased = self.put(f"add {layout.integer} {exponent.text}, {layout.bias}", exponent.dtype)
         bits = self.put(f"shl {layout.integer} {biased.text}, {layout.fraction}", exponent.dtype)
         return self._from_bits(bits)
 
-    def parts(self, x: Value) -> tuple[Value, Value]:
+    def parts(self, x: Register) -> tuple[Register, Register]:
         layout = _LAYOUTS[x.dtype]
         kind = layout.integer
         # Numbers too small for full precision are multiplied first.
@@ -161,22 +161,22 @@ class _Machine:
         less = self.arithmetic("sub", whole, self.number(float(shift), x.dtype))
         return mantissa, self.choose(small, less, whole)
 
-    def _bits(self, x: Value) -> Value:
+    def _bits(self, x: Register) -> Register:
         integer = _LAYOUTS[x.dtype].integer
         return self.put(f"bitcast {_TYPES[x.dtype]} {x.text} to {integer}", x.dtype)
 
-    def _from_bits(self, bits: Value) -> Value:
+    def _from_bits(self, bits: Register) -> Register:
         integer = _LAYOUTS[bits.dtype].integer
         return self.put(f"bitcast {integer} {bits.text} to {_TYPES[bits.dtype]}", bits.dtype)
 
-    def cast(self, x: Value, dtype: str) -> Value:
+    def cast(self, x: Register, dtype: str) -> Register:
         source, target = _TYPES[x.dtype], _TYPES[dtype]
         if x.dtype == dtype:
             return x
         if dtype == "bool":
             return self.compare("ne", x, self.number(0.0, x.dtype))
-        before, after = x.dtype in formulas.FLOATS, dtype in formulas.FLOATS
-        wider = _size(dtype) > _size(x.dtype)
+        before, after = x.dtype in formulas.COMPILED_FLOATS, dtype in formulas.COMPILED_FLOATS
+        wider = _itemsize(dtype) > _itemsize(x.dtype)
         if before and after:
             code = "fpext" if wider else "fptrunc"
         elif before:
@@ -187,32 +187,32 @@ class _Machine:
             code = "zext" if x.dtype == "bool" else "sext" if wider else "trunc"
         return self.put(f"{code} {source} {x.text} to {target}", dtype)
 
-    def load(self, address: str, dtype: str) -> Value:
+    def load(self, address: str, dtype: str) -> Register:
         """Read an element."""
-        found = self.put(f"load {_STORED[dtype]}, ptr {address}, align {_size(dtype)}", dtype)
+        found = self.put(f"load {_STORED[dtype]}, ptr {address}, align {_itemsize(dtype)}", dtype)
         return self.put(f"icmp ne i8 {found.text}, 0", dtype) if dtype == "bool" else found
 
-    def store(self, value: Value, address: str) -> None:
+    def store(self, value: Register, address: str) -> None:
         """Write an element."""
         text = value.text
         if value.dtype == "bool":
             text = self.put(f"zext i1 {text} to i8", "bool").text
         kind = _STORED[value.dtype]
-        self.lines.append(f"  store {kind} {text}, ptr {address}, align {_size(value.dtype)}")
+        self.lines.append(f"  store {kind} {text}, ptr {address}, align {_itemsize(value.dtype)}")
 
 
-def _size(dtype: str) -> int:
+def _itemsize(dtype: str) -> int:
     return np.dtype(dtype).itemsize
 
 
-def emit(loop: Loop) -> Source:
+def emit(kernel: Kernel) -> KernelCode:
     """Return the code of a loop."""
-    sizes, views = collapsed(loop)
+    sizes, views = collapsed(kernel)
     if not sizes:  # a single element
         sizes, views = [1], [view._replace(strides=(0,)) for view in views]
     # What is written where it was read is one array.
     arrays = list(dict.fromkeys(views))
-    read, written = views[: len(loop.arrays)], views[len(loop.arrays) :]
+    read, written = views[: len(kernel.arrays)], views[len(kernel.arrays) :]
     strides: list[int] = []
     patterns: list[Pattern] = []
     for view in arrays:
@@ -234,7 +234,7 @@ def emit(loop: Loop) -> Source:
         element = _STORED[view.tensor.dtype]
         code = f"getelementptr inbounds {element}, ptr %a{number}, i64 {offset}"
         addresses[view] = machine.put(code, "").text
-    _element(machine, loop, [addresses[v] for v in read], [addresses[v] for v in written])
+    _element(machine, kernel, [addresses[v] for v in read], [addresses[v] for v in written])
     words = [
         *(("i64", f"%n{axis}") for axis in range(len(sizes))),
         *(("i64", f"%stride{number}") for number in range(len(strides))),
@@ -255,27 +255,27 @@ def emit(loop: Loop) -> Source:
         *_entry(words),
         *_DECLARATIONS,
     ]
-    return Source("\n".join(lines) + "\n", [*sizes, *strides], arrays)
+    return KernelCode("\n".join(lines) + "\n", [*sizes, *strides], arrays)
 
 
 Pattern = tuple[int | str, ...]
 """For each axis how far an array's elements are apart: a number, or the register that holds it."""
 
 
-def _element(machine: _Machine, loop: Loop, read: list[str], written: list[str]) -> None:
+def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[str]) -> None:
     """Read, compute and write one element, given the addresses."""
-    values: list[Value] = []
+    values: list[Register] = []
     at = iter(read)
-    for view in loop.reads:
+    for view in kernel.reads:
         if is_number(view.tensor):
             assert view.tensor.value is not None
             values.append(machine.number(view.tensor.value.item(), view.tensor.dtype))
         else:
             values.append(machine.load(next(at), view.tensor.dtype))
-    for step in loop.steps:
+    for step in kernel.instructions:
         operands = [values[register] for register in step.operands]
         values.append(formulas.apply(machine, step.operator, operands, step.dtype))
-    for write, address in zip(loop.writes, written, strict=True):
+    for write, address in zip(kernel.writes, written, strict=True):
         value = values[write.register]
         if write.reduction is not None:
             before = machine.load(address, value.dtype)

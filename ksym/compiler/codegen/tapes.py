@@ -188,7 +188,7 @@ _ROW_MAJOR, _AS_IT_IS = 101, 111
 """CBLAS's names for a layout, and for a matrix that is not transposed; the next one is."""
 
 
-def _product(dtype: str) -> list[str]:
+def _blas_product(dtype: str) -> list[str]:
     kind, routine = {"float32": ("float", "sgemm"), "float64": ("double", "dgemm")}[dtype]
     numbers = ("rows", "columns", "inner", "ta", "tb", "lda", "ldb", "ldc")
     given = (
@@ -243,5 +243,5 @@ def emit_tapes(control: int = 0) -> str:
         *_copy(),
     ]
     for dtype in ("float32", "float64"):
-        lines += [*_fill(dtype), *_product(dtype)]
+        lines += [*_fill(dtype), *_blas_product(dtype)]
     return "\n".join(lines) + "\n"

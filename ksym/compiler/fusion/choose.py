@@ -45,7 +45,7 @@ STEPS = 64
 STEPS_IN_ALL = 2048
 """How much is compiled for one graph at most."""
 
-ROUNDS = 8
+FUSING_ROUNDS = 8
 """How often regions are sought anew after some were given back."""
 
 
@@ -55,7 +55,7 @@ def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     asked = set(outputs)
     candidates = _candidates(order)
     kept: list[Region] = []
-    for _ in range(ROUNDS):
+    for _ in range(FUSING_ROUNDS):
         candidates = _without_torn(candidates)
         views = views_for(order, candidates, asked)
         candidates -= views
@@ -211,7 +211,7 @@ def _regions(
     found += [
         part[start : start + STEPS]
         for nodes in groups.values()
-        for part in _connected(nodes)
+        for part in _apart(nodes)
         for start in range(0, len(part), STEPS)
     ]
     place = {node: number for number, nodes in enumerate(found) for node in nodes}
@@ -222,7 +222,7 @@ def _regions(
     return [frozenset(nodes) for nodes in found]
 
 
-def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
+def _apart(nodes: Sequence[Node]) -> list[list[Node]]:
     """Divide nodes of one shape into groups that share no array of that shape."""
     leader = {node: node for node in nodes}
 

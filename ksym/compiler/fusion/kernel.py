@@ -32,7 +32,7 @@ class View(NamedTuple):
     strides: tuple[int, ...]
 
 
-class Step(NamedTuple):
+class Instruction(NamedTuple):
     """One operator applied to each element.
 
     Registers are numbered: what is read first, then the results of the steps.
@@ -57,7 +57,7 @@ class Write(NamedTuple):
     reduction: Operator | None = None
 
 
-class Loop(NamedTuple):
+class Kernel(NamedTuple):
     """Elementwise work on arrays.
 
     Attributes:
@@ -69,14 +69,14 @@ class Loop(NamedTuple):
 
     shape: tuple[int, ...]
     reads: tuple[View, ...]
-    steps: tuple[Step, ...]
+    instructions: tuple[Instruction, ...]
     writes: tuple[Write, ...]
 
     def dtype_of(self, register: int) -> str:
         """The dtype of what a register holds."""
         if register < len(self.reads):
             return self.reads[register].tensor.dtype
-        return self.steps[register - len(self.reads)].dtype
+        return self.instructions[register - len(self.reads)].dtype
 
     @property
     def arrays(self) -> list[View]:
@@ -126,7 +126,7 @@ def can_compile(node: Node) -> bool:
     return (
         not rest
         and (node.operator.elementwise or node.operator is ops.broadcast_to)
-        and formulas.is_known(node.operator, tuple(t.dtype for t in data(node)), first.dtype)
+        and formulas.has_formula(node.operator, tuple(t.dtype for t in data(node)), first.dtype)
         and (node.operator not in formulas.CALLED or (shapes.size(first.shape) or 0) <= CALLS)
     )
 
@@ -142,7 +142,7 @@ def can_call(node: Node) -> bool:
         not rest
         and node.operator.elementwise
         and node.operator.ufunc is not None
-        and first.dtype in formulas.FLOATS
+        and first.dtype in formulas.COMPILED_FLOATS
         and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
     )
 
@@ -153,7 +153,7 @@ def is_collected(node: Node) -> bool:
         (x,), (out,) = node.inputs, node.outputs
         each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
         # One sum after the other is not exact enough for more.
-        return x.dtype in formulas.FLOATS and 1 < each <= SUMMANDS
+        return x.dtype in formulas.COMPILED_FLOATS and 1 < each <= SUMMANDS
     return node.operator is ops.concatenate
 
 
@@ -249,7 +249,7 @@ def describe(
     results: Sequence[Tensor],
     targets: Mapping[Variable, Tensor] | None = None,
     views: Collection[Node] = (),
-) -> Loop:
+) -> Kernel:
     """Return the loop that computes results by some nodes.
 
     Args:
@@ -264,7 +264,7 @@ def describe(
     wanted = [*results, *targets.values()]
     order = [node for node in topological_order(wanted) if node in inside]
     copied = {node for node in order if is_view(node)}
-    steps_of = [node for node in order if not is_collected(node) and node not in copied]
+    computed = [node for node in order if not is_collected(node) and node not in copied]
     whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
     read = dict.fromkeys(
         t
@@ -275,19 +275,21 @@ def describe(
     read.update(dict.fromkeys(t for t in wanted if t.node not in inside))
     views = {*views, *copied}
     registers = {tensor: number for number, tensor in enumerate(read)}
-    steps = []
-    for node in steps_of:
+    instructions = []
+    for node in computed:
         (result,) = node.outputs
         if node.operator is ops.broadcast_to:  # what is read is broadcast anyway
             registers[result] = registers[node.inputs[0]]
             continue
-        steps.append(Step(node.operator, tuple(registers[t] for t in node.inputs), result.dtype))
-        registers[result] = len(read) + len(steps) - 1
+        instructions.append(
+            Instruction(node.operator, tuple(registers[t] for t in node.inputs), result.dtype)
+        )
+        registers[result] = len(read) + len(instructions) - 1
     writes = [write for tensor in results for write in _writes(tensor, registers)]
     everything = contiguous(whole)
     writes += [Write(registers[t], View(v, 0, everything)) for v, t in targets.items()]
     reads = tuple(_broadcast(*look_through(tensor, views), whole) for tensor in read)
-    return Loop(whole, reads, tuple(steps), tuple(writes))
+    return Kernel(whole, reads, tuple(instructions), tuple(writes))
 
 
 def _broadcast(view: View, shape: tuple[int, ...], whole: tuple[int, ...]) -> View:
@@ -318,16 +320,16 @@ def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
     return writes
 
 
-def collapsed(loop: Loop) -> tuple[list[int], list[View]]:
+def collapsed(kernel: Kernel) -> tuple[list[int], list[View]]:
     """Return the fewest axes that the loop can run over.
 
     Returns:
         The size of each axis, and the views of `Loop.arrays` and `Loop.writes` along these.
     """
-    views = [*loop.arrays, *(write.view for write in loop.writes)]
+    views = [*kernel.arrays, *(write.view for write in kernel.writes)]
     sizes: list[int] = []
     columns: list[tuple[int, ...]] = []
-    for axis, size in enumerate(loop.shape):
+    for axis, size in enumerate(kernel.shape):
         if size == 1:
             continue
         column = tuple(view.strides[axis] for view in views)

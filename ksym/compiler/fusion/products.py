@@ -63,7 +63,7 @@ def is_product(node: Node) -> bool:
         return False
     left, right = node.inputs
     return (
-        left.dtype in formulas.FLOATS
+        left.dtype in formulas.COMPILED_FLOATS
         and right.rank == 2
         and (left.rank == 2 or not node.attributes["transpose_a"])
         and 0 not in (*left.shape, *right.shape)

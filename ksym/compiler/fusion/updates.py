@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
-from ksym.compiler.fusion.kernel import Loop, data, describe
+from ksym.compiler.fusion.kernel import Kernel, data, describe
 from ksym.graph import Node, Tensor, topological_order
 from ksym.variables import Variable
 
@@ -20,7 +20,7 @@ def fuse_updates(
     outputs: Sequence[Tensor],
     updates: Mapping[Variable, Tensor],
     can_be_step: Callable[[Node], bool],
-) -> tuple[list[Loop], dict[Variable, Tensor]]:
+) -> tuple[list[Kernel], dict[Variable, Tensor]]:
     """Return loops, and the updates that are left to native graphs.
 
     Args:

@@ -13,10 +13,10 @@ from dataclasses import replace
 
 from ksym import ops
 from ksym.compiler.loops import transform
-from ksym.compiler.loops.over_steps import Value, of_parameters, over_steps
-from ksym.compiler.loops.transform import Results, over_loops, size
+from ksym.compiler.loops.over_steps import Stacked, of_parameters, over_steps
+from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 
 
 def hoist(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -24,7 +24,7 @@ def hoist(outputs: Sequence[Tensor]) -> list[Tensor]:
     return over_loops(outputs, _hoisted)
 
 
-def _hoisted(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+def _hoisted(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     if loop.lean:
         return None
     ahead = _worth_it(loop)
@@ -50,7 +50,7 @@ def _hoisted(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
     return results
 
 
-def _worth_it(loop: Loop) -> dict[Tensor, Value]:
+def _worth_it(loop: ScanView) -> dict[Tensor, Stacked]:
     """Return the body's tensors that are computed ahead, for what is left in the body."""
     order = topological_order(loop.roots)
     refused: set[Tensor] = set()
@@ -64,14 +64,14 @@ def _worth_it(loop: Loop) -> dict[Tensor, Value]:
             t for t, part in parts.items() if t not in loop.outputs and not _pays(t, part, spared)
         ]
         computed = {n.outputs[0] for part in parts.values() for n in part if n.inputs}
-        if not poor and sum(size(values[t].tensor) for t in computed) > transform.MEMORY:
-            poor = [max(parts, key=size)]
+        if not poor and sum(byte_count(values[t].tensor) for t in computed) > transform.MEMORY:
+            poor = [max(parts, key=byte_count)]
         if not poor:
             return {t: values[t] for t in border}
         refused.update(poor)
 
 
-def _ahead(loop: Loop, order: Sequence[Node], refused: set[Tensor]) -> dict[Tensor, Value]:
+def _ahead(loop: ScanView, order: Sequence[Node], refused: set[Tensor]) -> dict[Tensor, Stacked]:
     """Return all that can be computed without the states, over all steps."""
     values = of_parameters(loop)
     for node in order:
@@ -86,4 +86,6 @@ def _ahead(loop: Loop, order: Sequence[Node], refused: set[Tensor]) -> dict[Tens
 def _pays(tensor: Tensor, part: Sequence[Node], spared: Set[Tensor]) -> bool:
     if any(node.operator is ops.matmul for node in part):
         return True
-    return size(tensor) <= sum(size(n.outputs[0]) for n in part if n.outputs[0] in spared)
+    return byte_count(tensor) <= sum(
+        byte_count(n.outputs[0]) for n in part if n.outputs[0] in spared
+    )

@@ -12,27 +12,27 @@ from typing import NamedTuple
 from ksym import dtypes, ops, shapes
 from ksym.errors import KsymError
 from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 from ksym.operator.declaration import Operator
 from ksym.ops.leaves import placeholder
 from ksym.ops.reductions.reduction import Reduction
 
 
-class Value(NamedTuple):
+class Stacked(NamedTuple):
     """A body's tensor seen from outside: a stack of one for each step, or the same at all."""
 
     tensor: Tensor
     varies: bool
 
 
-def of_parameters(loop: Loop) -> dict[Tensor, Value]:
+def of_parameters(loop: ScanView) -> dict[Tensor, Stacked]:
     """Return what the parameters of a loop's body are outside, but for its states."""
-    values = {p: Value(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
-    values.update((p, Value(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
+    values = {p: Stacked(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
+    values.update((p, Stacked(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
     return values
 
 
-def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | None:
+def over_steps(node: Node, operands: Sequence[Stacked], length: int) -> Stacked | None:
     """Return a node's result over all steps; None where there is no way to compute it at once.
 
     Args:
@@ -45,8 +45,8 @@ def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | No
         return None
     if not any(operand.varies for operand in operands):
         if not node.inputs:
-            return Value(node.outputs[0], False)
-        return Value(operator.remake(node, [o.tensor for o in operands]).outputs[0], False)
+            return Stacked(node.outputs[0], False)
+        return Stacked(operator.remake(node, [o.tensor for o in operands]).outputs[0], False)
     rule = _RULES.get(operator)
     if operator.elementwise:
         rule = _elementwise
@@ -58,13 +58,13 @@ def over_steps(node: Node, operands: Sequence[Value], length: int) -> Value | No
         found = rule(node, operands, length)
     except KsymError:  # an operator that does not broadcast what is the same at all steps
         return None
-    return None if found is None else Value(found, True)
+    return None if found is None else Stacked(found, True)
 
 
-Rule = Callable[[Node, Sequence[Value], int], "Tensor | None"]
+StepsRule = Callable[[Node, Sequence[Stacked], int], "Tensor | None"]
 
 
-def _elementwise(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _elementwise(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     rank = node.outputs[0].rank
     aligned = []
     for tensor, varies in operands:
@@ -76,7 +76,7 @@ def _elementwise(node: Node, operands: Sequence[Value], length: int) -> Tensor:
     return made
 
 
-def _matmul(node: Node, operands: Sequence[Value], length: int) -> Tensor | None:
+def _matmul(node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
     (a, _), (b, varies) = operands
     if varies or b.rank != 2 or node.attributes["transpose_a"]:
         return None
@@ -84,45 +84,45 @@ def _matmul(node: Node, operands: Sequence[Value], length: int) -> Tensor | None
     return made
 
 
-def _reduction(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _reduction(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     axis = [a + 1 for a in node.attributes["axis"]]
     made: Tensor = node.operator(operands[0].tensor, axis, node.attributes["keepdims"])
     return made
 
 
-def _along_axis(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _along_axis(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     made: Tensor = node.operator(operands[0].tensor, node.attributes["axis"] + 1)
     return made
 
 
-def _reshape(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _reshape(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     return ops.reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
 
 
-def _transpose(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _transpose(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     return ops.transpose(operands[0].tensor, (0, *(a + 1 for a in node.attributes["axes"])))
 
 
-def _broadcast(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _broadcast_to(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     x, out = operands[0].tensor, shapes.known(node.outputs[0].shape)
     sides = x.shape[1:]
     x = ops.reshape(x, (length, *(1,) * (len(out) - len(sides)), *sides))
     return ops.broadcast_to(x, (length, *out))
 
 
-def _concatenate(node: Node, operands: Sequence[Value], length: int) -> Tensor | None:
+def _concatenate(node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
     if not all(operand.varies for operand in operands):
         return None
     return ops.concatenate([o.tensor for o in operands], node.attributes["axis"] + 1)
 
 
-def _slice(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _slice(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     x, *bounds = (operand.tensor for operand in operands)
     made: Tensor = node.operator.make([x, *map(_behind_first, bounds)], _all_of_first(node))
     return made
 
 
-def _slice_gradient(node: Node, operands: Sequence[Value], length: int) -> Tensor:
+def _slice_gradient(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
     g, shape, *bounds = (operand.tensor for operand in operands)
     shape = ops.concatenate([[length], shape], 0)
     made: Tensor = node.operator.make([g, shape, *map(_behind_first, bounds)], _all_of_first(node))
@@ -141,13 +141,13 @@ def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
     }
 
 
-_RULES: dict[Operator, Rule] = {
+_RULES: dict[Operator, StepsRule] = {
     ops.matmul: _matmul,
     ops.reshape: _reshape,
     ops.expand_dims: _reshape,
     ops.squeeze: _reshape,
     ops.transpose: _transpose,
-    ops.broadcast_to: _broadcast,
+    ops.broadcast_to: _broadcast_to,
     ops.concatenate: _concatenate,
     ops.slice_: _slice,
     ops.slice_gradient: _slice_gradient,
@@ -171,14 +171,14 @@ class Whole:
         stacks: A placeholder for the stack of each tensor that has to be stacked for the others.
     """
 
-    def __init__(self, length: int, values: Mapping[Tensor, Value], inside: Set[Node]):
+    def __init__(self, length: int, values: Mapping[Tensor, Stacked], inside: Set[Node]):
         self._length = length
         self._values = dict(values)
         self._inside = {n for n in inside if n.inputs or not n.operator.pure}
         self._edge = {tensor for node in self._inside for tensor in node.outputs}
         self.stacks: dict[Tensor, Tensor] = {}
 
-    def of(self, tensor: Tensor) -> Value:
+    def of(self, tensor: Tensor) -> Stacked:
         """Return a tensor over all steps."""
         for node in topological_order([tensor], until=self._edge.union(self._values)):
             operands = [self._known(t) for t in node.inputs]
@@ -187,10 +187,10 @@ class Whole:
                 self._values[node.outputs[0]] = made
         return self._known(tensor)
 
-    def _known(self, tensor: Tensor) -> Value:
+    def _known(self, tensor: Tensor) -> Stacked:
         if tensor not in self._values:
             self.stacks[tensor] = placeholder((self._length, *tensor.shape), tensor.dtype)
-            self._values[tensor] = Value(self.stacks[tensor], True)
+            self._values[tensor] = Stacked(self.stacks[tensor], True)
         return self._values[tensor]
 
     def total(self, tensor: Tensor) -> Tensor:
@@ -243,7 +243,7 @@ def _is_linear(node: Node, position: int) -> bool:
     )
 
 
-def _product_of_rows(node: Node, values: Sequence[Value]) -> Tensor | None:
+def _product_of_rows(node: Node, values: Sequence[Stacked]) -> Tensor | None:
     """Return the sum over all steps of products of matrices, as one product."""
     if node.operator is not ops.matmul or any(t.rank != 2 for t in node.inputs):
         return None

@@ -12,7 +12,7 @@ from ksym.compiler.passes.simplify import simplify
 from ksym.compiler.specialize import specialize, split
 from ksym.graph import Node, Tensor, same
 from ksym.loops.body import live_states
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 
 
 def tighten(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -20,7 +20,7 @@ def tighten(outputs: Sequence[Tensor]) -> list[Tensor]:
     return over_loops(outputs, _tightened)
 
 
-def _tightened(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+def _tightened(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     roots, rest = split(specialize(loop.roots, {}))
     if rest is not None:
         return None

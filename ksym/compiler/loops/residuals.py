@@ -13,22 +13,22 @@ from dataclasses import replace
 
 from ksym import ops
 from ksym.compiler.loops import transform
-from ksym.compiler.loops.transform import Results, is_settled, over_loops, size
+from ksym.compiler.loops.transform import Results, byte_count, is_static, over_loops
 from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 
 
 def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops do not repeat the matrix products of earlier ones."""
     order = topological_order(outputs)
-    scans = [n for n in order if is_settled(n)]
+    scans = [n for n in order if is_static(n)]
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
-    loops = {n: Loop.of(n, n.inputs, used) for n in scans}
+    loops = {n: ScanView.of(n, n.inputs, used) for n in scans}
     borrowed: dict[Node, tuple[Node, dict[Tensor, Tensor]]] = {}
     lent: dict[Node, dict[Tensor, None]] = {}
     for later in scans:
         for earlier in {t.node: None for t in later.inputs if t.node in loops}:
-            found = _common(earlier, loops[earlier], loops[later])
+            found = _worth_keeping(earlier, loops[earlier], loops[later])
             if found and later not in borrowed:
                 borrowed[later] = earlier, found
                 lent.setdefault(earlier, {}).update(dict.fromkeys(found.values()))
@@ -36,7 +36,7 @@ def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
         return list(outputs)
     stacks: dict[Node, dict[Tensor, Tensor]] = {}
 
-    def changed(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+    def changed(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
         if node not in borrowed and node not in lent:
             return None
         count, results = len(loop.outputs), Results(loop)
@@ -54,7 +54,7 @@ def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
     return over_loops(outputs, changed)
 
 
-def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
+def _worth_keeping(node: Node, earlier: ScanView, later: ScanView) -> dict[Tensor, Tensor]:
     """Return what is worth keeping: for tensors of the later body the equal ones of the earlier."""
     if earlier.lean or later.lean:
         return {}
@@ -80,12 +80,12 @@ def _common(node: Node, earlier: Loop, later: Loop) -> dict[Tensor, Tensor]:
             part = topological_order([tensor])
             if any(n.operator is ops.matmul for n in part):
                 found[tensor] = equal[tensor]
-    fresh = sum(size(t) for t in {*found.values()} - {*earlier.outputs})
+    fresh = sum(byte_count(t) for t in {*found.values()} - {*earlier.outputs})
     return found if fresh * earlier.length <= transform.MEMORY else {}
 
 
 def _parameters(
-    node: Node, earlier: Loop, later: Loop
+    node: Node, earlier: ScanView, later: ScanView
 ) -> tuple[dict[Tensor, Tensor], dict[Tensor, Tensor]]:
     """Return for parameters of the later body what they are in the earlier one.
 

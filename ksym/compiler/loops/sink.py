@@ -18,9 +18,9 @@ from dataclasses import replace
 from ksym import dtypes, ops
 from ksym.compiler.loops import transform
 from ksym.compiler.loops.over_steps import Whole, of_parameters
-from ksym.compiler.loops.transform import Results, over_loops, size
+from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.graph import Node, Tensor, rewrite, topological_order
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 
 
 def postpone(outputs: Sequence[Tensor]) -> list[Tensor]:
@@ -28,7 +28,7 @@ def postpone(outputs: Sequence[Tensor]) -> list[Tensor]:
     return over_loops(outputs, _postponed)
 
 
-def _postponed(node: Node, loop: Loop, used: set[Tensor]) -> Results | None:
+def _postponed(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     if loop.lean:
         return None
     found = _Postponed(loop)
@@ -74,11 +74,11 @@ class _Postponed:
         stacks: For each tensor of the body that they need a stack of, the placeholder for it.
     """
 
-    def __init__(self, loop: Loop):
+    def __init__(self, loop: ScanView):
         self.totals: dict[int, Tensor] = {}
         self.outputs: dict[int, Tensor] = {}
         self.stacks: dict[Tensor, Tensor] = {}
-        added = _added(loop)
+        added = _only_added(loop)
         carried = [i for i in range(len(loop.new)) if i not in added]
         inside = set(topological_order([loop.new[i] for i in carried]))
         inside |= {loop.before[i].node for i in carried}
@@ -89,14 +89,14 @@ class _Postponed:
         self._free = {loop.before[i] for i in carried if loop.kept[i]}
         self._free.update(t for t in loop.outputs if t.node in inside)
         self._memory = 0
-        for i, term in sorted(added.items(), key=lambda pair: -size(pair[1])):
+        for i, term in sorted(added.items(), key=lambda pair: -byte_count(pair[1])):
             total = self._whole.total(term)
-            if self._takes(total, size(term), term):
+            if self._takes(total, byte_count(term), term):
                 self.totals[i] = total
         for j, output in enumerate(loop.outputs):
             if output.node not in inside and output not in values:
                 stack, varies = self._whole.of(output)
-                if varies and self._takes(stack, size(output), output):
+                if varies and self._takes(stack, byte_count(output), output):
                     self.outputs[j] = stack
 
     def _takes(self, tensor: Tensor, spared: int, instead_of: Tensor) -> bool:
@@ -113,8 +113,8 @@ class _Postponed:
         needed = {t: slot for slot, t in slots.items() if slot in read}
         fresh = [t for t in needed if t not in self._free]
         computed = [n.outputs[0] for n in order if n.operator is not ops.reshape]
-        memory = sum(map(size, [*computed, *(needed[t] for t in fresh)]))
-        if sum(map(size, fresh)) > spared or instead_of in needed:
+        memory = sum(map(byte_count, [*computed, *(needed[t] for t in fresh)]))
+        if sum(map(byte_count, fresh)) > spared or instead_of in needed:
             return False
         if self._memory + memory > transform.MEMORY:
             return False
@@ -124,7 +124,7 @@ class _Postponed:
         return True
 
 
-def _added(loop: Loop) -> dict[int, Tensor]:
+def _only_added(loop: ScanView) -> dict[int, Tensor]:
     """Return the states that each step only adds something to, and what it adds."""
     read = Counter(t for node in topological_order(loop.roots) for t in node.inputs)
     read.update(loop.roots)

@@ -10,7 +10,7 @@ from ksym import shapes
 from ksym.compiler.specialize import specialize
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.loops.scan import scan_node
-from ksym.loops.view import Loop
+from ksym.loops.view import ScanView
 
 MEMORY = 2**28
 """How many bytes a pass may have a loop stack that nobody asked for."""
@@ -19,7 +19,7 @@ MEMORY = 2**28
 class Results:
     """What the results of a loop are replaced by; what nobody reads need not be."""
 
-    def __init__(self, loop: Loop):
+    def __init__(self, loop: ScanView):
         self.finals: list[Tensor | None] = [None] * len(loop.new)
         self.stacked: list[Tensor | None] = [None] * len(loop.outputs)
         self.histories: list[Tensor | None] = [None] * len(loop.new)
@@ -30,12 +30,12 @@ class Results:
         return [o if f is None else f for o, f in zip(node.outputs, found, strict=True)]
 
 
-def size(tensor: Tensor) -> int:
+def byte_count(tensor: Tensor) -> int:
     """How many bytes a tensor takes."""
     return (shapes.size(tensor.shape) or 0) * np.dtype(tensor.dtype).itemsize
 
 
-def is_settled(node: Node) -> bool:
+def is_static(node: Node) -> bool:
     """Whether a node is a loop of which all is known before it runs: its steps, and all sizes."""
     if node.operator is not scan_node or node.inputs[0].value is None:
         return False
@@ -44,7 +44,7 @@ def is_settled(node: Node) -> bool:
 
 
 def over_loops(
-    outputs: Sequence[Tensor], transform: Callable[[Node, Loop, set[Tensor]], Results | None]
+    outputs: Sequence[Tensor], transform: Callable[[Node, ScanView, set[Tensor]], Results | None]
 ) -> list[Tensor]:
     """Return outputs with their loops replaced.
 
@@ -57,9 +57,9 @@ def over_loops(
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
 
     def replaced(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
-        if not is_settled(node):
+        if not is_static(node):
             return None
-        loop = Loop.of(node, inputs, used)
+        loop = ScanView.of(node, inputs, used)
         found = transform(node, loop, used) if loop.length else None
         return None if found is None else found.for_node(node)
 

@@ -16,10 +16,10 @@ SIZE_LIMIT = 1024
 
 def fold(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which small results computed from constants are constants."""
-    return rewrite(outputs, _fold)
+    return rewrite(outputs, _computed)
 
 
-def _fold(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+def _computed(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
     if not inputs or not node.operator.pure or len(node.outputs) != 1:
         return None
     if not all(map(is_constant, inputs)):

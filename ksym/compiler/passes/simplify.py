@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from ksym import ops, shapes
 from ksym.graph import Node, Spec, Tensor, rewrite, same
 
-ROUNDS = 32
+SIMPLIFYING_ROUNDS = 32
 """An end to identities that would undo each other."""
 
 
@@ -41,7 +41,7 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
         return found[node]
 
     def settled(tensor: Tensor) -> Tensor:
-        for _ in range(ROUNDS):
+        for _ in range(SIMPLIFYING_ROUNDS):
             made = once(tensor.node)
             if made is None:
                 break

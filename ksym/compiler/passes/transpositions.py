@@ -49,7 +49,7 @@ def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
     for node in order:
         with origin_of(node):
             if node.operator is ops.transpose:
-                state[node.outputs[0]] = _joined(state[node.inputs[0]], node.attributes["axes"])
+                state[node.outputs[0]] = _composed(state[node.inputs[0]], node.attributes["axes"])
                 continue
             pushed = _pushed(node, [state[tensor] for tensor in node.inputs])
             if pushed is not None:
@@ -65,7 +65,7 @@ def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
     return [carried_out(tensor) for tensor in outputs]
 
 
-def _joined(inner: _Pending, axes: Order) -> _Pending:
+def _composed(inner: _Pending, axes: Order) -> _Pending:
     order = axes if inner.order is None else tuple(inner.order[a] for a in axes)
     return _Pending(inner.base, order)
 

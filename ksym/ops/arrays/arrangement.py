@@ -284,7 +284,7 @@ def _sample_reflected(draw: Draw) -> Sample:
     return Sample(x, attributes={"padding": padding, "mode": mode})
 
 
-def _places(places: Tensor, side: Any, mode: str) -> Tensor:
+def _source_places(places: Tensor, side: Any, mode: str) -> Tensor:
     """For places along a padded axis, where in the axis their elements come from."""
     if mode == "edge":
         return ops.clip(places, 0, side - 1)
@@ -341,5 +341,5 @@ def pad_from_inside(x: Any, padding: Any, mode: str = "reflect") -> Tensor:
             side = ops.shape_of(x)[axis]
         elif side == 0:
             raise ShapeError(f"axis {axis} has no elements to pad with")
-        x = ops.take(x, _places(ops.arange(-before, side + after), side, mode), axis)
+        x = ops.take(x, _source_places(ops.arange(-before, side + after), side, mode), axis)
     return x

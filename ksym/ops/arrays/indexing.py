@@ -80,7 +80,7 @@ def slice_sides(
     return tuple(sides)
 
 
-def _narrowed(node: Node, first: int) -> Tensor:
+def _axis_by_axis(node: Node, first: int) -> Tensor:
     """The result of a slice, or of its gradient, by one axis after the other."""
     x, out = node.inputs[0], node.outputs[0].shape
     starts, stops = static(node, first), static(node, first + 1)
@@ -133,7 +133,7 @@ class _Slice(Operator):
         return emit("slice", x, **bounds)
 
     def narrow(self, node: Node) -> Tensor:
-        return _narrowed(node, 1)
+        return _axis_by_axis(node, 1)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, starts, stops = node.inputs
@@ -212,7 +212,7 @@ class _SliceGradient(Operator):
         return emit("_slice_assign", nothing, g, **bounds)
 
     def narrow(self, node: Node) -> Tensor:
-        return _narrowed(node, 2)
+        return _axis_by_axis(node, 2)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         _, _, starts, stops = node.inputs
@@ -239,7 +239,7 @@ _POSITIONS = "positions"
 """Stands in the key of a sample for the next of its arrays of positions."""
 
 
-def _filled(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
+def _key_with(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
     """The key of a sample with arrays, or tensors, in their places."""
     given = iter(positions)
     return tuple(next(given) if item is _POSITIONS else item for item in key)
@@ -248,7 +248,7 @@ def _filled(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
 def _index_numpy(x: Any, *positions: Any, key: Sequence[Any]) -> Any:
     axes = [axis for axis, item in enumerate(key) if item is _POSITIONS]
     wrapped = [p % x.shape[axis] for p, axis in zip(positions, axes, strict=True)]
-    return x[_filled(key, wrapped)]
+    return x[_key_with(key, wrapped)]
 
 
 def _sample_index(draw: Draw) -> Sample:
@@ -272,7 +272,7 @@ def _sample_index(draw: Draw) -> Sample:
 
 
 def _apply_index(x: Tensor, *positions: Any, key: Sequence[Any]) -> Tensor:
-    return x[_filled(key, positions)]
+    return x[_key_with(key, positions)]
 
 
 @composite(numpy=_index_numpy, sample=_sample_index, apply=_apply_index)

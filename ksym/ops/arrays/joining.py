@@ -12,13 +12,11 @@ from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor
-from ksym.operator.sampling import Draw, Sample
-
-_KINDS = ("float", "integer", "bool")
+from ksym.operator.sampling import KINDS, Draw, Sample
 
 
 def _sample_any(draw: Draw) -> Sample:
-    return Sample(draw.array(draw.shape(min_side=0), dtype=draw.dtype(*_KINDS)))
+    return Sample(draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS)))
 
 
 @composite(numpy=np.atleast_1d, sample=_sample_any)
@@ -51,7 +49,7 @@ def _sample_joined(axis: int, at_least: Any) -> Any:
     """Samples of tensors that agree on all axes but one, which vectors and scalars may lack."""
 
     def sample(draw: Draw) -> Sample:
-        shape, dtype = draw.shape(min_side=0), draw.dtype(*_KINDS)
+        shape, dtype = draw.shape(min_side=0), draw.dtype(*KINDS)
         along = axis if len(shape) > axis else len(shape) - 1
         arrays = []
         for _ in range(draw.integer(1, 3)):
@@ -108,7 +106,7 @@ def dstack(tensors: Any) -> Tensor:
 
 
 def _sample_columns(draw: Draw) -> Sample:
-    rows, dtype = draw.integer(0, 3), draw.dtype(*_KINDS)
+    rows, dtype = draw.integer(0, 3), draw.dtype(*KINDS)
     sides = [draw.choose(((rows,), (rows, 1), (rows, 2))) for _ in range(draw.integer(1, 3))]
     return Sample(*(draw.array(shape, dtype=dtype) for shape in sides))
 
@@ -134,7 +132,7 @@ def _sample_array_split(draw: Draw) -> Sample:
     axis = draw.integer(-len(shape), len(shape) - 1)
     places = tuple(sorted(draw.integer(0, shape[axis]) for _ in range(draw.integer(1, 2))))
     sections = draw.choose((draw.integer(1, 4), places))
-    x = draw.array(shape, dtype=draw.dtype(*_KINDS))
+    x = draw.array(shape, dtype=draw.dtype(*KINDS))
     return Sample(x, attributes={"sections": sections, "axis": axis})
 
 
@@ -171,7 +169,7 @@ def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
 
 def _sample_meshgrid(draw: Draw) -> Sample:
     arrays = [
-        draw.array(draw.shape(max_rank=1, min_side=0), dtype=draw.dtype(*_KINDS))
+        draw.array(draw.shape(max_rank=1, min_side=0), dtype=draw.dtype(*KINDS))
         for _ in range(draw.integer(1, 3))
     ]
     return Sample(*arrays, attributes={"indexing": draw.choose(("xy", "ij"))})

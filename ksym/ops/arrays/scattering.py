@@ -16,7 +16,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.gathering import check_indices
 
 
-def _sides(x: Tensor, axes: Sequence[int]) -> list[Any]:
+def _axis_sizes(x: Tensor, axes: Sequence[int]) -> list[Any]:
     """The sizes of axes: numbers where they are known."""
     whole = ops.shape_of(x)
     return [whole[a] if x.shape[a] is None else x.shape[a] for a in axes]
@@ -119,10 +119,10 @@ def scatter_nd(indices: Any, updates: Any, shape: Any) -> Tensor:
     for axis, side in enumerate(nothing.shape[:depth]):
         check_indices(indices[..., axis], side)
     flat: Any = 0
-    sides = _sides(nothing, range(depth))
+    sides = _axis_sizes(nothing, range(depth))
     for axis, side in enumerate(sides):
         flat = flat * side + ops.mod(cast_to(indices[..., axis], "int64"), side)
-    rest = _sides(nothing, range(depth, nothing.rank))
+    rest = _axis_sizes(nothing, range(depth, nothing.rank))
     rows = ops.prod(shape[:depth])
     return ops.reshape(ops.take_gradient(updates, flat, [rows, *rest]), shape)
 
@@ -156,7 +156,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
         raise ShapeError(f"indices of rank {indices.rank} for a tensor of rank {x.rank}")
     axis = shapes.axis(axis, x.rank)
     key = []
-    for a, side in enumerate(_sides(x, range(x.rank))):
+    for a, side in enumerate(_axis_sizes(x, range(x.rank))):
         if a == axis:
             key.append(indices)
         else:
@@ -196,7 +196,7 @@ def _index_update_numpy(x: Any, value: Any, key: Any) -> Any:
     return result
 
 
-def _sample_index(draw: Draw) -> Sample:
+def _sample_update(draw: Draw) -> Sample:
     shape = draw.shape(min_rank=1, max_rank=2)
     side = shape[0]
     key = draw.choose(
@@ -214,7 +214,7 @@ def _sample_index(draw: Draw) -> Sample:
 
 @composite(
     numpy=_index_add_numpy,
-    sample=_sample_index,
+    sample=_sample_update,
     apply=lambda x, value, key: OPERATORS["index_add"](x, key, value),
 )
 def index_add(x: Any, key: Any, value: Any) -> Tensor:
@@ -241,7 +241,7 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
 
 @composite(
     numpy=_index_update_numpy,
-    sample=_sample_index,
+    sample=_sample_update,
     apply=lambda x, value, key: OPERATORS["index_update"](x, key, value),
 )
 def index_update(x: Any, key: Any, value: Any) -> Tensor:

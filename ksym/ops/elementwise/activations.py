@@ -114,7 +114,7 @@ class _ReluGradient(Operator):
 relu_gradient: Operator = _ReluGradient("relu_gradient", doc="g where y is positive, else zero.")
 
 
-def _sample(
+def _sample_between(
     low: float, high: float, kinks: Sequence[float] = (), **attributes: Any
 ) -> Callable[[Draw], Sample]:
     def sample(draw: Draw) -> Sample:
@@ -133,7 +133,7 @@ def _activation(
     **attributes: Any,
 ) -> Callable[[Callable[..., Any]], Composite]:
     """Declare an activation composed of other operators, tested on an interval."""
-    return composite(_in_float64(numpy), _sample(low, high, kinks, **attributes))
+    return composite(_in_float64(numpy), _sample_between(low, high, kinks, **attributes))
 
 
 def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
@@ -235,7 +235,7 @@ def _gelu(x: Any, approximate: bool) -> Any:
 
 def _gelu_sample(draw: Draw) -> Sample:
     attributes = {"approximate": draw.choose((False, True))}
-    return _sample(-2.0, 2.0, **attributes)(draw)
+    return _sample_between(-2.0, 2.0, **attributes)(draw)
 
 
 @composite(_in_float64(_gelu), _gelu_sample)

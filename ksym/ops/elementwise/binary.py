@@ -16,7 +16,7 @@ from ksym.operator.operands import cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import is_constant
 
-Rule = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+BinaryGradient = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def scalar_of(tensor: Tensor) -> Any:
@@ -96,7 +96,7 @@ class Binary(Operator):
         numpy: Callable[..., Any],
         native: str,
         scalar: tuple[str | None, str | None],
-        gradients: tuple[Rule, Rule] | None,
+        gradients: tuple[BinaryGradient, BinaryGradient] | None,
         doc: str,
         *,
         domains: Sequence[tuple[float, float, float]] = ((-2.0, 2.0, 0.0), (-2.0, 2.0, 0.0)),

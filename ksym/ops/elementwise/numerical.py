@@ -12,14 +12,12 @@ from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Tensor
 from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor, cast_to, floating, promoted
-from ksym.operator.sampling import Draw, Sample
+from ksym.operator.sampling import KINDS, Draw, Sample
 from ksym.ops.elementwise.binary import broadcast_sample
-
-_KINDS = ("float", "integer", "bool")
 
 
 def _sample_wave(draw: Draw) -> Sample:
-    x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*_KINDS))
+    x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS))
     if x.size and x.dtype.kind == "f" and draw.choose((True, False)):
         x.flat[0] = 0.0
     return Sample(x)
@@ -53,7 +51,7 @@ def logit(x: Any) -> Tensor:
 
 
 def _sample_infinite(draw: Draw) -> Sample:
-    x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*_KINDS))
+    x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS))
     if x.size and x.dtype.kind == "f":
         x.flat[0] = draw.choose((np.inf, -np.inf, np.nan))
     return Sample(x, differentiate=())

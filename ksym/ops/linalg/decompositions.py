@@ -20,7 +20,7 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.operands import floating
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
-from ksym.ops.linalg.solving import OfSquare, square, triangle
+from ksym.ops.linalg.solving import OfSquare, check_square, triangle
 
 
 class _Cholesky(OfSquare):
@@ -121,7 +121,7 @@ class _Eigh(Operator):
         return [floating(a)], {}
 
     def infer(self, a: Tensor) -> tuple[Spec, Spec]:
-        square(a)
+        check_square(a)
         return Spec(a.shape[:-1], a.dtype), a.spec
 
     def numpy(self, a: Any) -> Any:

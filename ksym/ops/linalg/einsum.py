@@ -89,8 +89,8 @@ class _Contraction(Operator):
             batch = [i for i in labels_a if i in labels_b and i in output]
         sides = [sizes[i] for i in (*batch, *left, *right)]
         if inner:
-            rows, across_a = _matrix(a, labels_a, sizes, batch, left, inner)
-            columns, across_b = _matrix(b, labels_b, sizes, batch, inner, right)
+            rows, across_a = _as_matrix(a, labels_a, sizes, batch, left, inner)
+            columns, across_b = _as_matrix(b, labels_b, sizes, batch, inner, right)
             product = ops.matmul(rows, columns, across_a, across_b)
             product = ops.reshape(product, sides)
         else:
@@ -150,7 +150,7 @@ def _unstretched(
     return (ops.squeeze(x, axes) if axes else x), left
 
 
-def _matrix(
+def _as_matrix(
     x: Tensor,
     labels: Sequence[int],
     sizes: Mapping[int, Any],

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from functools import reduce
-from operator import index, mul
+import math
+from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.linalg.solving import dominant, square
+from ksym.ops.linalg.solving import check_square, dominant
 
 
 def _sample_power(draw: Draw) -> Sample:
@@ -40,7 +40,7 @@ def matrix_power(a: Any, n: int) -> Tensor:
         ExecutionError: At the call: n is negative and a matrix is singular.
     """
     a = as_tensor(a)
-    square(a)
+    check_square(a)
     try:
         n = index(n)
     except TypeError:
@@ -83,19 +83,15 @@ def kron(a: Any, b: Any) -> Tensor:
         return ops.multiply(a, b)
     sides = [[1] * (rank - x.rank) + [ops.shape_of(x)[i] for i in range(x.rank)] for x in (a, b)]
     pairs = list(zip(*sides, strict=True))
-    behind = [[_product(side[i + 1 :]) for side in sides] for i in range(rank)]
+    behind = [[math.prod(side[i + 1 :]) for side in sides] for i in range(rank)]
     # All axes at once would broadcast in turns, which MXNet does with five axes at most.
     (m, n), (rest_a, rest_b) = pairs[0], behind[0]
     x = ops.reshape(a, [m, 1, rest_a, 1]) * ops.reshape(b, [1, n, 1, rest_b])
     for i in range(1, rank - 1):
         (m, n), (rest_a, rest_b) = pairs[i], behind[i]
-        x = ops.reshape(x, [_product(m * n for m, n in pairs[:i]), m, rest_a, n, rest_b])
+        x = ops.reshape(x, [math.prod(m * n for m, n in pairs[:i]), m, rest_a, n, rest_b])
         x = ops.transpose(x, (0, 1, 3, 2, 4))
     return ops.reshape(x, [m * n for m, n in pairs])
-
-
-def _product(sides: Iterable[Any]) -> Any:
-    return reduce(mul, sides, 1)
 
 
 class _Cross(Operator):

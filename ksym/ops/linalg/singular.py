@@ -27,12 +27,12 @@ from ksym.ops.linalg.decompositions import (
 )
 
 
-def _columns(values: Tensor) -> Tensor:
+def _by_columns(values: Tensor) -> Tensor:
     """Numbers that scale the columns of matrices."""
     return ops.expand_dims(values, -2)
 
 
-def _rows(values: Tensor) -> Tensor:
+def _by_rows(values: Tensor) -> Tensor:
     """Numbers that scale the rows of matrices."""
     return ops.expand_dims(values, -1)
 
@@ -110,13 +110,13 @@ class _SVD(Operator):
         gaps = inverse_differences(ops.square(values))
         rest: list[Tensor] = []
         if for_u is not None:
-            inner = inner + _turn(u, for_u, gaps) * _columns(values)
-            rest.append(ops.matmul(_leaving(u, for_u) / _columns(values), vh))
+            inner = inner + _turn(u, for_u, gaps) * _by_columns(values)
+            rest.append(ops.matmul(_leaving(u, for_u) / _by_columns(values), vh))
         if for_vh is not None:
             v, for_v = ops.matrix_transpose(vh), ops.matrix_transpose(for_vh)
-            inner = inner + _turn(v, for_v, gaps) * _rows(values)
+            inner = inner + _turn(v, for_v, gaps) * _by_rows(values)
             leaving = ops.matrix_transpose(_leaving(v, for_v))
-            rest.append(ops.matmul(u, leaving / _rows(values)))
+            rest.append(ops.matmul(u, leaving / _by_rows(values)))
         return [sum(rest, ops.matmul(ops.matmul(u, inner), vh))]
 
     def sample(self, draw: Draw) -> Sample:
@@ -179,7 +179,7 @@ class _PInv(Operator):
         counts = ops.greater(values, rcond * ops.max_(values, -1, keepdims=True))
         inverse = 1.0 / ops.where(counts, values, ops.ones_like(values))
         inverse = ops.where(counts, inverse, ops.zeros_like(values))
-        return ops.matmul(vh, u * _columns(inverse), transpose_a=True, transpose_b=True)
+        return ops.matmul(vh, u * _by_columns(inverse), transpose_a=True, transpose_b=True)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         (a,), p = node.inputs, node.outputs[0]

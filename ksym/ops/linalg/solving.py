@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 
 
-def square(a: Tensor) -> None:
+def check_square(a: Tensor) -> None:
     """Refuse what is not a square matrix, or a stack of them."""
     if a.rank < 2 or not shapes.compatible(a.shape[-1:], a.shape[-2:-1]):
         raise ShapeError(f"square matrices are needed, not {a.shape}")
@@ -34,7 +34,7 @@ def triangle(x: Tensor, lower: bool = True, diagonal: float = 1.0) -> Tensor:
 
 def _system(a: Tensor, b: Tensor) -> Spec:
     """What solves a @ x = b."""
-    square(a)
+    check_square(a)
     if b.rank < 2 or not shapes.compatible(a.shape[-1:], b.shape[-2:-1]):
         raise ShapeError(f"right sides of shape {b.shape} do not fit matrices of {a.shape}")
     batch = shapes.broadcast(a.shape[:-2], b.shape[:-2])
@@ -68,7 +68,7 @@ class OfSquare(Operator):
         return [floating(a)], {}
 
     def infer(self, a: Tensor) -> Spec:
-        square(a)
+        check_square(a)
         return a.spec
 
     def narrow(self, node: Node) -> Sequence[Tensor]:
@@ -225,7 +225,7 @@ class _Det(Operator):
         return [floating(a)], {}
 
     def infer(self, a: Tensor) -> Spec:
-        square(a)
+        check_square(a)
         return Spec(a.shape[:-2], a.dtype)
 
     def numpy(self, a: Any) -> Any:
@@ -266,7 +266,7 @@ det = _Det(
 
 class _Slogdet(_Det):
     def infer(self, a: Tensor) -> tuple[Spec, Spec]:  # type: ignore[override]
-        square(a)
+        check_square(a)
         return (Spec(a.shape[:-2], a.dtype),) * 2
 
     def numpy(self, a: Any) -> Any:

@@ -29,10 +29,10 @@ from ksym.ops.nn.windows import (
     check_floats,
     check_format,
     check_meets,
+    check_positive,
     explicit_padding,
     output_sides,
     per_axis,
-    positive,
 )
 from ksym.shapes import Shape
 
@@ -55,7 +55,7 @@ def convolution_attributes(
         "strides": per_axis(strides, axes, "strides"),
         "padding": canonical_padding(padding, axes, causal=True),
         "dilation": per_axis(dilation, axes, "dilation"),
-        "groups": None if groups is None else positive(groups, "groups"),
+        "groups": None if groups is None else check_positive(groups, "groups"),
     }
 
 

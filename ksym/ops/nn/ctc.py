@@ -144,7 +144,7 @@ class _CTCLoss(Operator):
         start = ops.as_tensor(place < 2)
         total = ops.where(start, scores[:, 0], impossible)
         for t in range(1, time):
-            ways = [total, _shifted(total, 1)]
+            ways = [total, _moved_on(total, 1)]
             if skips is not None:
                 two = ops.where(skips, total[:, :-2], impossible)
                 ways.append(ops.pad(two, ((0, 0), (2, 0)), _IMPOSSIBLE))
@@ -179,7 +179,7 @@ class _CTCLoss(Operator):
         )
 
 
-def _shifted(total: Tensor, by: int) -> Tensor:
+def _moved_on(total: Tensor, by: int) -> Tensor:
     """Return the totals moved to later places of the path."""
     return ops.pad(total, ((0, 0), (by, 0)), _IMPOSSIBLE)[:, : total.shape[1]]
 

@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_meets
 
 
-def _along(axis: int, rank: int) -> tuple[int, ...]:
+def _all_but(axis: int, rank: int) -> tuple[int, ...]:
     return tuple(i for i in range(rank) if i != axis)
 
 
@@ -34,7 +34,7 @@ def _stretch(vector: Tensor, axis: int, rank: int) -> Tensor:
     return ops.reshape(vector, [1] * axis + [-1] + [1] * (rank - axis - 1))
 
 
-def _check(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
+def _check_vectors(x: Tensor, vectors: Sequence[Tensor], axis: int) -> None:
     check_floats(x, *vectors)
     if x.rank < 2:
         raise ShapeError("batch normalisation needs a batch axis and a channel axis")
@@ -58,12 +58,12 @@ class _BatchNorm(Operator):
     def infer(
         self, x: Tensor, gamma: Tensor, beta: Tensor, axis: int, epsilon: float
     ) -> tuple[Spec, Spec, Spec]:
-        _check(x, [gamma, beta], axis)
+        _check_vectors(x, [gamma, beta], axis)
         channels = Spec(shapes.merge((x.shape[axis],), gamma.shape), x.dtype)
         return x.spec, channels, channels
 
     def numpy(self, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
-        over = _along(axis, x.ndim)
+        over = _all_but(axis, x.ndim)
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         mean, var = _statistics(x, over)
         scale = gamma / np.sqrt(var + epsilon)
@@ -91,7 +91,7 @@ class _BatchNorm(Operator):
             for_x, for_gamma, for_beta = batch_norm_gradient.make(
                 [g, x, gamma, beta], node.attributes
             )
-        count = ops.count(x, _along(axis, x.rank), x.dtype)
+        count = ops.count(x, _all_but(axis, x.rank), x.dtype)
         if by_mean is not None:
             part = ops.broadcast_to(_stretch(by_mean / count, axis, x.rank), ops.shape_of(x))
             for_x = part if for_x is None else for_x + part
@@ -102,11 +102,11 @@ class _BatchNorm(Operator):
         return [for_x, for_gamma, for_beta]
 
     def sample(self, draw: Draw) -> Sample:
-        x, gamma, attributes = _sample(draw)
+        x, gamma, attributes = _sample_normalized(draw)
         return Sample(x, gamma, draw.array(gamma.shape), attributes=attributes)
 
 
-def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _sample_normalized(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     # A single element for each channel has no variance, and next to none is ill-conditioned.
     batch = 0 if draw.shape(1, 1, min_side=0) == (0,) else draw.integer(3, 4)
     shape = [batch, *(draw.integer(1, 3) for _ in range(draw.integer(1, 3)))]
@@ -185,12 +185,12 @@ class _BatchNormGradient(Operator):
     def infer(
         self, g: Tensor, x: Tensor, gamma: Tensor, beta: Tensor, **attributes: Any
     ) -> tuple[Spec, Spec, Spec]:
-        _check(x, [gamma, beta], attributes["axis"])
+        _check_vectors(x, [gamma, beta], attributes["axis"])
         check_meets(g, x.shape, x.dtype)
         return x.spec, gamma.spec, beta.spec
 
     def numpy(self, g: Any, x: Any, gamma: Any, beta: Any, axis: int, epsilon: float) -> Any:
-        over = _along(axis, x.ndim)
+        over = _all_but(axis, x.ndim)
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         mean, var = (moment.reshape(shape) for moment in _statistics(x, over))
         scale = 1.0 / np.sqrt(var + epsilon)
@@ -222,7 +222,7 @@ class _BatchNormGradient(Operator):
     def differentiable_form(self, node: Node) -> Sequence[Tensor]:
         g, x, gamma, _ = node.inputs
         axis, epsilon = node.attributes["axis"], node.attributes["epsilon"]
-        over = _along(axis, x.rank)
+        over = _all_but(axis, x.rank)
         distance = x - ops.mean(x, over, keepdims=True)
         scale = 1.0 / ops.sqrt(ops.mean(ops.square(distance), over, keepdims=True) + epsilon)
         normal = distance * scale
@@ -235,7 +235,7 @@ class _BatchNormGradient(Operator):
         )
 
     def sample(self, draw: Draw) -> Sample:
-        x, gamma, attributes = _sample(draw)
+        x, gamma, attributes = _sample_normalized(draw)
         g = draw.array(x.shape)
         return Sample(g, x, gamma, draw.array(gamma.shape), attributes=attributes)
 
@@ -264,7 +264,7 @@ class _Normalize(Operator):
         return operands, attributes
 
     def infer(self, x: Tensor, *vectors: Tensor, axis: int, epsilon: float) -> Spec:
-        _check(x, vectors, axis)
+        _check_vectors(x, vectors, axis)
         return x.spec
 
     def numpy(
@@ -283,7 +283,7 @@ class _Normalize(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, mean, var, gamma, _ = node.inputs
         axis, epsilon = node.attributes["axis"], node.attributes["epsilon"]
-        over = _along(axis, x.rank)
+        over = _all_but(axis, x.rank)
         inverse = 1.0 / ops.sqrt(var + epsilon)
         scale = gamma * inverse
         for_beta = ops.sum_(g, over)
@@ -297,7 +297,7 @@ class _Normalize(Operator):
         ]
 
     def sample(self, draw: Draw) -> Sample:
-        x, gamma, attributes = _sample(draw)
+        x, gamma, attributes = _sample_normalized(draw)
         vectors = [draw.array(gamma.shape, 0.5, 2.0) for _ in range(4)]
         return Sample(x, *vectors, attributes=attributes)
 

@@ -63,7 +63,7 @@ def _output_shape(shape: Shape, attributes: Any) -> Any:
     return (*shape[:2], *sides)
 
 
-def _cut(offset: Sequence[int], out: Sequence[int], attributes: Any) -> tuple[slice, ...]:
+def _window_slices(offset: Sequence[int], out: Sequence[int], attributes: Any) -> tuple[slice, ...]:
     return cut(offset, out, attributes["strides"], (1,) * len(offset))
 
 
@@ -72,7 +72,7 @@ def _windows(x: Any, attributes: Any, fill: float) -> Any:
     out = _output_shape(x.shape, attributes)[2:]
     x = np.pad(x, [(0, 0), (0, 0), *_pairs(x.shape, attributes)], constant_values=fill)
     offsets = itertools.product(*map(range, attributes["window"]))
-    views = [x[(..., *_cut(offset, out, attributes))] for offset in offsets]
+    views = [x[(..., *_window_slices(offset, out, attributes))] for offset in offsets]
     return np.stack(views, axis=-1)
 
 
@@ -82,7 +82,7 @@ def _counts(shape: Shape, attributes: Any, dtype: str) -> np.ndarray:
     return np.asarray(_windows(inside, attributes, 0.0).sum(axis=-1))
 
 
-class _Native:
+class _NativePooling:
     """The native form of a pooling whose shapes are known.
 
     MXNet pads both ends alike, or (its "full" convention) lets the last window overhang.  Where
@@ -167,7 +167,7 @@ class _Pool(BothFormats):
         _check_windows(node, node.inputs[0])
 
     def sample(self, draw: Draw) -> Sample:
-        x, attributes = _sample(draw)
+        x, attributes = _sample_pooling(draw)
         return Sample(x, attributes=attributes)
 
 
@@ -179,7 +179,7 @@ def _check_windows(node: Node, x: Tensor) -> None:
         raise ShapeError("there is nothing but padding to pool")
 
 
-def _sample(draw: Draw) -> tuple[np.ndarray, dict[str, Any]]:
+def _sample_pooling(draw: Draw) -> tuple[np.ndarray, dict[str, Any]]:
     axes = draw.integer(1, 3)
     window = tuple(draw.integer(1, 3 if axes < 3 else 2) for _ in range(axes))
     strides = tuple(draw.integer(1, 2) for _ in range(axes))
@@ -195,14 +195,16 @@ class _MaxPool(_Pool):
         return _windows(x, attributes, -np.inf).max(axis=-1)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        native = _Native("max", node.inputs[0], node.attributes)
+        native = _NativePooling("max", node.inputs[0], node.attributes)
         return _emit_max(emit, native, x, node.inputs[0].dtype)[1][0]
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [max_pool_gradient.make([g, node.inputs[0]], node.attributes)]
 
 
-def _emit_max(emit: Emitter, native: _Native, x: Any, dtype: str) -> tuple[Any, tuple[Any, Any]]:
+def _emit_max(
+    emit: Emitter, native: _NativePooling, x: Any, dtype: str
+) -> tuple[Any, tuple[Any, Any]]:
     """Emit max pooling; return its (padded) input, and its result with oneDNN's workspace."""
     x = native.padded(emit, x, float(np.finfo(dtype).min))
     return x, emit("Pooling", x, outputs=2, **native.attributes)
@@ -246,7 +248,7 @@ class _Carrier(Operator):
         return x.spec
 
     def sample(self, draw: Draw) -> Sample:
-        x, attributes = _sample(draw)
+        x, attributes = _sample_pooling(draw)
         return Sample(draw.array(_output_shape(x.shape, attributes)), x, attributes=attributes)
 
 
@@ -269,7 +271,7 @@ class _MaxPoolGradient(_Carrier):
 
     def lower(self, emit: Emitter, node: Node, g: Any, x: Any) -> Any:
         source = node.inputs[1]
-        native = _Native("max", source, node.attributes)
+        native = _NativePooling("max", source, node.attributes)
         x, (y, workspace) = _emit_max(emit, native, x, source.dtype)
         # The first workspace stands for its own gradient, which is not read.
         return native.backward(emit, [g, workspace, x, y, workspace], y)
@@ -309,7 +311,7 @@ class _MaxPoolSelect(_Carrier):
         v = ops.pad(v, pairs)
         result = found = None
         for offset in itertools.product(*map(range, attributes["window"])):
-            place = (..., *_cut(offset, out, attributes))
+            place = (..., *_window_slices(offset, out, attributes))
             here = ops.equal(x[place], highest)
             first = here if found is None else here & ~found
             part = ops.cast(first, v.dtype) * v[place]
@@ -323,7 +325,7 @@ class _MaxPoolSelect(_Carrier):
         return [max_pool_gradient.make([g, x], node.attributes), ops.zeros_like(x)]
 
     def sample(self, draw: Draw) -> Sample:
-        x, attributes = _sample(draw)
+        x, attributes = _sample_pooling(draw)
         return Sample(draw.array(x.shape), x, attributes=attributes)
 
 
@@ -341,7 +343,7 @@ class _AveragePool(_Pool):
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         source = node.inputs[0]
-        native = _Native("avg", source, node.attributes)
+        native = _NativePooling("avg", source, node.attributes)
         y = emit("Pooling", native.padded(emit, x, 0.0), **native.attributes)
         if native.scale is not None:
             y = emit("_npi_multiply", y, emit.constant(native.scale.astype(source.dtype)))
@@ -377,13 +379,13 @@ class _AveragePoolGradient(_Carrier):
         result: Any = np.zeros((*x.shape[:2], *padded), g.dtype)
         share = g / _counts(x.shape, attributes, g.dtype.name)
         for offset in itertools.product(*map(range, attributes["window"])):
-            result[(..., *_cut(offset, g.shape[2:], attributes))] += share
+            result[(..., *_window_slices(offset, g.shape[2:], attributes))] += share
         inside = tuple(slice(b, b + d) for d, (b, _) in zip(x.shape[2:], pairs, strict=True))
         return result[(..., *inside)]
 
     def lower(self, emit: Emitter, node: Node, g: Any, x: Any) -> Any:
         source = node.inputs[1]
-        native = _Native("avg", source, node.attributes)
+        native = _NativePooling("avg", source, node.attributes)
         x = native.padded(emit, x, 0.0)
         y = emit("Pooling", x, **native.attributes)
         if native.scale is not None:

@@ -113,11 +113,11 @@ class _Resize(BothFormats):
         return [resize_gradient.make([g, ops.shape_of(x)[2:], sides], node.attributes), None]
 
     def sample(self, draw: Draw) -> Sample:
-        x, sides, attributes = _sample(draw)
+        x, sides, attributes = _sample_resize(draw)
         return Sample(x, sides, attributes=attributes)
 
 
-def _sample(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+def _sample_resize(draw: Draw) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
     axes = draw.integer(1, 3)
     x = draw.array((*draw.shape(2, 2), *(draw.integer(1, 4) for _ in range(axes))))
     sides = np.array([draw.choose((side, 2 * side, draw.integer(1, 5))) for side in x.shape[2:]])
@@ -190,7 +190,7 @@ class _ResizeGradient(Operator):
         return [resize.make([h, node.inputs[2]], node.attributes), None, None]
 
     def sample(self, draw: Draw) -> Sample:
-        x, sides, attributes = _sample(draw)
+        x, sides, attributes = _sample_resize(draw)
         g = draw.array((*x.shape[:2], *sides))
         return Sample(g, np.array(x.shape[2:]), sides, attributes=attributes)
 

@@ -13,7 +13,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.nn.windows import check_floats, positive
+from ksym.ops.nn.windows import check_floats, check_positive
 
 
 def _standardized(x: Tensor, over: Sequence[int], epsilon: float) -> Tensor:
@@ -139,7 +139,7 @@ class _GroupNorm(_Norm):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x, gamma, beta = promoted(x, gamma, beta)
         attributes = {"axis": shapes.axis(axis, x.rank), "epsilon": float(epsilon)}
-        return [x, gamma, beta], {"groups": positive(groups, "groups"), **attributes}
+        return [x, gamma, beta], {"groups": check_positive(groups, "groups"), **attributes}
 
     def infer(
         self,

@@ -22,7 +22,7 @@ from ksym.ops.nn.convolution import (
     geometry,
 )
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
-from ksym.ops.nn.windows import BothFormats, check_format, output_sides, positive
+from ksym.ops.nn.windows import BothFormats, check_format, check_positive, output_sides
 from ksym.shapes import Shape
 
 
@@ -46,7 +46,7 @@ class _ConvolutionTranspose(BothFormats):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         check_format(data_format)
         x, w = promoted(x, w)
-        groups = positive(groups, "groups")
+        groups = check_positive(groups, "groups")
         if isinstance(sides, np.ndarray) and sides.ndim != 1:
             raise ShapeError(f"the output sizes {sides!r} are not a vector")
         return [x, w, shape_operand(sides)], convolution_attributes(

@@ -32,7 +32,7 @@ def per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
     return numbers
 
 
-def positive(value: Any, what: str) -> int:
+def check_positive(value: Any, what: str) -> int:
     """Return a positive int.
 
     Raises:

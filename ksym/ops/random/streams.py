@@ -143,7 +143,9 @@ def _normal(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) 
     return generator.standard_normal(shape, _native(dtype)).astype(dtype, copy=False)
 
 
-def _truncated(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def _draw_truncated(
+    generator: np.random.Generator, shape: tuple[int, ...], dtype: str
+) -> np.ndarray:
     result = generator.standard_normal(shape, _native(dtype))
     while True:
         outside = np.abs(result) > 2.0
@@ -197,7 +199,7 @@ def _permutation(generator: np.random.Generator, shape: tuple[int, ...], dtype: 
 DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = {
     "uniform": _uniform,
     "normal": _normal,
-    "truncated_normal": _truncated,
+    "truncated_normal": _draw_truncated,
     "exponential": _exponential,
     "laplace": _laplace,
     "gumbel": _gumbel,

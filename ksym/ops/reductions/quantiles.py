@@ -16,14 +16,14 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.statistics import quiet
 
 
-def _draw_axis(draw: Draw, x: np.ndarray) -> Any:
+def _draw_axes(draw: Draw, x: np.ndarray) -> Any:
     return draw.choose((None, *range(-x.ndim, x.ndim), tuple(range(x.ndim))))
 
 
 def _sample_quantile(name: str | None, whole: float = 1.0) -> Callable[[Draw], Sample]:
     def sample(draw: Draw) -> Sample:
         x = draw.array(draw.shape(), dtype=draw.dtype("float", "integer"), apart=0.05)
-        attributes = {"axis": _draw_axis(draw, x), "keepdims": draw.choose((True, False))}
+        attributes = {"axis": _draw_axes(draw, x), "keepdims": draw.choose((True, False))}
         if name is not None:
             q = draw.choose((0.0, 0.3, 0.5, 1.0, (0.25, 0.75), ()))
             attributes[name] = tuple(p * whole for p in q) if isinstance(q, tuple) else q * whole
@@ -94,7 +94,7 @@ def _sample_with_nan(draw: Draw) -> Sample:
     x = draw.array(draw.shape(min_side=1), dtype=draw.dtype("float", "integer", "bool"), apart=0.05)
     if x.dtype.kind == "f" and min(x.shape, default=0) > 1:
         x[(1,) * x.ndim] = np.nan  # one, so that something is left along each axis
-    axis = _draw_axis(draw, x)
+    axis = _draw_axes(draw, x)
     return Sample(x, attributes={"axis": axis, "keepdims": draw.choose((True, False))})
 
 

@@ -169,7 +169,7 @@ class Reduction(Operator):
         )
 
 
-def _accumulated(dtype: str) -> str:
+def accumulated(dtype: str) -> str:
     """NumPy adds up small integers and booleans as int64."""
     return dtype if dtypes.is_float(dtype) else "int64"
 
@@ -244,7 +244,7 @@ sum_ = _Sum(
     lambda x, y, g, axes: g,
     "The sum of elements; of booleans and small integers as int64, as in NumPy.",
     empty=0.0,
-    result=_accumulated,
+    result=accumulated,
 )
 
 
@@ -273,7 +273,7 @@ prod = _Prod(
     _prod_gradient,
     "The product of elements; of booleans and small integers as int64, as in NumPy.",
     empty=1.0,
-    result=_accumulated,
+    result=accumulated,
 )
 
 

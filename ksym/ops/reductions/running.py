@@ -19,11 +19,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
-
-
-def _accumulated(dtype: str) -> str:
-    """NumPy adds up small integers and booleans as int64."""
-    return dtype if dtypes.is_float(dtype) else "int64"
+from ksym.ops.reductions.reduction import accumulated
 
 
 def _along(axis: int, bound: slice) -> tuple[slice, ...]:
@@ -37,14 +33,14 @@ def _shifted(x: Tensor, axis: int, fill: float, by: int = 1) -> Tensor:
     return ops.pad(x, padding, fill)[_along(axis, slice(None, -by))]
 
 
-class _Scan(Operator):
+class _RunningTotal(Operator):
     """What running totals have in common."""
 
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if axis is None:
             x, axis = ops.reshape(x, (-1,)), 0
-        return [cast_to(x, _accumulated(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
+        return [cast_to(x, accumulated(x.dtype))], {"axis": shapes.axis(axis, x.rank)}
 
     def infer(self, x: Tensor, axis: int) -> Spec:
         return x.spec
@@ -56,7 +52,7 @@ class _Scan(Operator):
         return Sample(x, attributes={"axis": axis})
 
 
-class _CumSum(_Scan):
+class _CumSum(_RunningTotal):
     linear_in = (0,)
 
     def numpy(self, x: Any, axis: int) -> Any:
@@ -81,7 +77,7 @@ cumsum = _CumSum(
 )
 
 
-class _CumProd(_Scan):
+class _CumProd(_RunningTotal):
     def numpy(self, x: Any, axis: int) -> Any:
         return np.cumprod(x, axis=axis)
 
@@ -120,7 +116,7 @@ cumprod = _CumProd(
 )
 
 
-class _CumExtreme(_Scan):
+class _CumExtreme(_RunningTotal):
     """A running maximum or minimum; `better` is the operator for two elements."""
 
     def __init__(self, name: str, ufunc: np.ufunc, better: str, doc: str):
@@ -179,7 +175,7 @@ cummin = _CumExtreme(
 )
 
 
-def _sample_along(draw: Draw) -> Sample:
+def _sample_axis(draw: Draw) -> Sample:
     shape = draw.shape(min_rank=1, min_side=0)
     return Sample(draw.array(shape), attributes={"axis": draw.integer(-len(shape), len(shape) - 1)})
 
@@ -190,7 +186,7 @@ def _exclusive_numpy(x: Any, axis: int) -> Any:
     return np.cumprod(np.concatenate([ones, before], axis), axis)
 
 
-@composite(numpy=_exclusive_numpy, sample=_sample_along)
+@composite(numpy=_exclusive_numpy, sample=_sample_axis)
 def exclusive_cumprod(x: Any, axis: int = 0) -> Tensor:
     """Return for each element the product of those before it along an axis; 1 for the first.
 

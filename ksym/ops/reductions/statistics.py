@@ -16,7 +16,7 @@ from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 
 
-def _sample(
+def _sample_statistic(
     *kinds: str, min_side: int = 1, low: float = -2.0, high: float = 2.0
 ) -> Callable[[Draw], Sample]:
     def sample(draw: Draw) -> Sample:
@@ -54,7 +54,7 @@ def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
     return total
 
 
-@composite(numpy=quiet(np.mean), sample=_sample(*_ANY))
+@composite(numpy=quiet(np.mean), sample=_sample_statistic(*_ANY))
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean of elements; of integers and booleans as float64, of none NaN.
 
@@ -69,7 +69,7 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return ops.true_divide(ops.sum_(x, axes, keepdims), count(x, axes, x.dtype))
 
 
-@composite(numpy=quiet(np.var), sample=_sample(*_ANY))
+@composite(numpy=quiet(np.var), sample=_sample_statistic(*_ANY))
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance of elements: the mean of the squared distances from the mean."""
     x = as_tensor(x)
@@ -81,7 +81,7 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
         quiet(np.mean)(x, axis=axis, keepdims=keepdims),
         quiet(np.var)(x, axis=axis, keepdims=keepdims),
     ),
-    sample=_sample(*_ANY),
+    sample=_sample_statistic(*_ANY),
 )
 def moments(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of elements, as TensorFlow's tf.nn.moments."""
@@ -110,7 +110,7 @@ def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
     return np.log(np.sum(np.exp(x.astype("float64")), axis=axis, keepdims=keepdims))
 
 
-@composite(numpy=_logsumexp_numpy, sample=_sample(*_ANY))
+@composite(numpy=_logsumexp_numpy, sample=_sample_statistic(*_ANY))
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the logarithm of the sum of exponentials, computed without overflow."""
     x = as_tensor(x)
@@ -123,14 +123,14 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     return total if keepdims else ops.squeeze(total, axes)
 
 
-@composite(numpy=np.ptp, sample=_sample("float", "integer"))
+@composite(numpy=np.ptp, sample=_sample_statistic("float", "integer"))
 def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the range of elements, from the smallest to the largest ("peak to peak")."""
     x = as_tensor(x)
     return ops.max_(x, axis, keepdims) - ops.min_(x, axis, keepdims)
 
 
-@composite(numpy=np.count_nonzero, sample=_sample(*_ANY, min_side=0))
+@composite(numpy=np.count_nonzero, sample=_sample_statistic(*_ANY, min_side=0))
 def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return how many elements are not zero, as int64."""
     x = as_tensor(x)
