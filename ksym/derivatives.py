@@ -17,7 +17,7 @@ from ksym.graph import Tensor, substitute
 Structure = TypeVar("Structure", bound=Tensor | Sequence[Tensor])
 
 
-def _listed(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
+def _many(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
     return [tensors] if isinstance(tensors, Tensor) else list(tensors)
 
 
@@ -45,7 +45,7 @@ def vjp(
     >>> vjp(x[:2] * x[1:], x, ops.ones((2,))).shape
     (3,)
     """
-    sources, arriving = _listed(inputs), _listed(cotangents)
+    sources, arriving = _many(inputs), _many(cotangents)
     results = gradients(outputs, sources, output_gradients=arriving, disconnected="zero")
     return cast(Structure, results[0] if isinstance(inputs, Tensor) else results)
 
@@ -76,7 +76,7 @@ def jvp(
     >>> jvp(x[:2] * x[1:], x, ops.ones((3,))).shape
     (2,)
     """
-    targets, sources, directions = _listed(outputs), _listed(inputs), _listed(tangents)
+    targets, sources, directions = _many(outputs), _many(inputs), _many(tangents)
     # Not constants: a gradient that is zero would stop the walk back.
     probes = [ops.placeholder(t.shape, t.dtype, name="cotangent") for t in targets]
     pulled = gradients(targets, sources, output_gradients=probes, disconnected="zero")
@@ -171,7 +171,7 @@ def hessian_vector_product(loss: Tensor, x: Structure, v: Structure) -> Structur
         GradientError: v does not match x, or a tensor is not a float.
     """
     _scalar(loss)
-    first = gradients(loss, _listed(x), disconnected="zero")
+    first = gradients(loss, _many(x), disconnected="zero")
     # The Hessian is symmetric, so that a product from the left will do.
     return vjp(first, x, v)
 

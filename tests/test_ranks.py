@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym.compiler.passes.merge_axes import narrow
+from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.graph import topological_order
 from ksym.ops import ranks
 from ksym.testing import verify_gradient
@@ -162,13 +162,13 @@ def test_a_variable_is_trained():
 def test_graphs_of_few_axes_stay_as_they_are():
     x = ksym.placeholder((2, 3, 2, 2, 2))
     outputs = [ksym.sum(ksym.transpose(x) * 2.0, (0, 2))]
-    assert narrow(outputs) is outputs
+    assert merge_axes(outputs) is outputs
 
 
 def test_no_node_computes_on_many_axes_of_its_own():
     x, y = ksym.placeholder(COMB), ksym.placeholder(GAPS)
     moved = ksym.transpose(x + y) * 2.0
-    (found,) = narrow([ksym.sum(ksym.flip(moved, (0, 3)), (1, 4))])
+    (found,) = merge_axes([ksym.sum(ksym.flip(moved, (0, 3)), (1, 4))])
     wide = [
         node.operator.name
         for node in topological_order([found])

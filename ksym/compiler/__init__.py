@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ksym.compiler.loops.hoist import hoist
-from ksym.compiler.loops.prune import tighten
-from ksym.compiler.loops.residuals import recall
-from ksym.compiler.loops.sink import postpone
+from ksym.compiler.loops.prune import prune_loops
+from ksym.compiler.loops.residuals import save_residuals
+from ksym.compiler.loops.sink import sink
 from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.fold import fold
-from ksym.compiler.passes.joins import join_slices
+from ksym.compiler.passes.joins import concatenate_slice_gradients
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.normalization import fold_normalization
 from ksym.compiler.passes.pool_first import pool_first
@@ -33,14 +33,14 @@ PIPELINE: tuple[Pass, ...] = (
     simplify,  # what the transpositions were in the way of
     merge,  # gradients repeat parts of the forward pass
     pool_first,  # activations of what pooling leaves
-    tighten,  # loops without what nobody reads
-    recall,  # products of a loop kept for its gradient
+    prune_loops,  # loops without what nobody reads
+    save_residuals,  # products of a loop kept for its gradient
     hoist,  # what needs no state, before the loop for all steps
-    postpone,  # what no step needs, behind the loop for all steps
+    sink,  # what no step needs, behind the loop for all steps
     fold,  # what these four left
     simplify,
     merge,
-    join_slices,  # gradients of a tensor's parts put together at once
+    concatenate_slice_gradients,  # gradients of a tensor's parts put together at once
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
     scale_factors,  # thin matrices scaled instead of their large product

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from ksym.compiler import PIPELINE, Pass
 from ksym.compiler.fusion.choose import fuse_loops
-from ksym.compiler.fusion.decompose import spell_out
+from ksym.compiler.fusion.decompose import decompose
 from ksym.compiler.fusion.updates import fuse_updates
 from ksym.errors import GraphError
 
@@ -16,7 +16,7 @@ ENVIRONMENT = "KSYM_FLAGS"
 
 PLANNING: tuple[Callable[..., Any], ...] = (
     fuse_updates,  # the elementwise end of optimizers as loops that write variables
-    spell_out,  # kernels written out where loops can do all of it
+    decompose,  # kernels written out where loops can do all of it
     fuse_loops,  # chains of elementwise operators as loops, with products among them
 )
 """What is done to a graph after the passes of `PIPELINE`."""

@@ -75,10 +75,10 @@ def conv1d(
             raise ValueError("causal padding needs a kernel of static size")
         x = temporal_padding(x, (dilation_rate * (width - 1), 0))
         padding = "valid"
-    return _convolve(x, kernel, _first(strides), padding, data_format, _first(dilation_rate))
+    return _convolve(x, kernel, _single(strides), padding, data_format, _single(dilation_rate))
 
 
-def _first(value: Any) -> int:
+def _single(value: Any) -> int:
     return value if isinstance(value, int) else value[0]
 
 
@@ -190,7 +190,7 @@ def separable_conv1d(
 ) -> Tensor:
     """1-D convolution of each channel, followed by a mixture of channels."""
     between = _depthwise(
-        x, depthwise_kernel, _first(strides), padding, data_format, _first(dilation_rate)
+        x, depthwise_kernel, _single(strides), padding, data_format, _single(dilation_rate)
     )
     return _convolve(between, pointwise_kernel, 1, "valid", data_format, 1)
 

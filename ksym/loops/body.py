@@ -42,7 +42,7 @@ class Body:
             found.update(zip(node.outputs, results, strict=True))
         return [np.asarray(found[tensor], tensor.dtype) for tensor in self.outputs]
 
-    def sharpened(self, specs: Sequence[Spec]) -> Body:
+    def specialized(self, specs: Sequence[Spec]) -> Body:
         """Return the body for parameters of which more is known than before.
 
         Raises:
@@ -79,7 +79,7 @@ def constants_inlined(
     return Body([p for p, _ in left], outputs), [o for _, o in left]
 
 
-def settled(body: Body, count: int, carried: int) -> Body:
+def unify_state_shapes(body: Body, count: int, carried: int) -> Body:
     """Return the body with states of which as little is known as of what they become.
 
     A state that starts with shape (1, 3) and becomes (?, 3) has shape (?, 3).
@@ -102,7 +102,7 @@ def settled(body: Body, count: int, carried: int) -> Body:
                     f"state {i} is {old.spec}, the body makes {new.spec} of it",
                     remedy="a state keeps its shape; broadcast the initial one to it",
                 )
-        return body if specs == [t.spec for t in body.inputs] else body.sharpened(specs)
+        return body if specs == [t.spec for t in body.inputs] else body.specialized(specs)
 
 
 def check_counts(body: Body, operands: Sequence[Tensor], elements: int, states: int) -> None:

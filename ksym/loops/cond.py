@@ -30,7 +30,7 @@ class _CondOperator(Operator):
         predicate, *closed = operands
         specs = [t.spec for t in closed]
         with self.named(operands):
-            bodies = {key: attributes[key].sharpened(specs) for key in ("then", "otherwise")}
+            bodies = {key: attributes[key].specialized(specs) for key in ("then", "otherwise")}
         return super().make([predicate, *closed], {**attributes, **bodies})
 
     def infer(

@@ -23,7 +23,7 @@ from ksym.loops.body import (
     constants_inlined,
     float_positions,
     refuse_random,
-    settled,
+    unify_state_shapes,
 )
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw, Sample
@@ -53,7 +53,7 @@ class _ScanOperator(Operator):
                 if not sequence.rank:
                     raise ShapeError("a sequence is a scalar: there is nothing to go through")
                 specs[i] = Spec(sequence.shape[1:], sequence.dtype)
-            body = settled(body.sharpened(specs), count, carried)
+            body = unify_state_shapes(body.specialized(specs), count, carried)
         return super().make([steps, *rest], {"lean": False, **attributes, "body": body})
 
     def infer(

@@ -10,7 +10,7 @@ import numpy as np
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.loops.body import Body, check_counts, refuse_random, settled
+from ksym.loops.body import Body, check_counts, refuse_random, unify_state_shapes
 from ksym.loops.scan import scan_gradient
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw, Sample
@@ -36,8 +36,10 @@ class _WhileOperator(Operator):
             check_counts(attributes["body"], operands, 0, attributes["states"])
             if len(attributes["body"].outputs) != attributes["states"]:
                 raise ShapeError("the body gives another number of states than it takes")
-            body = settled(attributes["body"].sharpened(specs), 0, attributes["states"])
-            test = attributes["test"].sharpened([t.spec for t in body.inputs])
+            body = unify_state_shapes(
+                attributes["body"].specialized(specs), 0, attributes["states"]
+            )
+            test = attributes["test"].specialized([t.spec for t in body.inputs])
         return super().make(operands, {**attributes, "body": body, "test": test})
 
     def infer(

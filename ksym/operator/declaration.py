@@ -8,7 +8,7 @@ A subclass of `Operator` states, side by side:
 ``lower``     the native MXNet operators that compute it, or
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
-``narrow``    the same by fewer axes, where native operators take few
+``merge_axes`` the same by fewer axes, where native operators take few
 ``simplify``  identities that hold for it, as graph rewrites
 ``sample``    how tests draw operands for it
 
@@ -245,14 +245,14 @@ class Operator:
         """
         return None
 
-    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+    def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
         """Return the node's output on other operands, written out for loops that are compiled.
 
         Only elementwise operators and reductions are of use; None where the kernel is all there is.
         """
         return None
 
-    def narrow(self, node: Node) -> Tensor | Sequence[Tensor] | None:
+    def merge_axes(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return the node's outputs by nodes of at most `ranks.MOST` axes; see `ksym.ops.ranks`.
 
         Called for a node of known shapes that has more; None if its kernels take any number.

@@ -1,8 +1,8 @@
 """The same results by nodes of fewer axes, because MXNet's kernels take few.
 
 Neighbouring axes that an operator treats alike are one axis to it, and an axis of size 1 is none;
-what has too many left is done for one run of axes after the other.  `Operator.narrow` says how for
-each operator, with the functions here.
+what has too many left is done for one run of axes after the other.  `Operator.merge_axes` says how
+for each operator, with the functions here.
 """
 
 from __future__ import annotations

@@ -63,7 +63,7 @@ class FusedLoop:
         if len(self._shares) == 1:
             _work(self._shares[0])
         else:
-            list(_pool().map(_work, self._shares))
+            list(_workers().map(_work, self._shares))
 
 
 BlockCall = tuple[Callable[..., Any], tuple[np.ndarray, ...], np.ndarray]
@@ -75,7 +75,7 @@ def _flat(array: DeviceArray) -> np.ndarray:
 
 
 @functools.cache
-def _pool() -> ThreadPoolExecutor:
+def _workers() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(loading.available_processors(), "ksym")
 
 

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from ksym.compiler.codegen.nnvm import lower
 from ksym.compiler.fusion.choose import fuse_loops
-from ksym.compiler.fusion.decompose import fused_graph, spell_out
+from ksym.compiler.fusion.decompose import decompose, fused_graph
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Part, partition
-from ksym.compiler.passes.merge_axes import narrow
+from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.given import is_drawn, is_leaf
 from ksym.ops.leaves import is_constant
@@ -132,7 +132,7 @@ class Program:
         # Here, because control flow runs programs of its own.
         from ksym.runtime.control import runner
 
-        tensors = narrow(tensors)
+        tensors = merge_axes(tensors)
         known = dict(arrays)
         self._draws: list[tuple[Node, DeviceArray]] = []
         for node in topological_order(tensors):
@@ -147,7 +147,7 @@ class Program:
         fused = mode.runs(fuse_loops) and jit.is_available()
         leaves: list[Tensor] = []
         if fused:
-            tensors, regions = fused_graph(tensors, mode.runs(spell_out))
+            tensors, regions = fused_graph(tensors, mode.runs(decompose))
             leaves = [t for t in dict.fromkeys(tensors) if is_leaf(t.node)]
             parts = partition([t for t in tensors if not is_leaf(t.node)], regions)
         else:

@@ -7,7 +7,7 @@ import ksym
 from ksym import compiler, ops
 from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.fold import fold
-from ksym.compiler.passes.joins import join_slices
+from ksym.compiler.passes.joins import concatenate_slice_gradients
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.scale import scale_factors
 from ksym.compiler.passes.simplify import simplify
@@ -312,7 +312,7 @@ def _gradient_of_parts(x, bounds):
 )
 def test_gradients_of_slices_that_fill_a_tensor_are_joined(x, bounds, joined):
     before = merge(_gradient_of_parts(x, bounds))
-    after = join_slices(before)
+    after = concatenate_slice_gradients(before)
     assert ("concatenate" in names(after)) == joined
     assert ("slice_gradient" in names(after)) != joined
     value = np.arange(6.0).reshape(2, 3)

@@ -26,7 +26,14 @@ from ksym.compiler.fusion.kernel import (
     shape_over,
 )
 from ksym.compiler.fusion.products import is_product
-from ksym.compiler.fusion.schedule import Region, fall, is_made_whole, is_native, levels, views_for
+from ksym.compiler.fusion.schedule import (
+    Region,
+    is_made_whole,
+    is_native,
+    levels,
+    schedule_late,
+    views_for,
+)
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.given import is_leaf
 
@@ -188,7 +195,7 @@ def _latest_levels(
     """
     order = [node for node in order if node not in views]
     late = levels(order, candidates, views)
-    fall(order, late, candidates, views)
+    schedule_late(order, late, candidates, views)
     return late
 
 

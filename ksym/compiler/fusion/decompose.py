@@ -1,4 +1,4 @@
-"""Writing operators out in terms that loops can compute, where all of it is in loops then.
+"""Decomposition: operators as several that kernels can compute, where all of these are in kernels.
 
 MXNet has one kernel for a softmax; loops have exponentials, sums and the like.  What a whole
 network needs besides its products can so be done without any native operator.
@@ -13,7 +13,7 @@ from ksym.compiler.fusion.schedule import Region
 from ksym.graph import Node, Tensor, rewrite, topological_order
 
 
-def spell_out(
+def decompose(
     outputs: Sequence[Tensor], left: Collection[Node] = ()
 ) -> tuple[list[Tensor], dict[Node, set[Node]]]:
     """Return outputs with operators written out, and of each what it became.
@@ -25,29 +25,29 @@ def spell_out(
     order = topological_order(outputs)
     became: dict[Node, set[Node]] = {}
 
-    def spell(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+    def written_out(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
         if node in left:
             return None
-        result = node.operator.spelled(node, inputs)
+        result = node.operator.decompose(node, inputs)
         if result is not None:
             became[node] = set(topological_order([result], until=set(inputs)))
         return result
 
-    return rewrite(outputs, spell, order=order), became
+    return rewrite(outputs, written_out, order=order), became
 
 
-def fused_graph(outputs: Sequence[Tensor], spelling: bool) -> tuple[list[Tensor], list[Region]]:
+def fused_graph(outputs: Sequence[Tensor], decomposing: bool) -> tuple[list[Tensor], list[Region]]:
     """Return outputs as they are to be computed, and the nodes of each loop or product.
 
     Args:
         outputs: The graph, of known shapes.
-        spelling: Whether operators may be written out.
+        decomposing: Whether operators may be written out.
     """
-    if not spelling:
+    if not decomposing:
         return list(outputs), fuse_loops(outputs)
     left: set[Node] = set()
     while True:
-        written, became = spell_out(outputs, left)
+        written, became = decompose(outputs, left)
         regions = fuse_loops(written)
         inside = set().union(*regions)
         # Natively what is written out takes longer than the one kernel.

@@ -1,4 +1,4 @@
-"""Scheduling: after how many changes over to a native graph each node runs."""
+"""Scheduling: on which level each node runs, that is after how many changes to a native graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Region = frozenset[Node]
 """The nodes of a fused loop, or a product that is computed between loops."""
 
 
-def fall(
+def schedule_late(
     order: Sequence[Node],
     level: dict[Node, int],
     fused: Collection[Node] | Mapping[Node, Region],
@@ -155,7 +155,7 @@ def levels_with(
             highest[region] = max(highest.get(region, 0), level[node])
         raised = {n: highest[r] for n, r in region_of.items() if level[n] < highest[r]}
         if not raised:
-            fall(order, level, region_of, views)
+            schedule_late(order, level, region_of, views)
             used = {each: rank for rank, each in enumerate(sorted({*level.values()}))}
             return {node: used[each] for node, each in level.items()}
         level.update(raised)

@@ -1,5 +1,6 @@
-"""Computing before a loop, for all its steps at once, what does not depend on its states.
+"""Hoisting: computing before a loop, for all its steps at once, what does not depend on its states.
 
+This is loop-invariant code motion, widened to what differs from step to step but needs no state.
 The product of an element with a weight is the standard case: over the whole sequence it is one
 product of many rows.  What is computed ahead is gone through as a sequence, so it takes memory for
 all steps.  That is spent on products; other work is done ahead where what comes of it is an output,

@@ -1,4 +1,4 @@
-"""Leaving out of loops what nobody reads: dead code elimination through their bodies."""
+"""Dead code elimination in loops: leaving out of their bodies what nobody reads."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from ksym.loops.body import live_states
 from ksym.loops.view import ScanView
 
 
-def tighten(outputs: Sequence[Tensor]) -> list[Tensor]:
+def prune_loops(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
-    return over_loops(outputs, _tightened)
+    return over_loops(outputs, _pruned)
 
 
-def _tightened(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
+def _pruned(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     roots, rest = split(specialize(loop.roots, {}))
     if rest is not None:
         return None

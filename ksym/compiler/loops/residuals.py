@@ -1,9 +1,9 @@
-"""Keeping what a loop computes for a later loop that computes it again.
+"""Saving residuals: keeping what a loop computes for a later loop that computes it again.
 
-The gradient of a loop computes each step anew, from the states before it.  Where that takes a
-matrix product, it is quicker to stack what comes of the product, and of what follows it, in the
-first loop, and to go through it in the second.  That takes memory for all steps; it is done while
-it stays below `MEMORY`.
+The gradient of a loop computes each step anew, from the states before it (rematerialisation).
+Where that takes a matrix product, it is quicker to stack what comes of the product, and of what
+follows it, in the first loop, and to go through it in the second.  That takes memory for all steps;
+it is done while it stays below `MEMORY`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ksym.graph import Node, Tensor, topological_order
 from ksym.loops.view import ScanView
 
 
-def recall(outputs: Sequence[Tensor]) -> list[Tensor]:
+def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops do not repeat the matrix products of earlier ones."""
     order = topological_order(outputs)
     scans = [n for n in order if is_static(n)]

@@ -1,8 +1,9 @@
-"""Computing after a loop, for all its steps at once, what none of its steps needs.
+"""Sinking: computing after a loop, for all its steps at once, what none of its steps needs.
 
-The gradient of a weight is the standard case: each step multiplies two matrices and adds their
-product to a state that nothing else reads.  Stacked instead, what is multiplied gives the sum over
-all steps as one product of many rows.  Outputs are postponed likewise.
+This is code motion out of a loop, downward.  The gradient of a weight is the standard case: each
+step multiplies two matrices and adds their product to a state that nothing else reads.  Stacked
+instead, what is multiplied gives the sum over all steps as one product of many rows.  Outputs are
+sunk likewise.
 
 What is stacked for it takes memory for all steps.  So it is done only where a step stacks no more
 than what it is spared: the state it would have added to, or the output it would have stacked; and
@@ -23,12 +24,12 @@ from ksym.graph import Node, Tensor, rewrite, topological_order
 from ksym.loops.view import ScanView
 
 
-def postpone(outputs: Sequence[Tensor]) -> list[Tensor]:
+def sink(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops leave to the graph around them what no later step needs."""
-    return over_loops(outputs, _postponed)
+    return over_loops(outputs, _sunk)
 
 
-def _postponed(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
+def _sunk(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     if loop.lean:
         return None
     found = _Postponed(loop)

@@ -1,4 +1,4 @@
-"""Letting convolutions add their bias, and sum its gradient, themselves.
+"""Operator fusion: convolutions add their bias, and sum its gradient, themselves.
 
 oneDNN keeps a convolution's result in blocks; an addition by another kernel would have it copied
 out of them and back.

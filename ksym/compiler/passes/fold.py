@@ -1,4 +1,4 @@
-"""Computing at once what depends on constants only."""
+"""Constant folding: computing at once what depends on constants only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joining what slices of one tensor have for gradients.
+"""Concatenating the gradients of slices of one tensor: a peephole rule.
 
 Where a tensor is taken apart by slices, each of them gives a gradient that is zero elsewhere, and
 these are added up.  If the slices lie side by side, the sum is one concatenation.
@@ -12,7 +12,7 @@ from ksym import ops, shapes
 from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 
 
-def join_slices(outputs: Sequence[Tensor]) -> list[Tensor]:
+def concatenate_slice_gradients(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which sums of gradients of adjoining slices are concatenations."""
     order = topological_order(outputs)
     uses = count_uses(order, outputs)

@@ -1,4 +1,4 @@
-"""Merging nodes that compute the same."""
+"""Merging nodes that compute the same: common subexpression elimination (CSE)."""
 
 from __future__ import annotations
 

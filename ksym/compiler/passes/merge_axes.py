@@ -1,4 +1,4 @@
-"""Replacing nodes that have more axes than MXNet's kernels take, as the last step of compiling."""
+"""Legalisation: replacing nodes that have more axes than MXNet's kernels take by such of fewer."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.ops import ranks
 
 
-def narrow(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+def merge_axes(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
     """Return outputs computed by nodes of few axes, wherever operators say how."""
     order = topological_order(outputs)
-    return rewrite(outputs, _narrowed, order=order) if any(map(_is_wide, order)) else outputs
+    return rewrite(outputs, _merged, order=order) if any(map(_is_wide, order)) else outputs
 
 
 def _is_wide(node: Node) -> bool:
     return any(len(tensor.shape) > ranks.MOST for tensor in (*node.inputs, *node.outputs))
 
 
-def _narrowed(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
+def _merged(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
     if not _is_wide(node) or all(0 in tensor.shape for tensor in node.outputs):
         return None
     if not same(inputs, node.inputs):
         node = node.operator.remake(node, inputs)
     operator = node.operator
-    made = ranks.elementwise(node) if operator.elementwise else operator.narrow(node)
+    made = ranks.elementwise(node) if operator.elementwise else operator.merge_axes(node)
     return node.outputs if made is None else made

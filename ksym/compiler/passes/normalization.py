@@ -1,4 +1,4 @@
-"""Convolutions that normalise their results themselves, where mean and variance are given.
+"""Operator fusion: convolutions normalise their results themselves, by given mean and variance.
 
 In predictions, batch normalisation scales and shifts each channel by numbers that do not depend on
 the batch.  Its convolution does both with other weights and another bias, which are small; the

@@ -1,4 +1,4 @@
-"""Rectifying what is left after pooling, instead of all that is pooled.
+"""Rectifying what is left after pooling, instead of all that is pooled: a peephole rule.
 
 The largest of rectified elements is the largest element, rectified; of windows of two by two that
 is a quarter of the work.  It is so for the gradient too: it goes to the largest element of a window

@@ -1,4 +1,4 @@
-"""Scaling a factor of a matrix product instead of the product, where the factor is smaller.
+"""Scaling a factor of a matrix product instead of the product: a peephole rule for small factors.
 
 A gradient by a weight is a product of two thin matrices, and an optimizer scales it by its learning
 rate: a pass over the weight that becomes one over a batch.

@@ -1,4 +1,4 @@
-"""Applying the identities that operators declare.
+"""Algebraic simplification: applying the identities that operators declare.
 
 Linearity is one of them.  The gradient of a choice whose condition becomes known only at the call
 (the learning phase) is zero for the branch not taken, and so is everything that carries it further

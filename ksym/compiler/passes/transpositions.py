@@ -1,4 +1,4 @@
-"""Pushing transpositions toward the outputs, so that those that meet cancel.
+"""Layout optimisation: pushing transpositions toward the outputs, so that those that meet cancel.
 
 Keras's channels-last layers transpose to channels first for each kernel and back after it.  Here a
 transposition is not carried out where it stands but remembered, as the order in which a tensor's

@@ -132,7 +132,7 @@ class _Slice(Operator):
         bounds = _native_bounds(slice_bounds(node), node.inputs[0].shape)
         return emit("slice", x, **bounds)
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         return _axis_by_axis(node, 1)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -211,7 +211,7 @@ class _SliceGradient(Operator):
         bounds = _native_bounds(slice_bounds(node, 2), out.shape)
         return emit("_slice_assign", nothing, g, **bounds)
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         return _axis_by_axis(node, 2)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:

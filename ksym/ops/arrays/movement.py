@@ -321,7 +321,7 @@ class _Flip(Operator):
         axis = node.attributes["axes"]
         return without_bool(emit, node.inputs[0], x, lambda v: emit("_npi_flip", v, axis=axis))
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         (x,), axes = node.inputs, node.attributes["axes"]
         shape = x.shape
         for run in ranks.runs([None if d == 1 else a in axes for a, d in enumerate(shape)]):

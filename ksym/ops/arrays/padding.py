@@ -65,7 +65,7 @@ class _Pad(Operator):
         row = pad_value(emit, row, source, ((0, 0), *padding), value)
         return emit("_np_reshape", row, newshape=(-1,))
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         (x,), value = node.inputs, node.attributes["value"]
         sides = list(x.shape)
         for axis, pair in enumerate(node.attributes["padding"]):

@@ -158,7 +158,7 @@ class _Transpose(Operator):
             lambda value: emit("transpose", value, axes=node.attributes["axes"]),
         )
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         return ranks.permuted(node.inputs[0], node.attributes["axes"])
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -311,7 +311,7 @@ class _BroadcastTo(Operator):
             return emit("_copy", x)
         return emit("_npi_broadcast_to", x, shape=out.shape)
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         return ranks.stretched(node.inputs[0], node.outputs[0].shape)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:

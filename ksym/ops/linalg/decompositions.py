@@ -135,7 +135,7 @@ class _Eigh(Operator):
         signs = lower_signs(emit, vectors, values, node.outputs[0].spec)
         return values, emit("_npi_multiply", vectors, signs)
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def gradient(
@@ -220,7 +220,7 @@ class _TallQR(Operator):
         factors = emit("_linalg_gelqf", swapped(emit, a, rank), outputs=2)
         return tuple(swapped(emit, factor, rank) for factor in factors)
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def gradient(self, node: Node, for_q: Tensor | None, for_r: Tensor | None) -> list[Tensor]:

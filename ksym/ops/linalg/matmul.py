@@ -115,7 +115,7 @@ class _Matmul(Operator):
     def expand(self, node: Node) -> Tensor:
         return integer_matmul.make(node.inputs, node.attributes)
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -214,7 +214,7 @@ class _IntegerMatmul(_Matmul):
     def simplify(self, node: Node) -> None:
         return None
 
-    def narrow(self, node: Node) -> None:  # type: ignore[override]
+    def merge_axes(self, node: Node) -> None:  # type: ignore[override]
         return None
 
     def sample(self, draw: Draw) -> Sample:

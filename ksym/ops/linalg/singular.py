@@ -97,7 +97,7 @@ class _SVD(Operator):
         across = emit("_np_reshape", sign, newshape=(*vh.shape[:-1], 1))
         return emit("_npi_multiply", left, sign), numbers, emit("_npi_multiply", right, across)
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def gradient(

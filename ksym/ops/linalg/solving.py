@@ -71,7 +71,7 @@ class OfSquare(Operator):
         check_square(a)
         return a.spec
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def sample(self, draw: Draw) -> Sample:
@@ -132,7 +132,7 @@ class _Solve(Operator):
         for_a = -ops.matmul(for_b, x, transpose_b=True)
         return [ops.sum_to(for_a, ops.shape_of(a)), ops.sum_to(for_b, ops.shape_of(b))]
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def sample(self, draw: Draw) -> Sample:
@@ -242,7 +242,7 @@ class _Det(Operator):
         scale = ops.expand_dims(ops.expand_dims(g * y, -1), -1)
         return [scale * ops.matrix_transpose(inv(a))]
 
-    def narrow(self, node: Node) -> Sequence[Tensor]:
+    def merge_axes(self, node: Node) -> Sequence[Tensor]:
         return ranks.stacks(node)
 
     def sample(self, draw: Draw) -> Sample:

@@ -24,12 +24,12 @@ class _Softmax(Operator):
         name: str,
         numpy: Callable[..., Any],
         gradient: Callable[[Tensor, Tensor, int], Tensor],
-        spelled: Callable[[Tensor, int], Tensor],
+        decomposed: Callable[[Tensor, int], Tensor],
         doc: str,
     ):
         self._numpy = numpy
         self._gradient = gradient
-        self._spelled = spelled
+        self._decomposed = decomposed
         super().__init__(name, doc)
 
     def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -49,11 +49,11 @@ class _Softmax(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [self._gradient(node.outputs[0], g, node.attributes["axis"])]
 
-    def spelled(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+    def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
         (x,), axis = operands, node.attributes["axis"]
         if 0 in x.shape:
             return None
-        return self._spelled(x - ops.max_(x, axis, keepdims=True), axis)
+        return self._decomposed(x - ops.max_(x, axis, keepdims=True), axis)
 
     def permuted(
         self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]

@@ -125,7 +125,7 @@ class Reduction(Operator):
         keepdims = len(out.shape) == len(source.shape)
         return emit(self._native, x, axis=axis, keepdims=keepdims)
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         (x,), over = node.inputs, node.attributes["axis"]
         sides = list(x.shape)
         for run in ranks.runs([None if d == 1 else a in over for a, d in enumerate(sides)]):

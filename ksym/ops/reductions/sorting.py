@@ -54,7 +54,7 @@ class _Argsort(Operator):
             order = emit("transpose", order, axes=tuple(np.argsort(swapped).tolist()))
         return order
 
-    def narrow(self, node: Node) -> Tensor:
+    def merge_axes(self, node: Node) -> Tensor:
         return ranks.along(node)
 
     def sample(self, draw: Draw) -> Sample:
