@@ -53,32 +53,3 @@ def test_links_lead_somewhere(page):
 def test_the_page_of_operators_is_what_the_declarations_say():
     page = (ROOT / "docs" / "operators.md").read_text()
     assert page == reference.page(), "run `make docs`"
-
-
-def test_the_house_has_the_rooms_its_plan_shows():
-    plan = (ROOT / "docs" / "architecture.md").read_text()
-    for room in re.findall(r"^\| (`.*?) \|", plan, re.MULTILINE):
-        for name in re.findall(r"`(.*?)`", room):
-            assert (ROOT / "ksym" / name).exists(), name
-
-
-def test_rooms_import_only_from_rooms_above_them():
-    rank = {
-        "errors": 0, "dtypes": 0, "shapes": 0, "graph": 1, "ops": 2, "autodiff": 3,
-        "variables": 4, "compiler": 5, "runtime": 6, "function": 7, "testing": 8,
-        "keras": 9, "backend": 9,
-    }  # fmt: skip
-    pattern = re.compile(r"^(?:from|import) ksym\.(\w+)|^from ksym import (.+)$", re.MULTILINE)
-    for path in (ROOT / "ksym").rglob("*.py"):
-        room = path.relative_to(ROOT / "ksym").parts[0].removesuffix(".py")
-        if room not in rank:
-            continue
-        for dotted, names in pattern.findall(path.read_text()):
-            for used in [dotted] if dotted else re.findall(r"\w+", names.split(" as ")[0]):
-                assert rank.get(used, 0) <= rank[room], f"{path.name} imports {used}"
-
-
-def test_only_the_runtime_imports_mxnet():
-    for path in (ROOT / "ksym").rglob("*.py"):
-        if path.parent.name != "runtime":
-            assert not re.search(r"^\s*(import|from) mxnet", path.read_text(), re.MULTILINE), path

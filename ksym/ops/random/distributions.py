@@ -37,7 +37,7 @@ Stream = RandomStream | int | None
 GAMMA_ROUNDS = 8
 """How often a gamma number with a symbolic alpha is proposed, see `random_gamma`."""
 
-DRAWN_ANEW = {"gradients": "each call draws anew; tests/test_random.py checks them"}
+DRAWN_ANEW = {"gradients": "each call draws anew; tests/ops/random/test_random.py checks them"}
 
 
 def _spread(parameter: Any, drawn: Tensor, name: str) -> Tensor:

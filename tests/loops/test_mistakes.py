@@ -12,7 +12,7 @@ def said(name, kind, match, make):
         make()
     text = str(caught.value)
     assert text.startswith(f"{name}:"), text
-    assert "test_control_mistakes.py" in text, text
+    assert "test_mistakes.py" in text, text
 
 
 X = ksym.placeholder((3, 2))
@@ -79,7 +79,7 @@ def test_while_loop(kind, match, make):
 def test_what_is_wrong_inside_a_body_names_the_operator_there():
     with pytest.raises(ShapeError, match="matmul") as caught:
         ksym.map_fn(lambda e: ksym.matmul(e, e[:1]), X)
-    assert "test_control_mistakes.py" in str(caught.value)
+    assert "test_mistakes.py" in str(caught.value)
 
 
 def test_lengths_that_differ_only_at_the_call():
