@@ -24,7 +24,7 @@ from contest.report import head, row
 from contest.workloads import SIX, WORKLOADS, Workload
 
 from ksym.compiler import mode
-from ksym.runtime import jit, loading
+from ksym.runtime import loading
 
 Steps = dict[str, Callable[[], Any]]
 KINDS = ("training", "prediction")
@@ -88,8 +88,7 @@ def main() -> None:
     options = parser.parse_args()
     print(
         f"threads {os.environ.get('OMP_NUM_THREADS')}, load {os.getloadavg()[0]:.1f}, "
-        f"{options.rounds} interleaved rounds, "
-        f"loops {'compiled' if jit.is_available() else 'on NumPy: llvmlite is missing'}"
+        f"{options.rounds} interleaved rounds"
     )
     workloads = options.workloads.split(",")
     cells: dict[tuple[str, str], list[str]] = {}

@@ -10,17 +10,24 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.compiler.mode import Flags, mode_of
+from ksym.compiler.plan import FrozenGraph, Plan
 from ksym.errors import DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.locking import Group, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
 from ksym.recent import Recent
-from ksym.runtime.plans import Plan
+from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.checking import CheckedProgram
+from ksym.runtime.program import Program, target
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
 """How many combinations of input shapes a function keeps compiled."""
+
+
+Prepared = tuple[Sequence[DeviceArray | None], Program]
+"""The arrays that values are put into, and the program that reads them."""
 
 
 class CacheInfo(NamedTuple):
@@ -125,7 +132,7 @@ class Function:
         graph = _substitute_givens(graph, givens)
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
-        self._plans: Recent[Plan] = Recent(max(1, specializations))
+        self._programs: Recent[Prepared] = Recent(max(1, specializations))
         # For each argument what the last array was like that was taken as it is.
         self._accepted: list[Any] = [None for _ in self._slots]
         # Whose values are compiled in, and not only their shapes.
@@ -207,10 +214,11 @@ class Function:
                         group.refuse_reentry(f"{self.name} is called")
                     group.owner = threading.get_ident()
                     try:
-                        results = self._plan(values)(values)
+                        feeds, program = self._program(values)
+                        results = program(feeds, values)
                     except KsymError as error:
                         if error.breaks:
-                            self._plans.drop_last()
+                            self._programs.drop_last()
                         raise
                     finally:
                         group.owner = 0
@@ -261,15 +269,15 @@ class Function:
             return whole
         return array  # converted while it is copied to the device
 
-    def _plan(self, values: Sequence[np.ndarray]) -> Plan:
+    def _program(self, values: Sequence[np.ndarray]) -> Prepared:
         key: list[Any] = [value.shape for value in values]
         for position in self._static:
             whole = values[position].astype(self._slots[position].dtype)
             key[position] = key[position], whole.tobytes()
         self._calls += 1
-        return self._plans.get(tuple(key), lambda: self._compiled(values))
+        return self._programs.get(tuple(key), lambda: self._prepared(values))
 
-    def _compiled(self, values: Sequence[np.ndarray]) -> Plan:
+    def _prepared(self, values: Sequence[np.ndarray]) -> Prepared:
         self._misses += 1
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
@@ -279,20 +287,23 @@ class Function:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        limit, last = self._plans.limit, self._plans.last
+        graph = FrozenGraph(self._graph, self._variables, self._mode, target())
+        last = self._programs.last
+        shared = None if last is None else last[1]
+        kind = CheckedProgram if self._mode.check else Program
         with collection_paused():
-            return Plan(self._graph, self._variables, given, self._mode, limit, values, last)
+            return kind.prepare(graph, given, values, shared, self._programs.limit)
 
     def last_plan(self) -> Plan:
-        """Return what ran at the last call.
+        """Return the plan of what ran at the last call; printed, it says what its parts do.
 
         Raises:
             GraphError: The function has not been called yet.
         """
-        plan = self._plans.last
-        if plan is None:
+        last = self._programs.last
+        if last is None:
             raise GraphError(f"{self.name} has not been called yet, so nothing is compiled")
-        return plan
+        return last[1].plan
 
     def last_graph(self) -> list[Node]:
         """Return the nodes that ran at the last call, after specialisation and all passes."""
@@ -300,8 +311,8 @@ class Function:
 
     def cache_info(self) -> CacheInfo:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""
-        hits, kept = self._calls - self._misses, len(self._plans)
-        return CacheInfo(hits, self._misses, kept, self._plans.limit)
+        hits, kept = self._calls - self._misses, len(self._programs)
+        return CacheInfo(hits, self._misses, kept, self._programs.limit)
 
 
 def _variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[Variable]:

@@ -72,7 +72,8 @@ def test_what_is_kept_compiled_for_sizes_is_bounded():
     for count in [*range(0, 40, 3), 3, 0]:
         assert f(np.where(np.arange(40) < count, 1.0, -1.0)) == 2 * count
     assert f.cache_info().kept == 1
-    assert len(f.last_plan()._later) == 4
+    _, program = f._programs.last
+    assert len(program._later) == 4
 
 
 @both_modes

@@ -63,7 +63,7 @@ def test_everything_else_is_one_native_graph():
     update = w.assign_sub(0.1 * ksym.gradients(loss, w))
     step = ksym.function([x, y], loss, updates=[update], flags="fuse_loops=0")
     step(np.ones((4, 3)), np.ones((4, 1)))
-    (part,) = step.last_plan().program.parts
+    (part,) = step.last_plan().parts
     assert len(part.outputs) == 2  # the loss and the new value
 
 

@@ -16,9 +16,6 @@ ROOMS = [re.findall(r"`(.*?)`", row) for row in re.findall(r"^\| (`.*?) \|", PLA
 
 SOURCES = {str(path.relative_to(PACKAGE)): path.read_text() for path in PACKAGE.rglob("*.py")}
 
-CLOSES_A_CIRCLE = ("runtime/program.py", "runtime/control.py")
-"""The one import that is excused: a program runs loops, which run programs of their own."""
-
 
 def room_of(file):
     """The number of a file's room: of the longest name in the table that it is, or lies in."""
@@ -77,7 +74,6 @@ def complaints(sources):
         for file, used in graph.edges
         if None not in (room_of(file), room_of(used)) and room_of(file) < room_of(used)
     ]
-    graph.remove_edges_from([CLOSES_A_CIRCLE])
     for circle in networkx.strongly_connected_components(graph):
         if len(circle) > 1:
             found.append(f"{' and '.join(sorted(circle))} import each other")
@@ -92,11 +88,6 @@ def test_the_house_has_the_rooms_its_plan_shows():
 
 def test_rooms_import_only_from_rooms_above_them():
     assert not complaints(SOURCES)
-
-
-def test_no_import_is_excused_without_need():
-    file, used = CLOSES_A_CIRCLE
-    assert used in imported(SOURCES[file], SOURCES)
 
 
 @pytest.mark.parametrize(

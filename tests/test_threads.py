@@ -277,14 +277,14 @@ def test_functions_without_common_variables_run_at_once():
     entered, leave = threading.Event(), threading.Event()
     first, second = ksym.Variable(1.0), ksym.Variable(2.0)
     slow, quick = ksym.function([], first + 0.0), ksym.function([], second + 0.0)
-    original = slow._plan
+    original = slow._program
 
     def held(values):
         entered.set()
         assert leave.wait(30)
         return original(values)
 
-    slow._plan = held
+    slow._program = held
     thread = threading.Thread(target=slow)
     thread.start()
     assert entered.wait(30)

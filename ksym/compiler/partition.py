@@ -7,7 +7,7 @@ around them are put into as few graphs as their order allows, and nothing else i
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ksym.compiler.fusion.kernel import Kernel, describe
@@ -24,80 +24,115 @@ from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.given import is_drawn, is_leaf
 
 
-class Part(NamedTuple):
-    """What runs in one go.
+class Piece(NamedTuple):
+    """Nodes that run in one go.
 
     Attributes:
-        inputs: The tensors of earlier parts that it reads.
-        outputs: The tensors it computes for others.
-        work: The node that runs on its own, the loop, or the product; None for a native graph.
+        inputs: The tensors of other pieces that they read, and leaves where their arrays are read.
+        outputs: The tensors that they compute for others.
+        nodes: The nodes.
+        work: The kernel, the product, or the node that runs on its own; copies of leaves; None for
+            native operators.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    work: Node | Kernel | Product | None
+    nodes: tuple[Node, ...]
+    work: Node | Kernel | Product | Copies | None
 
 
-def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list[Part]:
-    """Return the parts that compute outputs, in the order in which they run.
+class Copies(NamedTuple):
+    """Copies of leaves that are outputs: the memory of a leaf changes with the next call."""
+
+
+def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list[Piece]:
+    """Return the pieces that compute outputs, in the order in which they run.
 
     Args:
         outputs: What to compute.
-        regions: The nodes of each loop; no path leads out of one and back into it.
+        regions: The nodes of each kernel or product; no path leads out of one and back into it.
     """
     order = topological_order(outputs)
     region_of = {node: region for region in regions for node in region}
     views = views_for(order, region_of, outputs) if regions else set()
     order = [node for node in order if node not in views]
     level = levels_with(order, region_of, views)
-    last = max(level.values(), default=0)
-    reads: list[dict[Tensor, None]] = [{} for _ in range(last + 1)]
+    levels = [_Level() for _ in range(max(level.values(), default=0) + 1)]
     crossing = dict.fromkeys(outputs)
     for node in order:
         native = is_in_graph(node, region_of)
+        if native and not is_leaf(node):
+            levels[level[node]].natives.append(node)
+        elif not is_native(node):
+            levels[level[node]].alone.append(node)
         for tensor, _ in reads_of(node, region_of, views):
             if is_leaf(tensor.node):
-                if native and is_drawn(tensor.node):
-                    reads[level[node]][tensor] = None
-                continue
-            if native and is_in_graph(tensor.node, region_of):
-                apart = level[tensor.node] != level[node]
+                apart, read = False, native and is_drawn(tensor.node)
             else:
-                apart = node not in region_of or region_of[node] != region_of.get(tensor.node)
+                if native and is_in_graph(tensor.node, region_of):
+                    apart = level[tensor.node] != level[node]
+                else:
+                    apart = node not in region_of or region_of[node] != region_of.get(tensor.node)
+                read = native and apart
             if apart:
                 crossing[tensor] = None
-                if native:
-                    reads[level[node]][tensor] = None
-    made: list[list[Tensor]] = [[] for _ in range(last + 1)]
+            if read:
+                levels[level[node]].reads[tensor] = None
     for tensor in crossing:
         if is_in_graph(tensor.node, region_of):
-            made[level[tensor.node]].append(tensor)
+            own = levels[level[tensor.node]]
+            own.results.append(tensor)
             if is_drawn(tensor.node):
-                reads[level[tensor.node]][tensor] = None
-    loops: list[list[Region]] = [[] for _ in range(last + 1)]
+                own.reads[tensor] = None
     for region in regions:
-        loops[level[next(iter(region))]].append(region)
-    alone: list[list[Node]] = [[] for _ in range(last + 1)]
-    for node in order:
-        if not is_native(node):
-            alone[level[node]].append(node)
-    parts = []
-    for at in range(last + 1):
-        if made[at]:
-            parts.append(Part(tuple(reads[at]), tuple(made[at]), None))
-        for region in _in_order(loops[at], region_of, views):
-            results = [t for node in region for t in node.outputs if t in crossing]
+        levels[level[next(iter(region))]].regions.append(region)
+    return [piece for each in levels for piece in each.pieces(crossing, region_of, views)]
+
+
+class _Level:
+    """The nodes of one level: a native graph, then kernels and products, then what runs alone.
+
+    Attributes:
+        reads: The tensors that the native graph reads.
+        results: The tensors that it computes for others.
+        natives: Its nodes.
+        regions: The nodes of each kernel or product.
+        alone: The nodes that run on their own.
+    """
+
+    def __init__(self) -> None:
+        self.reads: dict[Tensor, None] = {}
+        self.results: list[Tensor] = []
+        self.natives: list[Node] = []
+        self.regions: list[Region] = []
+        self.alone: list[Node] = []
+
+    def pieces(
+        self,
+        crossing: Collection[Tensor],
+        region_of: Mapping[Node, Region],
+        views: Collection[Node],
+    ) -> Iterator[Piece]:
+        """Yield the pieces of the level in the order in which they run.
+
+        Args:
+            crossing: The tensors that are read outside of the piece that computes them.
+            region_of: The region of each node that is in one.
+            views: The nodes that kernels look through.
+        """
+        if self.results:
+            yield Piece(tuple(self.reads), tuple(self.results), tuple(self.natives), None)
+        for region in _in_order(self.regions, region_of, views):
+            results = tuple(t for node in region for t in node.outputs if t in crossing)
             work: Kernel | Product
             if any(map(is_product, region)):
                 work = product_of(results[0].node, views)
             else:
                 work = describe(region, results, views=views)
-            parts.append(Part(tuple(work.operands), tuple(results), work))
-        parts.extend(
-            Part(node.inputs, tuple(t for t in node.outputs if t in crossing), node)
-            for node in alone[at]
-        )
-    return parts
+            yield Piece(tuple(work.operands), results, tuple(region), work)
+        for node in self.alone:
+            wanted = tuple(tensor for tensor in node.outputs if tensor in crossing)
+            yield Piece(node.inputs, wanted, (node,), node)
 
 
 def _in_order(

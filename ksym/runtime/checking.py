@@ -7,39 +7,106 @@ with them too.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from ksym import dtypes
 from ksym.compiler import Pass
-from ksym.compiler.mode import Mode
+from ksym.compiler.compile import compile_graph
+from ksym.compiler.plan import FrozenGraph
 from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
 from ksym.loops.body import Body
 from ksym.ops.random.streams import RandomStream, random_streams
-from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.program import Program
+from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.native import draw
+from ksym.runtime.program import SIZES, Program, feeds_for, interpreted, read_only
+from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
 """How far results may be apart, relative to the largest number of a tensor; others are equal."""
 
 
+class CheckedProgram(Program):
+    """A program that was checked when it was compiled, with the values it was first called with."""
+
+    @classmethod
+    def prepare(
+        cls,
+        graph: FrozenGraph,
+        given: Mapping[Tensor, Tensor],
+        values: Sequence[np.ndarray | DeviceArray],
+        shared: Program | None = None,
+        limit: int = SIZES,
+    ) -> tuple[list[DeviceArray | None], Program]:
+        """Compile a graph for known shapes, bind it, and check what each pass does and what runs.
+
+        Raises:
+            ExecutionError: A tensor differs; the message names it and the pass.
+        """
+        found = [v.read() if isinstance(v, DeviceArray) else v for v in values]
+        check = Check(dict(zip(given.values(), found, strict=True)))
+        plan = compile_graph(graph, given, check)
+        feeds = feeds_for(plan, given.values())
+        program = cls(plan, read_only(feeds), shared, limit)
+        for feed, value in zip(feeds.values(), found, strict=True):
+            if feed is not None:
+                feed.write(value)
+        program._verify(check, graph.variables)
+        return list(feeds.values()), program
+
+    def _verify(self, check: Check, variables: Sequence[Variable]) -> None:
+        """Compare a run with what was computed node by node; variables keep their values.
+
+        Raises:
+            ExecutionError: Something differs.
+        """
+        check.rewind()
+        for node, array in self._draws:
+            array.write(draw(node))
+        for run in self._runs:
+            run()
+        found = [array.read() for array in self._found(self.plan.outputs)]
+        if self.plan.rest is None:
+            targets = [storage_of(variable) for variable in variables]
+            before = [target.read() for target in targets]
+            self.commit()
+            found += [target.read() for target in targets]
+            for target, value in zip(targets, before, strict=True):
+                target.write(value)
+        check.rewind()
+        check.compare("what is run, fused or natively,", found)
+
+
 class Check:
-    """The graph as it was, and what it computes from the values of a call.
+    """The graph before all passes, and what it computes from the values of a call.
 
     Args:
-        tensors: What is computed.
         values: The value of each placeholder.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], values: Mapping[Tensor, np.ndarray]):
-        self._tensors = tuple(tensors)
+    def __init__(self, values: Mapping[Tensor, np.ndarray]):
         self._arrays = {
             tensor: DeviceArray.of(np.asarray(value, tensor.dtype))
             for tensor, value in values.items()
         }
-        self._streams = [(stream, stream.get_state()) for stream in _streams(tensors)]
-        self.expected = self._values(tensors)
+        self._tensors: Sequence[Tensor] = ()
+        self._streams: list[tuple[RandomStream, dict[str, Any]]] = []
+        self.expected: list[np.ndarray] = []
+
+    def __call__(self, done: Pass | None, result: Sequence[Tensor]) -> None:
+        """Take the graph before all passes, or check what a pass has made of it.
+
+        Raises:
+            ExecutionError: A tensor differs; the message names it and the pass.
+        """
+        if done is None:
+            self._tensors = tuple(result)
+            self._streams = [(stream, stream.get_state()) for stream in _streams(result)]
+            self.expected = self._values(result)
+        else:
+            self.compare(f"the pass {done.__name__}", self._values(result))
         self.rewind()
 
     def rewind(self) -> None:
@@ -49,18 +116,7 @@ class Check:
 
     def _values(self, tensors: Sequence[Tensor]) -> list[np.ndarray]:
         self.rewind()
-        program = Program(tensors, self._arrays, Mode("interpret"))
-        program.run()
-        return [array.read() for array in program.outputs]
-
-    def after(self, pass_: Pass, result: Sequence[Tensor]) -> None:
-        """Check what a pass has made of the graph.
-
-        Raises:
-            ExecutionError: A tensor differs; the message names it and the pass.
-        """
-        self.compare(f"the pass {pass_.__name__}", self._values(result))
-        self.rewind()
+        return interpreted(tensors, self._arrays)
 
     def compare(self, what: str, found: Sequence[np.ndarray]) -> None:
         """Check values.

@@ -2,47 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from ksym import shapes
-from ksym.compiler.mode import Mode
+from ksym.compiler.plan import CondWork, HostWork, Part, WhileWork
 from ksym.errors import ExecutionError, KsymError, ShapeError
-from ksym.graph import Node, Tensor
-from ksym.loops.body import Body
+from ksym.graph import Tensor
 from ksym.runtime.arrays import Arrays, DeviceArray
-from ksym.runtime.bodies import compile_body
-from ksym.runtime.program import Runnable
-from ksym.runtime.scan import Scan
-
-
-def runner(node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode) -> Runnable:
-    """Return what computes the wanted results of a node over its arrays."""
-    return _RUNNERS[node.operator.runs](node, wanted, arrays, mode)
-
-
-def _operands(node: Node, arrays: Arrays) -> list[DeviceArray]:
-    return [arrays[tensor] for tensor in node.inputs]
+from ksym.runtime.runnable import Bind, Runnable
 
 
 def _array_for(tensor: Tensor) -> DeviceArray:
-    """An array for a result; of a dynamic one not even the size is known before it is there."""
+    """Return an array for a result, which is replaced where its size depends on data."""
     if shapes.is_known(tensor.shape):
         return DeviceArray.empty(tensor.spec)
     return DeviceArray.of(np.empty(0))
 
 
-class _Host:
-    """A node computed by what it means in NumPy, its operands brought to the host."""
+class HostRun:
+    """A node computed by its meaning in NumPy, its operands brought to the host."""
 
-    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
-        self._node = node
-        self._operands = _operands(node, arrays)
-        self._wanted = wanted
-        self.outputs = [_array_for(t) for t in wanted]
+    calls = None
+
+    def __init__(self, part: Part, work: HostWork, arrays: Arrays):
+        self._node = work.node
+        self._operands = [arrays[tensor] for tensor in work.node.inputs]
+        self._wanted = part.outputs
+        self.outputs = [_array_for(tensor) for tensor in part.outputs]
 
     def run(self) -> None:
+        """Compute the outputs."""
         node = self._node
         values = [array.read() for array in self._operands]
         try:
@@ -61,28 +52,31 @@ class _Host:
                 self.outputs[position] = DeviceArray.of(value)
 
 
-class _Cond:
-    """Two programs, each compiled when its branch is first taken."""
+class CondRun:
+    """A branch: two programs, each of which is compiled when its branch is first taken."""
 
-    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
-        self._node = node
-        self._wanted = [t.index for t in wanted]
-        self._predicate, *self._closed = _operands(node, arrays)
-        self._mode = mode
+    calls = None
+
+    def __init__(self, part: Part, work: CondWork, arrays: Arrays, bind: Bind):
+        self._node = work.node
+        self._branch = work.branch
+        self._wanted = part.outputs
+        self._predicate, *self._closed = (arrays[tensor] for tensor in work.node.inputs)
+        self._bind = bind
         self._programs: dict[bool, Runnable] = {}
-        self.outputs = [_array_for(t) for t in wanted]
+        self.outputs = [_array_for(tensor) for tensor in part.outputs]
 
     def run(self) -> None:
+        """Compute the outputs by the branch that the condition chooses."""
         taken = bool(self._predicate.read())
         program = self._programs.get(taken)
         if program is None:
-            body: Body = self._node.attributes["then" if taken else "otherwise"]
+            body = self._node.attributes["then" if taken else "otherwise"]
             arrays = dict(zip(body.inputs, self._closed, strict=True))
-            wanted = [body.outputs[i] for i in self._wanted]
-            program = self._programs[taken] = compile_body(wanted, arrays, self._mode)
+            program = self._programs[taken] = self._bind(self._branch(taken), arrays)
         program.run()
         for position, value in enumerate(program.outputs):
-            expected = self._node.outputs[self._wanted[position]]
+            expected = self._wanted[position]
             if not shapes.compatible(expected.shape, value.spec.shape):
                 raise ShapeError(
                     f"the branch taken gives {value.spec}, where the other one gives "
@@ -94,28 +88,32 @@ class _Cond:
             self.outputs[position].copy_from(value)
 
 
-class _While:
+class WhileRun:
     """A loop that goes on as long as its condition holds."""
 
-    def __init__(self, node: Node, wanted: Sequence[Tensor], arrays: Arrays, mode: Mode):
-        body, test = node.attributes["body"], node.attributes["test"]
-        count = node.attributes["states"]
+    calls = None
+
+    def __init__(self, part: Part, work: WhileWork, arrays: Arrays, bind: Bind):
+        node = work.node
         self._node = node
-        self._count = count
-        self._wanted = wanted
-        operands = _operands(node, arrays)
+        self._count = count = node.attributes["states"]
+        self._wanted = part.outputs
+        operands = [arrays[tensor] for tensor in node.inputs]
         self._initial = operands[:count]
+        body, test = node.attributes["body"], node.attributes["test"]
         self._states = [DeviceArray.empty(t.spec) for t in body.inputs[:count]]
         inside = [*self._states, *operands[count:]]
-        self._test = compile_body(test.outputs, dict(zip(test.inputs, inside, strict=True)), mode)
-        self._body = compile_body(body.outputs, dict(zip(body.inputs, inside, strict=True)), mode)
-        nothing = DeviceArray.of(np.zeros((), "int64"))
-        self.outputs: list[DeviceArray] = [
-            self._states[t.index] if t.index < count else nothing for t in wanted
+        self._test = bind(work.test, dict(zip(test.inputs, inside, strict=True)))
+        self._body: Runnable | None = None
+        parameters = dict(zip(body.inputs, inside, strict=True))
+        self._bind_body: Callable[[], Runnable] = lambda: bind(work.body(), parameters)
+        self._steps = DeviceArray.of(np.zeros((), "int64"))
+        self.outputs = [
+            self._states[t.index] if t.index < count else self._steps for t in part.outputs
         ]
-        self._steps = nothing
 
     def run(self) -> None:
+        """Take as many steps as it takes."""
         for state, initial in zip(self._states, self._initial, strict=True):
             state.copy_from(initial)
         limit = self._node.attributes["limit"]
@@ -137,6 +135,8 @@ class _While:
                 )
             for i in kept:
                 before[i].append(self._states[i].read())
+            if self._body is None:
+                self._body = self._bind_body()
             self._body.run()
             steps += 1
             for state, value in zip(self._states, self._body.outputs, strict=True):
@@ -148,11 +148,3 @@ class _While:
                 shape = (steps, *shapes.known(tensor.shape[1:]))
                 stacked = np.array(history, tensor.dtype).reshape(shape)
                 self.outputs[position] = DeviceArray.of(stacked)
-
-
-_RUNNERS: dict[str, Callable[[Node, Sequence[Tensor], Arrays, Mode], Runnable]] = {
-    "host": _Host,
-    "scan": Scan,
-    "cond": _Cond,
-    "while": _While,
-}

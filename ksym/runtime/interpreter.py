@@ -15,7 +15,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler.codegen.nnvm import GraphEmitter, NativeGraph, lower_node
-from ksym.compiler.partition import Part
+from ksym.compiler.plan import Part
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
 from ksym.operator.emitter import Emitter

@@ -1,7 +1,4 @@
-"""LLVM as a just-in-time compiler: from code to the addresses of functions in memory.
-
-llvmlite, which compiles, is an optional dependency.
-"""
+"""LLVM as a just-in-time compiler: from code to the addresses of functions in memory."""
 
 from __future__ import annotations
 
@@ -13,7 +10,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from ksym.compiler.codegen.tapes import SYMBOLS
 from ksym.runtime import loading
-from ksym.runtime.arrays import is_direct
 
 R = TypeVar("R")
 
@@ -39,18 +35,6 @@ def once(make: Callable[..., R]) -> Callable[..., R]:
     return made
 
 
-@functools.cache
-def is_available() -> bool:
-    """Whether loops can be compiled: llvmlite is there and the host can touch arrays."""
-    if not is_direct():
-        return False
-    try:
-        _compiler()
-        return True
-    except (ImportError, OSError, AttributeError, RuntimeError):
-        return False
-
-
 class _Compiler(NamedTuple):
     """LLVM for this machine.
 
@@ -69,6 +53,7 @@ class _Compiler(NamedTuple):
 
 @once
 def _compiler() -> _Compiler:
+    # Not with the module: to load LLVM takes 0.1 s, which who only builds graphs does not need.
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()

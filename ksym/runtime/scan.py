@@ -2,86 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from ksym import shapes
-from ksym.compiler.mode import Mode
-from ksym.errors import ShapeError
-from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.body import Body, live_states
-from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.bodies import Staged, compile_body
+from ksym.compiler.plan import Part, ScanWork
+from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.calls import Call, Move, Tape, copy_call, redirected, repeat
+from ksym.runtime.runnable import Bind
 
 
-class Scan:
-    """A `scan` node.
+class ScanRun:
+    """A `scan`: its body's plan, run once for each step.
 
-    Only what is wanted is computed: a state whose value nobody asks for, and an output nobody
-    reads, are left out of the loop.  Where a step is compiled code and nothing else, so is the
-    whole loop.
+    Where a step is compiled code and nothing else, so is the whole loop.
 
     Attributes:
-        outputs: The arrays of what is wanted.
+        outputs: The arrays of the results.
         calls: All that it does, where it is compiled; else None.
     """
 
-    def __init__(
-        self, node: Node, wanted: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray], mode: Mode
-    ):
-        body: Body = node.attributes["body"]
-        first, carried = node.attributes["sequences"], node.attributes["states"]
-        for tensor in body.outputs:
-            if not shapes.is_known(tensor.shape):
-                raise ShapeError(
-                    f"the size of what a step gives, {tensor.spec}, depends on data",
-                    remedy="pad it to a fixed size: what steps give is stacked",
-                ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
-        outputs = len(body.outputs) - carried
-        self._steps = int(node.inputs[0].value)  # type: ignore[arg-type]
-        self._reverse: bool = node.attributes["reverse"]
-        finals = [t.index for t in wanted if t.index < carried]
-        stacked = [t for t in wanted if carried <= t.index < carried + outputs]
-        histories = [t for t in wanted if t.index >= carried + outputs]
-        roots = [body.outputs[t.index] for t in stacked]
-        asked = [*finals, *(t.index - carried - outputs for t in histories)]
-        before, new = body.inputs[first : first + carried], body.outputs[:carried]
-        live = live_states(before, new, [*roots, *(body.outputs[i] for i in asked)])
-        live = sorted({*live, *asked})
-        operands = [arrays[tensor] for tensor in node.inputs[1:]]
-        inner = dict(zip(body.inputs, operands, strict=True))
-        for parameter in body.inputs[: first + carried]:
-            inner[parameter] = DeviceArray.empty(parameter.spec)
-        roots = [*(body.outputs[i] for i in live), *roots]
-        self._body = compile_body(roots, inner, mode)
-        states = {i: inner[body.inputs[first + i]] for i in live}
-        self._states = list(states.values())
-        self._initial = [operands[first + i] for i in live]
-        read = {n.outputs[0] for n in topological_order(roots)}
-        made = {t: DeviceArray.empty(t.spec) for t in [*stacked, *histories]}
+    def __init__(self, part: Part, work: ScanWork, arrays: Arrays, bind: Bind):
+        view = work.view
+        own = {p: DeviceArray.empty(p.spec) for p in (*view.elements, *view.before)}
+        self._steps = view.length
+        self._reverse = view.reverse
+        self._states = [own[parameter] for parameter in view.before]
+        self._initial = [arrays[tensor] for tensor in view.initial]
         self._elements = [
-            (inner[parameter], operands[i])
-            for i, parameter in enumerate(body.inputs[:first])
-            if parameter in read
+            (own[parameter], arrays[sequence])
+            for parameter, sequence in zip(view.elements, view.sequences, strict=True)
         ]
-        self._histories = [(made[t], states[t.index - carried - outputs]) for t in histories]
-        self._stacked = [made[t] for t in stacked]
-        kept = {t.index - carried - outputs for t in histories}
-        # What no step reads need not be put in place before the last one has run.
-        self._carried = [
-            p for p, i in enumerate(live) if i in kept or body.inputs[first + i] in read
-        ]
-        self.outputs: Sequence[DeviceArray] = [
-            states[t.index] if t.index < carried else made[t] for t in wanted
-        ]
-        self.calls = None
-        if self._body.calls is not None and self._steps:
-            self.calls = self._compiled(self._body.calls)
+        self._carried = work.carried
+        self._stacked: list[DeviceArray] = []
+        self._histories: list[tuple[DeviceArray, DeviceArray]] = []
+        self.outputs: list[DeviceArray] = []
+        for tensor, (kind, position) in zip(part.outputs, work.results, strict=True):
+            if kind == "final":
+                self.outputs.append(self._states[position])
+                continue
+            self.outputs.append(DeviceArray.empty(tensor.spec))
+            if kind == "stacked":
+                self._stacked.append(self.outputs[-1])
+            else:
+                self._histories.append((self.outputs[-1], self._states[position]))
+        self._body = None
+        self.calls: list[Call] | None = None
+        if work.body is not None:
+            closed = zip(view.rest, view.closed, strict=True)
+            inside = {**own, **{parameter: arrays[tensor] for parameter, tensor in closed}}
+            self._body = bind(work.body, inside)
+            self._gives_new_arrays = work.body.rest is not None
+            if self._body.calls is not None:
+                self.calls = self._compiled(self._body.calls, self._body.outputs)
 
-    def _compiled(self, body: Sequence[Call]) -> list[Call]:
-        """Return the calls of the whole loop, whose body reads and writes slices in place."""
+    def _compiled(self, body: Sequence[Call], made: Sequence[DeviceArray]) -> list[Call]:
+        """Return the calls of the whole loop, whose body reads and writes slices in place.
+
+        Args:
+            body: The calls of a step.
+            made: The arrays of its results.
+        """
         first, sign = (self._steps - 1, -1) if self._reverse else (0, 1)
         last = self._steps - 1 - first
         before: list[Call] = []
@@ -91,9 +72,9 @@ class Scan:
         for stack, state in self._histories:
             slices.append((DeviceArray.empty(state.spec), stack))
             before += copy_call(slices[-1][0], state)
-        values = self._body.outputs[: len(self._states)]
+        values = made[: len(self._states)]
         place: dict[DeviceArray, DeviceArray] = {}
-        for stack, value in zip(self._stacked, self._body.outputs[len(values) :], strict=True):
+        for stack, value in zip(self._stacked, made[len(values) :], strict=True):
             if value in place:
                 slices.append((DeviceArray.empty(value.spec), stack))
                 after += copy_call(slices[-1][0], value)
@@ -125,6 +106,8 @@ class Scan:
             return
         for state, initial in zip(self._states, self._initial, strict=True):
             state.copy_from(initial)
+        if self._body is None:
+            return
         before = [_loading(element, sequence) for element, sequence in self._elements]
         before += [_storing(stack, state) for stack, state in self._histories]
         for _, sequence in self._elements:
@@ -135,13 +118,12 @@ class Scan:
             for move in before:
                 move(step)
             self._body.run()
-            if not after or isinstance(self._body, Staged):  # which gives new arrays at each run
+            if not after or self._gives_new_arrays:
                 after = self._moves_of(self._body.outputs)
             for move in after:
                 move(step)
-        if self._steps:
-            for state, value in zip(self._states, self._body.outputs, strict=False):
-                state.copy_from(value)
+        for state, value in zip(self._states, self._body.outputs, strict=False):
+            state.copy_from(value)
 
     def _moves_of(self, computed: Sequence[DeviceArray]) -> list[_Step]:
         """What to do with the outputs of a step."""

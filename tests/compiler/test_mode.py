@@ -5,10 +5,10 @@ import pytest
 
 import ksym
 from ksym.compiler import PIPELINE, mode
+from ksym.compiler import compile as compiling
 from ksym.compiler.codegen.nnvm import lower
 from ksym.compiler.mode import PLANNING, mode_of
 from ksym.errors import ExecutionError, GraphError
-from ksym.runtime import program
 
 
 def test_the_names_are_those_of_the_passes(monkeypatch):
@@ -93,6 +93,6 @@ def test_what_is_run_is_checked_too(monkeypatch):
         return lower([-tensor for tensor in outputs], given)
 
     x = ksym.placeholder((3,))
-    monkeypatch.setattr(program, "lower", wrong)
+    monkeypatch.setattr(compiling, "lower", wrong)
     with pytest.raises(ExecutionError, match="what is run"):
         ksym.function([x], ksym.sin(x), flags="check=1")([1, 2, 3])

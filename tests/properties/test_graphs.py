@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import ksym
 from ksym.compiler.fusion import choose
-from ksym.runtime import calls, jit
+from ksym.runtime import calls
 from ksym.testing import evaluate_numpy, verify_gradient
 
 UNARY = [ksym.tanh, ksym.sigmoid, ksym.sin, ksym.square, ksym.relu, lambda x: -x, lambda x: x * 0.5]
@@ -59,8 +59,6 @@ def fusing(request):
     """
     costs = choose.LOOP, choose.NATIVE_GRAPH, calls.FEW
     if request.param == "all in loops":
-        if not jit.is_available():
-            pytest.skip("llvmlite is not installed")
         choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = -1e9, -1e9, 0
     yield
     choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = costs

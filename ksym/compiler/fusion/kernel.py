@@ -1,7 +1,6 @@
 """What a fused loop is: elementwise work on arrays, described apart from the code that does it.
 
-A loop is emitted as LLVM's code (`ksym.compiler.codegen.llvm`) where llvmlite is installed, and as
-calls of NumPy on blocks of arrays (`ksym.runtime.fused`) where it can be.
+A kernel is emitted as LLVM's code by `ksym.compiler.codegen.llvm`.
 """
 
 from __future__ import annotations
@@ -133,18 +132,6 @@ def can_compile(node: Node) -> bool:
 
 CALLS = 256
 """For how many elements a function is worth calling one after the other."""
-
-
-def can_call(node: Node) -> bool:
-    """Whether a node can be a step of a loop of NumPy's functions on blocks of arrays."""
-    (first, *rest) = node.outputs
-    return (
-        not rest
-        and node.operator.elementwise
-        and node.operator.ufunc is not None
-        and first.dtype in formulas.COMPILED_FLOATS
-        and all(t.dtype == first.dtype and t.shape in ((), first.shape) for t in node.inputs)
-    )
 
 
 def is_collected(node: Node) -> bool:

@@ -9,24 +9,21 @@ belong.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from ksym.compiler.fusion.kernel import Kernel, data, describe
+from ksym.compiler.fusion.kernel import Kernel, can_compile, data, describe
 from ksym.graph import Node, Tensor, topological_order
 from ksym.variables import Variable
 
 
 def fuse_updates(
-    outputs: Sequence[Tensor],
-    updates: Mapping[Variable, Tensor],
-    can_be_step: Callable[[Node], bool],
+    outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor]
 ) -> tuple[list[Kernel], dict[Variable, Tensor]]:
     """Return loops, and the updates that are left to native graphs.
 
     Args:
         outputs: What is computed besides.
         updates: The new value of each variable.
-        can_be_step: Whether loops can do a node.
     """
     order = topological_order([*outputs, *updates.values()])
     uses = Counter(tensor for node in order for tensor in node.inputs)
@@ -34,7 +31,7 @@ def fuse_updates(
     fused: dict[Variable, set[Node]] = {}
     for variable, value in updates.items():
         if variable.rank and 0 not in variable.shape and value not in asked:
-            inside = _elementwise_end(variable, value, asked, can_be_step)
+            inside = _elementwise_end(variable, value, asked)
             if inside:
                 fused[variable] = inside
     fused = _without_outside_readers(fused, uses)
@@ -46,9 +43,7 @@ def fuse_updates(
     return loops, {v: t for v, t in updates.items() if v not in done}
 
 
-def _elementwise_end(
-    variable: Variable, value: Tensor, asked: set[Tensor], can_be_step: Callable[[Node], bool]
-) -> set[Node]:
+def _elementwise_end(variable: Variable, value: Tensor, asked: set[Tensor]) -> set[Node]:
     """The nodes before an update that can be steps of its loop."""
     inside: set[Node] = set()
     stack = [value.node]
@@ -58,7 +53,7 @@ def _elementwise_end(
             node not in inside
             and node.outputs[0].shape == variable.shape
             and node.outputs[0] not in asked
-            and can_be_step(node)
+            and can_compile(node)
         ):
             inside.add(node)
             stack.extend(tensor.node for tensor in data(node))

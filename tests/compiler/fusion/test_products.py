@@ -8,10 +8,8 @@ from hypothesis import given
 import ksym
 from ksym import ops
 from ksym.compiler.fusion.products import product_of
-from ksym.runtime import calls, jit, loading
+from ksym.runtime import calls, loading
 from ksym.runtime.arrays import DeviceArray
-
-pytestmark = pytest.mark.skipif(not jit.is_available(), reason="llvmlite is not installed")
 
 
 def call_of(tensor, values):

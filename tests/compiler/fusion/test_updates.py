@@ -49,5 +49,5 @@ def test_updates_see_the_values_before_the_call(name):
 
 def test_of_an_optimizer_only_scalars_are_left_to_the_native_graph():
     _, step = _updated(CASES["momentum"], "native")
-    left = [array for part in step.last_plan().program.parts for array in part.outputs]
-    assert {array.spec.shape for array in left} <= {()}
+    left = [tensor for part in step.last_plan().parts for tensor in part.outputs]
+    assert {tensor.shape for tensor in left} <= {()}

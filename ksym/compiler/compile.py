@@ -1,0 +1,221 @@
+"""Compiling: from a frozen graph and the shapes of a call to a plan.
+
+`compile_graph` is the whole way, top to bottom.  It is a pure function: it needs neither MXNet nor
+arrays, and what it has to know of the device is an argument, `Target`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from ksym import shapes
+from ksym.compiler import Pass, optimize
+from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.decompose import decompose, fused_graph
+from ksym.compiler.fusion.kernel import Kernel
+from ksym.compiler.fusion.updates import fuse_updates
+from ksym.compiler.mode import Mode
+from ksym.compiler.partition import Copies, Piece, partition
+from ksym.compiler.passes.merge_axes import merge_axes
+from ksym.compiler.plan import (
+    CondWork,
+    FrozenGraph,
+    HostWork,
+    Part,
+    Plan,
+    Rest,
+    ScanWork,
+    StepByStep,
+    Target,
+    WhileWork,
+    Work,
+)
+from ksym.compiler.specialize import check_sizes, check_updates, specialize, split
+from ksym.errors import ShapeError
+from ksym.graph import Node, Tensor, collection_paused, topological_order
+from ksym.loops.body import live_states
+from ksym.loops.view import ScanView
+from ksym.ops.given import is_drawn, is_leaf
+from ksym.variables import Variable
+
+Watch = Callable[["Pass | None", Sequence[Tensor]], None]
+"""Called with the graph before all passes (and None), then with each pass and its result."""
+
+
+def compile_graph(
+    graph: FrozenGraph, given: Mapping[Tensor, Tensor], watch: Watch | None = None
+) -> Plan:
+    """Return the plan that computes a graph for known shapes of what it is given.
+
+    Args:
+        graph: The graph.
+        given: For each placeholder what to put in its place: one of known shape, or a constant.
+        watch: As `Watch`.
+
+    Raises:
+        ShapeError: Shapes turn out not to fit, a result is too large, or a new value has another
+            shape than its variable.
+    """
+    mode, target = graph.mode, graph.target
+    with collection_paused():
+        tensors, rest = split(specialize(graph.tensors, given))
+        if watch is not None:
+            watch(None, tensors)
+        tensors = optimize(tensors, mode.passes, watch)
+        check_sizes(tensors)
+        outputs, updates, kernels = _updates(tensors, graph, rest is None)
+        read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
+        operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
+        roots = merge_axes([*outputs, *updates.values(), *operands])
+        drawn = [node for node in topological_order(roots) if is_drawn(node)]
+        roots, pieces = _pieces(roots, mode, target)
+        parts = [_part(piece, mode, target) for piece in pieces]
+    found = iter(roots)
+    return Plan(
+        tensors,
+        [next(found) for _ in outputs],
+        parts,
+        {variable: next(found) for variable in updates},
+        kernels,
+        {operand: next(found) for operand in operands},
+        drawn,
+        mode,
+        rest if rest is None else Rest(rest.slots, graph._replace(tensors=rest.outputs)),
+    )
+
+
+def _updates(
+    tensors: Sequence[Tensor], graph: FrozenGraph, whole: bool
+) -> tuple[Sequence[Tensor], Mapping[Variable, Tensor], Sequence[Kernel]]:
+    """Separate outputs, new values that are copied, and kernels that compute the others in place.
+
+    Args:
+        tensors: What is computed.
+        graph: The graph it comes from.
+        whole: Whether it is all of that graph; else the updates are in the rest.
+    """
+    if not whole:
+        return tensors, {}, ()
+    count = len(tensors) - len(graph.variables)
+    outputs = tensors[:count]
+    updates = dict(zip(graph.variables, tensors[count:], strict=True))
+    check_updates(updates)
+    if not (graph.target.kernels and graph.mode.runs(fuse_updates)):
+        return outputs, updates, ()
+    kernels, copied = fuse_updates(outputs, updates)
+    return outputs, copied, kernels
+
+
+def _pieces(
+    roots: Sequence[Tensor], mode: Mode, target: Target
+) -> tuple[Sequence[Tensor], list[Piece]]:
+    """Choose what kernels and products compute, and cut the graph into pieces.
+
+    Returns:
+        The roots, which may have been decomposed, and the pieces in the order in which they run.
+    """
+    if not (target.kernels and mode.runs(fuse_loops)):
+        return roots, partition(roots)
+    roots, regions = fused_graph(roots, mode.runs(decompose))
+    leaves = tuple(t for t in dict.fromkeys(roots) if is_leaf(t.node))
+    pieces = partition([t for t in roots if not is_leaf(t.node)], regions)
+    if leaves:
+        pieces.append(Piece(leaves, leaves, (), Copies()))
+    return roots, pieces
+
+
+def _part(piece: Piece, mode: Mode, target: Target) -> Part:
+    """Return a piece with the work in the form that the runtime binds."""
+    work: Work
+    if isinstance(piece.work, Node):
+        work = _CONTROL[piece.work.operator.runs](piece.work, piece.outputs, mode, target)
+    elif piece.work is not None:
+        work = piece.work
+    elif mode.kind == "native":
+        work = lower(piece.outputs, piece.inputs)
+    else:
+        work = StepByStep()
+    return Part(piece.inputs, piece.outputs, piece.nodes, work)
+
+
+# --- what runs on its own ------------------------------------------------------------------------
+
+
+def _inside(outputs: Sequence[Tensor], mode: Mode, target: Target) -> Plan:
+    """Return the plan of a body, whose shapes are known."""
+    return compile_graph(FrozenGraph(outputs, (), mode, target), {})
+
+
+def _host(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> HostWork:
+    return HostWork(node)
+
+
+def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> ScanWork:
+    """Return a loop without the states and outputs that nobody asks for."""
+    view = ScanView.of(node, node.inputs, wanted)
+    count, last = len(view.new), len(view.roots)
+    finals = [t.index for t in wanted if t.index < count]
+    outputs = [t.index - count for t in wanted if count <= t.index < last]
+    histories = [t.index - last for t in wanted if t.index >= last]
+    asked = {*finals, *histories}
+    roots = [*(view.outputs[j] for j in outputs), *(view.new[i] for i in asked)]
+    live = sorted({*live_states(view.before, view.new, roots), *asked})
+    smaller = replace(
+        view,
+        initial=tuple(view.initial[i] for i in live),
+        before=tuple(view.before[i] for i in live),
+        new=tuple(view.new[i] for i in live),
+        outputs=tuple(view.outputs[j] for j in outputs),
+        kept=tuple(i in histories for i in live),
+    ).without_unread()
+    for tensor in smaller.roots:
+        if not shapes.is_known(tensor.shape):
+            raise ShapeError(
+                f"the size of what a step gives, {tensor.spec}, depends on data",
+                remedy="pad it to a fixed size: what steps give is stacked",
+            ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+
+    def result(index: int) -> tuple[str, int]:
+        if index < count:
+            return "final", live.index(index)
+        if index < last:
+            return "stacked", outputs.index(index - count)
+        return "history", live.index(index - last)
+
+    read = {n.outputs[0] for n in topological_order(smaller.roots)}
+    return ScanWork(
+        node,
+        smaller,
+        [result(t.index) for t in wanted],
+        # What no step reads need not be put in place before the last one has run.
+        [i for i, p in enumerate(smaller.before) if smaller.kept[i] or p in read],
+        _inside(smaller.roots, mode, target) if smaller.length else None,
+    )
+
+
+def _while(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> WhileWork:
+    body, test = node.attributes["body"], node.attributes["test"]
+    return WhileWork(
+        node,
+        _inside(test.outputs, mode, target),
+        functools.partial(_inside, body.outputs, mode, target),
+    )
+
+
+def _cond(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> CondWork:
+    def branch(taken: bool) -> Plan:
+        body = node.attributes["then" if taken else "otherwise"]
+        return _inside([body.outputs[t.index] for t in wanted], mode, target)
+
+    return CondWork(node, branch)
+
+
+_CONTROL: Mapping[str, Callable[[Node, Sequence[Tensor], Mode, Target], Work]] = {
+    "host": _host,
+    "scan": _scan,
+    "while": _while,
+    "cond": _cond,
+}

@@ -1,0 +1,292 @@
+"""What compiling returns: a plan, which is data, and what it is made from.
+
+Nothing here needs MXNet or arrays.  `ksym.compiler.compile` makes plans, `ksym.runtime.program`
+binds them to arrays and runs them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ksym.compiler.codegen.nnvm import NativeGraph
+from ksym.compiler.fusion.kernel import Kernel
+from ksym.compiler.fusion.products import Product
+from ksym.compiler.mode import Mode
+from ksym.compiler.partition import Copies
+from ksym.graph import Node, Tensor
+from ksym.loops.view import ScanView
+from ksym.ops.given import is_leaf
+from ksym.ops.leaves import placeholder
+from ksym.shapes import Shape
+from ksym.variables import Variable
+
+
+class Target(NamedTuple):
+    """The properties of a device that decide how a graph is compiled for it.
+
+    Attributes:
+        kernels: Whether the host can touch the memory of arrays, so that code is compiled that
+            works on it: on a CPU with a synchronous engine.
+    """
+
+    kernels: bool
+
+
+class FrozenGraph(NamedTuple):
+    """A graph that is compiled anew for each combination of shapes it is given.
+
+    Attributes:
+        tensors: The outputs, then the new values of variables.
+        variables: These variables.
+        mode: How to compute.
+        target: What to compile for.
+    """
+
+    tensors: Sequence[Tensor]
+    variables: Sequence[Variable]
+    mode: Mode
+    target: Target
+
+
+class Rest(NamedTuple):
+    """The part of a graph that waits for the shapes of dynamic results.
+
+    Attributes:
+        slots: A placeholder for each output of the plan before it.
+        graph: The graph in terms of these.
+    """
+
+    slots: Sequence[Tensor]
+    graph: FrozenGraph
+
+    def given(self, sizes: Sequence[Shape]) -> dict[Tensor, Tensor]:
+        """Return a placeholder of known shape for each slot."""
+        pairs = zip(self.slots, sizes, strict=True)
+        return {slot: placeholder(size, slot.dtype, name=slot.name) for slot, size in pairs}
+
+
+class StepByStep(NamedTuple):
+    """Nodes that are interpreted one after the other."""
+
+
+class HostWork(NamedTuple):
+    """A node that is computed by its meaning in NumPy, because MXNet has no such operator.
+
+    Attributes:
+        node: The node.
+    """
+
+    node: Node
+
+
+class ScanWork(NamedTuple):
+    """A loop of a number of steps that is known, with no more in it than is read.
+
+    Attributes:
+        node: The node of the loop.
+        view: Its signature, with the states, outputs and sequences only that are needed.
+        results: For each output of the part what it is and which: a state at the end
+            (``"final"``), an output of all steps (``"stacked"``), or a state before each step
+            (``"history"``).
+        carried: The states that a later step reads, or that are kept for each step.
+        body: The plan of one step: the new states, then the outputs; None if there is no step.
+    """
+
+    node: Node
+    view: ScanView
+    results: Sequence[tuple[str, int]]
+    carried: Sequence[int]
+    body: Plan | None
+
+
+class WhileWork(NamedTuple):
+    """A loop that goes on as long as its condition holds.
+
+    Attributes:
+        node: The node of the loop.
+        test: The plan of the condition.
+        body: Returns the plan of one step, which is compiled when the first one is taken.
+    """
+
+    node: Node
+    test: Plan
+    body: Callable[[], Plan]
+
+
+class CondWork(NamedTuple):
+    """A branch.
+
+    Attributes:
+        node: The node of the branch.
+        branch: Returns the plan for a condition, which is compiled when it is first taken.
+    """
+
+    node: Node
+    branch: Callable[[bool], Plan]
+
+
+Work = (
+    NativeGraph
+    | Kernel
+    | Product
+    | Copies
+    | StepByStep
+    | HostWork
+    | ScanWork
+    | WhileWork
+    | CondWork
+)
+
+
+class Part(NamedTuple):
+    """A piece of a plan that runs in one go.
+
+    Attributes:
+        inputs: The tensors of earlier parts that it reads, and leaves where it needs their arrays.
+        outputs: The tensors that it computes for others.
+        nodes: The nodes that it computes.
+        work: How they are computed.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    nodes: tuple[Node, ...]
+    work: Work
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A graph as it is run; printed, it says what each part does and why it is one.
+
+    Attributes:
+        tensors: The graph after the passes: the outputs, then the new values of variables.
+        outputs: What to return, or to give to the rest: tensors that the parts compute.
+        parts: The parts in the order in which they run.
+        copies: The variables that are updated by copying a tensor of the parts, and this tensor.
+        kernels: The kernels that compute the new values of all other variables where these lie.
+            They run after everything else.
+        operands: For each tensor that these kernels read, and that is computed, the tensor of the
+            parts that it became.
+        drawn: The nodes of random numbers, in the order in which they are drawn.
+        mode: How the graph was compiled.
+        rest: The graph that is compiled when the shapes of the outputs are known; None if the
+            outputs are those of the whole graph.
+    """
+
+    tensors: Sequence[Tensor]
+    outputs: Sequence[Tensor]
+    parts: Sequence[Part]
+    copies: Mapping[Variable, Tensor]
+    kernels: Sequence[Kernel]
+    operands: Mapping[Tensor, Tensor]
+    drawn: Sequence[Node]
+    mode: Mode
+    rest: Rest | None
+
+    @property
+    def is_compiled(self) -> bool:
+        """Whether a run of it is one call of compiled code."""
+        return (
+            self.rest is None
+            and not self.drawn
+            and all(_is_compiled(part.work) for part in self.parts)
+        )
+
+    def __str__(self) -> str:
+        return "\n".join(_lines(self))
+
+
+def _is_compiled(work: Work) -> bool:
+    if isinstance(work, ScanWork):
+        return work.body is not None and work.body.is_compiled
+    return isinstance(work, Kernel | Product | Copies)
+
+
+# --- printing ------------------------------------------------------------------------------------
+
+_WHY: dict[type, str] = {
+    NativeGraph: "kernels of MXNet in one graph, as many as their order allows",
+    Kernel: "elementwise work in one pass over memory",
+    Product: "a product between kernels is one call of compiled code or BLAS",
+    Copies: "the memory of an input or a variable changes with the next call",
+    StepByStep: 'mode="interpret" computes node by node',
+    HostWork: "MXNet has no such operator: NumPy computes it",
+    ScanWork: "a loop runs its body's plan again and again",
+    WhileWork: "a loop runs its body's plan as long as its condition holds",
+    CondWork: "a branch is compiled when it is first taken",
+}
+
+
+def _lines(plan: Plan) -> list[str]:
+    """Describe a plan, a paragraph for each part."""
+    source = {
+        tensor: f"part {number}"
+        for number, part in enumerate(plan.parts, 1)
+        for tensor in part.outputs
+        if not is_leaf(tensor.node)
+    }
+    how = ", one call of compiled code" if plan.is_compiled else ""
+    lines = [f"{len(plan.parts)} part(s), {plan.mode.kind}{how}"]
+    for number, part in enumerate(plan.parts, 1):
+        read = [f"{source.get(t, 'given')}: {t.name}" for t in part.inputs]
+        lines += [
+            f"part {number}: {_title(part.work, part.nodes)}",
+            f"  why    {_WHY[type(part.work)]}",
+            *([f"  reads  {', '.join(read)}"] if read else []),
+            *(f"  gives  {t.name} {t.spec}" for t in part.outputs),
+            *_places(part.nodes),
+        ]
+        for title, inner in _inner(part.work):
+            lines += [f"  {title}", *(f"    {line}" for line in _lines(inner))]
+    for variable, tensor in plan.copies.items():
+        origin = source.get(tensor, tensor.name)
+        lines.append(f"update of {variable.name} {variable.spec}: a copy of {origin}")
+    for kernel in plan.kernels:
+        names = ", ".join(f"{tensor.name} {tensor.spec}" for tensor in kernel.results)
+        lines.append(f"update of {names}: {_title(kernel, ())}")
+    if plan.rest is not None:
+        waiting = ", ".join(str(tensor.spec) for tensor in plan.outputs)
+        lines.append(f"the rest is compiled when the sizes of {waiting} are known")
+    return lines
+
+
+def _title(work: Work, nodes: Sequence[Node]) -> str:
+    """Say what a part is."""
+    if isinstance(work, NativeGraph):
+        return f"native graph: {_counted(node.operator.name for node in nodes)}"
+    if isinstance(work, Kernel):
+        reductions = [write.reduction.name for write in work.writes if write.reduction is not None]
+        names = [*(step.operator.name for step in work.instructions), *reductions]
+        return f"kernel over {work.shape}: {_counted(names) or 'copies'}"
+    if isinstance(work, Product):
+        (left, right), (a, b) = (work.a, work.b), (work.transpose_a, work.transpose_b)
+        sides = [
+            (m.columns, m.rows) if t else (m.rows, m.columns) for m, t in ((left, a), (right, b))
+        ]
+        return f"product: {sides[0]} @ {sides[1]}"
+    if isinstance(work, ScanWork):
+        direction = ", from the last to the first" if work.view.reverse else ""
+        return f"scan: {work.view.length} step(s){direction}"
+    return _counted(node.operator.name for node in nodes) or "copies"
+
+
+def _counted(names: Iterable[str]) -> str:
+    return ", ".join(
+        f"{count} {name}" if count > 1 else name for name, count in Counter(names).items()
+    )
+
+
+def _places(nodes: Sequence[Node]) -> list[str]:
+    """The lines of the user's code that nodes come from."""
+    places = dict.fromkeys(f"{n.origin.filename}:{n.origin.line}" for n in nodes if n.inputs)
+    return [f"  from   {', '.join(places)}"] if places else []
+
+
+def _inner(work: Work) -> list[tuple[str, Plan]]:
+    """The plans inside of a part that are compiled already."""
+    if isinstance(work, ScanWork) and work.body is not None:
+        return [("body:", work.body)]
+    return [("condition:", work.test)] if isinstance(work, WhileWork) else []
