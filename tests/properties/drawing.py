@@ -23,7 +23,7 @@ KEPT_AWAY = 0.01
 
 
 class HypothesisDraw:
-    """Implements `ksym.ops.sampling.Draw`.
+    """Implements `ksym.operator.sampling.Draw`.
 
     Args:
         data: Hypothesis's source.
