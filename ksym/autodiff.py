@@ -11,7 +11,7 @@ integer and boolean dtypes carry no gradient and cut the path like `stop_gradien
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Literal, overload
+from typing import Literal, NamedTuple, overload
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import GradientError
@@ -231,44 +231,78 @@ def _through(node: Node, incoming: Sequence[Tensor | None]) -> Sequence[Tensor |
     return result
 
 
+class _Crossing(NamedTuple):
+    """A node on the way from losses back to a target, when ones arrive at its outputs.
+
+    Attributes:
+        node: The node.
+        operands: Those of its operands that depend on the target.
+        passes: Whether a gradient arrives at any of them.
+    """
+
+    node: Node
+    operands: Sequence[Tensor]
+    passes: bool
+
+
 def _explain(losses: Sequence[Tensor], target: Tensor, stopped: Collection[Tensor]) -> list[str]:
     """Say why no gradient, or along which operators one, reaches a target."""
     order = topological_order(losses)
-    behind: set[Node] = set()
-    for node in order:
-        if any(tensor is target or tensor.node in behind for tensor in node.inputs):
-            behind.add(node)
-    if target not in losses and not any(loss.node in behind for loss in losses):
+    dependent = _dependent(order, target)
+    if target not in losses and not any(loss.node in dependent for loss in losses):
         return [f"the loss is not computed from {target.name}"]
+    crossings, arrives = _crossings(losses, target, stopped, order, dependent)
+    if not arrives:
+        return [_cut(node, operands) for node, operands, passes in crossings if not passes]
     carriers = _carriers(order, {target}, stopped)
+    return [
+        f"through {node.operator.name}, made at {node.origin}"
+        for node, _, passes in crossings
+        if passes and node in carriers
+    ]
+
+
+def _dependent(order: Sequence[Node], target: Tensor) -> set[Node]:
+    """Return the nodes that are computed from a tensor."""
+    dependent: set[Node] = set()
+    for node in order:
+        if any(tensor is target or tensor.node in dependent for tensor in node.inputs):
+            dependent.add(node)
+    return dependent
+
+
+def _crossings(
+    losses: Sequence[Tensor],
+    target: Tensor,
+    stopped: Collection[Tensor],
+    order: Sequence[Node],
+    dependent: Collection[Node],
+) -> tuple[list[_Crossing], bool]:
+    """Follow gradients from losses back to a target, as far as they come.
+
+    Returns:
+        The nodes at which a gradient arrives, and whether one arrives at the target.
+    """
     reached: set[Tensor] = {loss for loss in losses if dtypes.is_float(loss.dtype)}
-    cuts: list[str] = []
-    path: list[str] = []
+    crossings: list[_Crossing] = []
     for node in reversed(order):
-        if node not in behind or not any(output in reached for output in node.outputs):
+        if node not in dependent or reached.isdisjoint(node.outputs):
             continue
-        with origin_of(node):
-            seeds = [
-                ops.ones_like(output) if output in reached and output not in stopped else None
-                for output in node.outputs
-            ]
-            flows = (
-                _through(node, seeds)
-                if any(seed is not None for seed in seeds)
-                else [None] * len(node.inputs)
-            )
+        flows: Sequence[Tensor | None] = [None] * len(node.inputs)
+        seeded = reached.intersection(node.outputs).difference(stopped)
+        if seeded:
+            with origin_of(node):
+                seeds = [ops.ones_like(t) if t in seeded else None for t in node.outputs]
+                flows = _through(node, seeds)
         leading = [
             (tensor, gradient)
             for tensor, gradient in zip(node.inputs, flows, strict=True)
-            if tensor is target or tensor.node in behind
+            if tensor is target or tensor.node in dependent
         ]
         passed = [t for t, gradient in leading if gradient is not None and t not in stopped]
         reached.update(passed)
-        if not passed:
-            cuts.append(_cut(node, [tensor for tensor, _ in leading]))
-        elif node in carriers:
-            path.append(f"through {node.operator.name}, made at {node.origin}")
-    return path if target in reached else cuts
+        crossings.append(_Crossing(node, [tensor for tensor, _ in leading], bool(passed)))
+    return crossings, target in reached
 
 
 def _cut(node: Node, leading: Sequence[Tensor]) -> str:
