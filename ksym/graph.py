@@ -330,6 +330,15 @@ def rewrite(
     return [replaced.get(tensor, tensor) for tensor in outputs]
 
 
+def replace(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[Tensor]:
+    """Return outputs rebuilt with the tensors that are keys of given replaced by their values.
+
+    All replacements happen at once: what a value is made of is not replaced again.  Nothing is
+    checked before; `substitute` is the one for tensors that a user gives.
+    """
+    return rewrite(outputs, lambda node, inputs: None, given=given)
+
+
 def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor]) -> list[Tensor]:
     """Return outputs as they are when each key of replacements is replaced by its value.
 
@@ -342,7 +351,7 @@ def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor])
     for old, new in replacements.items():
         if old.dtype != new.dtype or not shapes.compatible(old.shape, new.shape):
             raise GraphError(f"cannot replace {old!r} by {new!r}: shape or dtype differ")
-    return rewrite(outputs, lambda node, inputs: None, given=replacements)
+    return replace(outputs, replacements)
 
 
 def to_networkx(outputs: Tensor | Iterable[Tensor]) -> networkx.MultiDiGraph:

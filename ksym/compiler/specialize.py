@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
-from ksym.graph import Node, Tensor, rewrite, same, topological_order
+from ksym.graph import Node, Tensor, replace, rewrite, same, topological_order
 from ksym.operator.operands import cast_to
 from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
 from ksym.origin import origin_of
@@ -84,8 +84,7 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
         if tensor.node not in waiting:
             first[tensor] = None
     slots = {t: placeholder(t.shape, t.dtype, name=t.name) for t in first}
-    rest = rewrite(outputs, lambda node, inputs: None, given=slots)
-    return list(first), Rest(list(slots.values()), rest)
+    return list(first), Rest(list(slots.values()), replace(outputs, slots))
 
 
 MOST_ELEMENTS = 2**31 - 1

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from ksym import dtypes, ops
 from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
-from ksym.graph import Tensor, rewrite
+from ksym.graph import Tensor, replace
 from ksym.loops.body import Body
 from ksym.loops.checkpoints import scan_in_blocks
 from ksym.loops.cond import cond_node
@@ -150,8 +150,8 @@ def _scan(
     assigned: list[Variable] = [update.variable for update in updates]
     own = [placeholder(v.shape, v.dtype, name=v.name) for v in assigned]
     traced = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
-    given = dict(zip(assigned, own, strict=True))
-    traced = rewrite(traced, lambda node, inputs: None, given=given)  # type: ignore[arg-type]
+    given: dict[Tensor, Tensor] = dict(zip(assigned, own, strict=True))
+    traced = replace(traced, given)
     shaped_like = [ops.zeros(ops.shape_of(x)[1:], x.dtype) for x in walked]
     alike = dict(zip([*elements, *carried, *own], [*shaped_like, *initial, *assigned], strict=True))
     drawn, each, traced = drawn_ahead(alike, traced, since, steps)

@@ -9,7 +9,7 @@ import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, GradientError, ShapeError
-from ksym.graph import Node, Spec, Tensor, rewrite, topological_order
+from ksym.graph import Node, Spec, Tensor, replace, topological_order
 from ksym.ops.leaves import is_constant, placeholder
 
 
@@ -27,8 +27,7 @@ class Body:
 
     def __call__(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs with operands in the place of the parameters."""
-        given = dict(zip(self.inputs, operands, strict=True))
-        return rewrite(self.outputs, lambda node, inputs: None, given=given)
+        return replace(self.outputs, dict(zip(self.inputs, operands, strict=True)))
 
     def numpy(self, values: Sequence[Any]) -> list[Any]:
         """Compute the outputs by what their operators mean in NumPy."""
@@ -75,8 +74,7 @@ def constants_inlined(
     if not fixed:
         return body, list(operands)
     left = [(p, o) for p, o in zip(body.inputs, operands, strict=True) if p not in fixed]
-    outputs = rewrite(body.outputs, lambda node, inputs: None, given=fixed)
-    return Body([p for p, _ in left], outputs), [o for _, o in left]
+    return Body([p for p, _ in left], replace(body.outputs, fixed)), [o for _, o in left]
 
 
 def unify_state_shapes(body: Body, count: int, carried: int) -> Body:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from ksym import ops
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, replace, topological_order
 from ksym.ops.given import is_drawn_ahead
 from ksym.ops.leaves import is_constant, placeholder, variable_leaf
 
@@ -32,11 +32,11 @@ def drawn_ahead(
     for node in topological_order(outputs, until=alike):
         if is_drawn_ahead(node) and node.number >= since:
             tensor = node.outputs[0]
-            (size,) = rewrite(node.inputs, lambda node, inputs: None, given=alike)
+            (size,) = replace(node.inputs, alike)
             whole = ops.concatenate([ops.reshape(steps, (1,)), size], axis=0)
             sequences.append(node.operator.make([whole], node.attributes))
             elements[tensor] = placeholder(tensor.shape, tensor.dtype)
-    replaced = rewrite(outputs, lambda node, inputs: None, given=elements)
+    replaced = replace(outputs, elements)
     return sequences, list(elements.values()), replaced
 
 
@@ -73,7 +73,7 @@ def closure(
     for tensor in outputs:
         if tensor.node not in inside:
             captured(tensor)
-    replaced = rewrite(outputs, lambda node, inputs: None, given=outer)
+    replaced = replace(outputs, outer)
     return list(outer), list(outer.values()), replaced
 
 
@@ -104,5 +104,5 @@ def branches(
     for tensor in outputs:
         if is_outside(tensor.node):
             captured(tensor)
-    replaced = rewrite(outputs, lambda node, inputs: None, given=outer)
+    replaced = replace(outputs, outer)
     return list(outer), list(outer.values()), replaced

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, replace, topological_order
 from ksym.loops.body import Body
 from ksym.loops.scan import scan_node
 from ksym.ops.leaves import placeholder
@@ -87,14 +88,14 @@ class ScanView:
     def with_roots(self, roots: Sequence[Tensor]) -> ScanView:
         """Return the loop with other tensors in the place of its roots."""
         count = len(self.new)
-        return replace(self, new=tuple(roots[:count]), outputs=tuple(roots[count:]))
+        return dataclasses.replace(self, new=tuple(roots[:count]), outputs=tuple(roots[count:]))
 
     def without_unread(self) -> ScanView:
         """Return the loop without the sequences and closed tensors that its body does not read."""
         read = {t.node for t in self.roots} | set(topological_order(self.roots))
         through = [i for i, t in enumerate(self.elements) if t.node in read]
         beside = [i for i, t in enumerate(self.rest) if t.node in read]
-        return replace(
+        return dataclasses.replace(
             self,
             sequences=tuple(self.sequences[i] for i in through),
             elements=tuple(self.elements[i] for i in through),
@@ -110,8 +111,8 @@ class ScanView:
             same_at_all: The others, and what they are.
         """
         inside = {t: placeholder(t.shape, t.dtype) for t in (*stacks, *same_at_all)}
-        loop = self.with_roots(rewrite(self.roots, lambda node, inputs: None, given=inside))
-        return replace(
+        loop = self.with_roots(replace(self.roots, inside))
+        return dataclasses.replace(
             loop,
             sequences=(*self.sequences, *stacks.values()),
             elements=(*self.elements, *(inside[t] for t in stacks)),

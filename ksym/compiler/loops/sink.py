@@ -12,15 +12,15 @@ all that is computed over all steps stays below `MEMORY`.
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from ksym import dtypes, ops
 from ksym.compiler.loops import transform
 from ksym.compiler.loops.over_steps import Whole, of_parameters
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.graph import Node, Tensor, replace, topological_order
 from ksym.loops.view import ScanView
 
 
@@ -39,7 +39,7 @@ def _sunk(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     left = [j for j in range(len(loop.outputs)) if j not in found.outputs]
     stacked = list(dict.fromkeys(loop.outputs[j] for j in left))
     stacked += [t for t in found.stacks if t not in stacked and t not in loop.before]
-    smaller = replace(
+    smaller = dataclasses.replace(
         loop,
         initial=tuple(loop.initial[i] for i in carried),
         before=tuple(loop.before[i] for i in carried),
@@ -52,7 +52,7 @@ def _sunk(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     given = {slot: there[t] for t, slot in found.stacks.items()}
 
     def outside(tensor: Tensor) -> Tensor:
-        return rewrite([tensor], lambda node, inputs: None, given=given)[0]
+        return replace([tensor], given)[0]
 
     for position, i in enumerate(carried):
         results.finals[i] = made.finals[position]
