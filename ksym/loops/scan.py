@@ -25,17 +25,16 @@ from ksym.loops.body import (
     refuse_random,
     unify_state_shapes,
 )
+from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
 
 
 class _ScanOperator(Operator):
-    """Operands: the number of steps, sequences, states, what the body closes over.
+    """Operands, body and results are as `ksym.loops.view` has them.
 
-    The body takes an element of each sequence, the states, and the rest; it gives new states and
-    outputs.  Results: the states at the end, the outputs of all steps, and the states before each
-    step (which the gradient needs; a result nobody reads is not kept).
+    The states before each step are what the gradient needs; a result nobody reads is not kept.
     """
 
     pure = False
@@ -48,29 +47,32 @@ class _ScanOperator(Operator):
         with self.named(operands):
             check_counts(attributes["body"], rest, count, carried)
             body, rest = constants_inlined(attributes["body"], rest, count + carried)
-            specs = [t.spec for t in rest]
-            for i, sequence in enumerate(rest[:count]):
-                if not sequence.rank:
-                    raise ShapeError("a sequence is a scalar: there is nothing to go through")
-                specs[i] = Spec(sequence.shape[1:], sequence.dtype)
+            sequences, others = parted(rest, count)
+            if not all(x.rank for x in sequences):
+                raise ShapeError("a sequence is a scalar: there is nothing to go through")
+            specs = [*(Spec(x.shape[1:], x.dtype) for x in sequences), *(t.spec for t in others)]
             body = unify_state_shapes(body.specialized(specs), count, carried)
         return super().make([steps, *rest], {"lean": False, **attributes, "body": body})
 
-    def infer(
-        self, steps: Tensor, *operands: Tensor, body: Body, sequences: int, states: int, **_: Any
-    ) -> tuple[Spec, ...]:
+    def made(self, loop: ScanView) -> ScanResults[Tensor]:
+        """Return the results of a node for a loop; of one that computes nothing there is none."""
+        if not loop.roots:
+            return ScanResults((), ())
+        return loop.results(self.make(loop.operands, loop.attributes))
+
+    def infer(self, *operands: Tensor, **attributes: Any) -> tuple[Spec, ...]:
+        loop = ScanView.of_operands(operands, attributes)
+        steps = loop.steps
         if steps.rank or dtypes.kind(steps.dtype) != 1:
             raise ShapeError(f"the number of steps is an integer scalar, not {steps.spec}")
         length = None if steps.value is None else steps.value.item()
         length = length if isinstance(length, int) else None
         if length is not None and length < 0:
             raise ShapeError(f"there cannot be {length} steps")
-        for tensor in operands[:sequences]:
+        for tensor in loop.sequences:
             (length,) = shapes.merge((length,), tensor.shape[:1])
-        carried = [t.spec for t in body.inputs[sequences : sequences + states]]
-        outputs = [t.spec for t in body.outputs[states:]]
-        stacked = [Spec((length, *s.shape), s.dtype) for s in [*outputs, *carried]]
-        return (*carried, *stacked)
+        stacked = [Spec((length, *t.shape), t.dtype) for t in (*loop.outputs, *loop.before)]
+        return (*(t.spec for t in loop.before), *stacked)
 
     def numpy(
         self,
@@ -82,24 +84,28 @@ class _ScanOperator(Operator):
         reverse: bool,
         lean: bool,
     ) -> Any:
-        current = [np.asarray(a) for a in arrays[sequences : sequences + states]]
+        through, initial, closed = parted(arrays, sequences, states)
+        _, before, _ = parted(body.inputs, sequences, states)
+        _, outputs = parted(body.outputs, states)
+        current: Sequence[Any] = [np.asarray(a) for a in initial]
         length = int(steps)
-        kept = [*body.outputs[states:], *body.inputs[sequences : sequences + states]]
         collected: list[Any] = [
-            np.zeros((length, *shapes.known(tensor.shape)), tensor.dtype) for tensor in kept
+            np.zeros((length, *shapes.known(t.shape)), t.dtype) for t in (*outputs, *before)
         ]
         order = range(length)
         for step in reversed(order) if reverse else order:
-            values = [*(a[step] for a in arrays[:sequences]), *current]
-            new = body.numpy([*values, *arrays[sequences + states :]])
-            for place, value in zip(collected, [*new[states:], *current], strict=True):
+            found = body.numpy([*(a[step] for a in through), *current, *closed])
+            new, given = parted(found, states)
+            for place, value in zip(collected, [*given, *current], strict=True):
                 place[step] = value
-            current = new[:states]
+            current = new
         return (*current, *collected)
 
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
         refuse_random(node, node.attributes["body"])
-        return [None, *scan_gradient(node, arriving)]
+        loop = ScanView.of(node)
+        found = scan_gradient(loop, loop.results(node.outputs), loop.results(arriving))
+        return [None, *found]
 
     def sample(self, draw: Draw) -> Sample:
         steps, width = draw.integer(1, 3), draw.integer(1, 3)
@@ -124,83 +130,85 @@ class _ScanOperator(Operator):
         return [ops.as_tensor(operand) for operand in operands], attributes
 
 
-def scan_gradient(node: Node, arriving: Sequence[Tensor | None]) -> list[Tensor | None]:
-    """Return the gradients for a scan's operands but the first, as a scan the other way."""
-    attributes = node.attributes
-    body: Body = attributes["body"]
-    count, carried = attributes["sequences"], attributes["states"]
-    steps, *operands = node.inputs
-    outputs = len(body.outputs) - carried
-    histories = node.outputs[carried + outputs :]
-    sequences, closed = operands[:count], operands[count + carried :]
-    states = float_positions(body.outputs[:carried])
-    by_state = arriving[:carried]
+def scan_gradient(
+    loop: ScanView, results: ScanResults[Tensor], arriving: ScanResults[Tensor | None]
+) -> list[Tensor | None]:
+    """Return the gradients for a loop's operands but the number of steps, by a loop the other way.
+
+    That one goes through what the loop went through, and through its histories, so that a step has
+    what the body needs to be computed anew.  Its states are the gradients for the states, and the
+    sums over the steps so far for what the body closes over.
+
+    Args:
+        loop: The loop.
+        results: Its results.
+        arriving: The gradient that arrives at each of them, if one does.
+    """
+    through, carried, beside = map(float_positions, (loop.sequences, loop.new, loop.closed))
     by_output = [
-        (i, g) for i, g in enumerate(arriving[carried : carried + outputs]) if g is not None
+        (y, g) for y, g in zip(loop.outputs, arriving.stacked, strict=True) if g is not None
     ]
-    by_history = [(i, g) for i, g in enumerate(arriving[carried + outputs :]) if g is not None]
-    smooth_sequences, smooth_closed = float_positions(sequences), float_positions(closed)
-
-    def like(tensor: Tensor) -> Tensor:
-        return placeholder(tensor.shape, tensor.dtype)
-
-    elements = [like(t) for t in body.inputs[:count]]
-    before = [like(t) for t in body.inputs[count : count + carried]]
-    g_outputs = [like(body.outputs[carried + i]) for i, _ in by_output]
-    g_histories = [like(body.inputs[count + i]) for i, _ in by_history]
-    g_states = [like(body.inputs[count + i]) for i in states]
-    totals = [like(closed[i]) for i in smooth_closed]
-    rest = [like(t) for t in closed]
-    forward = body([*elements, *before, *rest])
+    by_history = {i: g for i, g in enumerate(arriving.histories) if g is not None}
+    g_outputs = _parameters_for([y for y, _ in by_output])
+    g_histories = _parameters_for([loop.before[i] for i in by_history])
+    g_states = _parameters_for([loop.before[i] for i in carried])
+    totals = _parameters_for([loop.closed[i] for i in beside])
     wrt = [
-        *(elements[i] for i in smooth_sequences),
-        *(before[i] for i in states),
-        *(rest[i] for i in smooth_closed),
+        *(loop.elements[i] for i in through),
+        *(loop.before[i] for i in carried),
+        *(loop.rest[i] for i in beside),
     ]
+    losses = [*(loop.new[i] for i in carried), *(y for y, _ in by_output)]
     seeds = [*g_states, *g_outputs]
-    losses = [*(forward[i] for i in states), *(forward[carried + i] for i, _ in by_output)]
     found = gradients(losses, wrt, output_gradients=seeds, disconnected="zero") if wrt else []
-    for_elements = found[: len(smooth_sequences)]
-    for_states = found[len(smooth_sequences) : len(smooth_sequences) + len(states)]
-    for_closed = found[len(smooth_sequences) + len(states) :]
-    for (i, _), g in zip(by_history, g_histories, strict=True):
-        if i in states:
-            for_states[states.index(i)] = for_states[states.index(i)] + g
-    backward = Body(
-        [*elements, *before, *g_outputs, *g_histories, *g_states, *totals, *rest],
-        [*for_states, *(t + g for t, g in zip(totals, for_closed, strict=True)), *for_elements],
-    )
+    for_elements, for_before, for_rest = parted(found, len(through), len(carried))
+    for_states = dict(zip(carried, for_before, strict=True))
+    for i, g in zip(by_history, g_histories, strict=True):
+        if i in for_states:
+            for_states[i] = for_states[i] + g
+    sums = [t + g for t, g in zip(totals, for_rest, strict=True)]
     initial = [
-        ops.zeros_like(node.outputs[i]) if (arrived := by_state[i]) is None else arrived
-        for i in states
+        ops.zeros_like(results.finals[i]) if (arrived := arriving.finals[i]) is None else arrived
+        for i in carried
     ]
-    results = scan_node.make(
-        [
-            steps,
-            *sequences,
-            *histories,
+    backward = ScanView(
+        steps=loop.steps,
+        reverse=not loop.reverse,
+        lean=loop.lean,
+        sequences=(
+            *loop.sequences,
+            *results.histories,
             *(g for _, g in by_output),
-            *(g for _, g in by_history),
-            *initial,
-            *(ops.zeros_like(closed[i]) for i in smooth_closed),
-            *closed,
-        ],
-        {
-            "body": backward,
-            "sequences": count + carried + len(by_output) + len(by_history),
-            "states": len(states) + len(smooth_closed),
-            "reverse": not attributes["reverse"],
-            "lean": attributes["lean"],
-        },
+            *by_history.values(),
+        ),
+        elements=(*loop.elements, *loop.before, *g_outputs, *g_histories),
+        initial=(*initial, *(ops.zeros_like(loop.closed[i]) for i in beside)),
+        before=(*g_states, *totals),
+        closed=loop.closed,
+        rest=loop.rest,
+        new=(*for_states.values(), *sums),
+        outputs=for_elements,
     )
-    gradient: list[Tensor | None] = [None] * len(operands)
-    for position, i in enumerate(states):
-        gradient[count + i] = results[position]
-    for position, i in enumerate(smooth_closed):
-        gradient[count + carried + i] = results[len(states) + position]
-    for position, i in enumerate(smooth_sequences):
-        gradient[i] = results[len(states) + len(smooth_closed) + position]
-    return gradient
+    made = scan_node.made(backward)
+    by_state, by_closed = parted(made.finals, len(carried))
+    return [
+        *_placed(made.stacked, through, len(loop.sequences)),
+        *_placed(by_state, carried, len(loop.initial)),
+        *_placed(by_closed, beside, len(loop.closed)),
+    ]
+
+
+def _parameters_for(tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Return a parameter of a body for each tensor, of its shape and dtype."""
+    return [placeholder(t.shape, t.dtype) for t in tensors]
+
+
+def _placed(found: Sequence[Tensor], positions: Sequence[int], count: int) -> list[Tensor | None]:
+    """Return a list of so many places with tensors at the positions where they belong."""
+    places: list[Tensor | None] = [None] * count
+    for position, tensor in zip(positions, found, strict=True):
+        places[position] = tensor
+    return places
 
 
 scan_node = _ScanOperator(

@@ -1,21 +1,53 @@
-"""A `scan` with its operands beside its body's parameters, as gradients and passes see it."""
+"""The signature of a `scan`: which of its operands, parameters and results are what.
+
+A node's operands are the number of steps, sequences, initial states, and what the body closes over.
+The body's parameters are an element of each sequence, the states, and the rest; its outputs are the
+new states, and what a step gives besides.  The results are the states at the end, the outputs of
+all steps, and the states before each step.  Only here are they counted; everything else works with
+a `ScanView` and `ScanResults`, whose fields have names.
+"""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import accumulate, pairwise
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from ksym.graph import Node, Tensor, replace, topological_order
 from ksym.loops.body import Body
-from ksym.loops.scan import scan_node
 from ksym.ops.leaves import placeholder
 
+T = TypeVar("T")
 
-@dataclass(frozen=True)
+
+def parted(items: Sequence[T], *counts: int) -> list[tuple[T, ...]]:
+    """Split a sequence into parts of so many items, and one of all that are left.
+
+    >>> parted("abcde", 1, 2)
+    [('a',), ('b', 'c'), ('d', 'e')]
+    """
+    return [tuple(items[i:j]) for i, j in pairwise((0, *accumulate(counts), len(items)))]
+
+
+class ScanResults(NamedTuple, Generic[T]):
+    """The results of a scan by what they are, or something that there is for each of them.
+
+    Attributes:
+        finals: The states after the last step.
+        stacked: The outputs of all steps.
+        histories: The states before each step.
+    """
+
+    finals: Sequence[T]
+    stacked: Sequence[T]
+    histories: Sequence[T] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScanView:
-    """A `scan` of known shapes, its operands beside the body's parameters.
+    """A `scan`, its operands beside the body's parameters; `scan_node.made` makes a node of it.
 
     Attributes:
         steps: The number of steps as an operand.
@@ -29,12 +61,13 @@ class ScanView:
         rest: The parameter for each of these.
         new: What the states become at a step.
         outputs: What a step gives besides.
-        kept: For each state whether its values before each step are wanted.
+        kept: For each state whether its values before each step are wanted; empty for a loop of
+            which there is no node yet.
     """
 
     steps: Tensor
-    reverse: bool
-    lean: bool
+    reverse: bool = False
+    lean: bool = False
     sequences: tuple[Tensor, ...]
     elements: tuple[Tensor, ...]
     initial: tuple[Tensor, ...]
@@ -43,36 +76,68 @@ class ScanView:
     rest: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    kept: tuple[bool, ...]
+    kept: tuple[bool, ...] = ()
 
     @classmethod
-    def of(cls, node: Node, inputs: Sequence[Tensor], used: Collection[Tensor]) -> ScanView:
+    def of(
+        cls,
+        node: Node,
+        inputs: Sequence[Tensor] | None = None,
+        used: Collection[Tensor] | None = None,
+    ) -> ScanView:
         """Return the loop of a node.
 
         Args:
             node: A node of a scan.
-            inputs: Its operands.
-            used: The tensors of the graph that anything reads.
+            inputs: Its operands, if they are others by now.
+            used: The tensors of the graph that anything reads; by default all are.
         """
-        body: Body = node.attributes["body"]
-        first, count = node.attributes["sequences"], node.attributes["states"]
-        last = first + count
-        steps, *operands = inputs
-        histories = node.outputs[len(body.outputs) :]
+        loop = cls.of_operands(node.inputs if inputs is None else inputs, node.attributes)
+        histories = loop.results(node.outputs).histories
+        kept = tuple(used is None or t in used for t in histories)
+        return dataclasses.replace(loop, kept=kept)
+
+    @classmethod
+    def of_operands(cls, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> ScanView:
+        """Return the loop of which a node has such operands and attributes."""
+        body: Body = attributes["body"]
+        sequences, states = attributes["sequences"], attributes["states"]
+        (steps,), through, initial, closed = parted(operands, 1, sequences, states)
+        elements, before, rest = parted(body.inputs, sequences, states)
+        new, outputs = parted(body.outputs, states)
         return cls(
-            steps,
-            node.attributes["reverse"],
-            node.attributes["lean"],
-            tuple(operands[:first]),
-            body.inputs[:first],
-            tuple(operands[first:last]),
-            body.inputs[first:last],
-            tuple(operands[last:]),
-            body.inputs[last:],
-            body.outputs[:count],
-            body.outputs[count:],
-            tuple(t in used for t in histories),
+            steps=steps,
+            reverse=attributes["reverse"],
+            lean=attributes["lean"],
+            sequences=through,
+            elements=elements,
+            initial=initial,
+            before=before,
+            closed=closed,
+            rest=rest,
+            new=new,
+            outputs=outputs,
         )
+
+    @property
+    def operands(self) -> list[Tensor]:
+        """The operands of a node for it."""
+        return [self.steps, *self.sequences, *self.initial, *self.closed]
+
+    @property
+    def attributes(self) -> dict[str, Any]:
+        """The attributes of a node for it, with a `Body` that is new each time."""
+        return {
+            "body": Body([*self.elements, *self.before, *self.rest], self.roots),
+            "sequences": len(self.sequences),
+            "states": len(self.initial),
+            "reverse": self.reverse,
+            "lean": self.lean,
+        }
+
+    def results(self, results: Sequence[T]) -> ScanResults[T]:
+        """Return the results of its node, or what there is for each of them, by what they are."""
+        return ScanResults(*parted(results, len(self.new), len(self.outputs)))
 
     @property
     def length(self) -> int:
@@ -87,8 +152,18 @@ class ScanView:
 
     def with_roots(self, roots: Sequence[Tensor]) -> ScanView:
         """Return the loop with other tensors in the place of its roots."""
-        count = len(self.new)
-        return dataclasses.replace(self, new=tuple(roots[:count]), outputs=tuple(roots[count:]))
+        new, outputs = parted(roots, len(self.new))
+        return dataclasses.replace(self, new=new, outputs=outputs)
+
+    def with_states(self, positions: Sequence[int]) -> ScanView:
+        """Return the loop with some of its states only; what it computes does not read others."""
+        return dataclasses.replace(
+            self,
+            initial=tuple(self.initial[i] for i in positions),
+            before=tuple(self.before[i] for i in positions),
+            new=tuple(self.new[i] for i in positions),
+            kept=tuple(self.kept[i] for i in positions),
+        )
 
     def without_unread(self) -> ScanView:
         """Return the loop without the sequences and closed tensors that its body does not read."""
@@ -119,29 +194,3 @@ class ScanView:
             closed=(*self.closed, *same_at_all.values()),
             rest=(*self.rest, *(inside[t] for t in same_at_all)),
         )
-
-    def made(self) -> Made:
-        """Return the results of a node for this loop."""
-        count = len(self.new)
-        if not self.roots:
-            return Made((), (), ())
-        results = scan_node.make(
-            [self.steps, *self.sequences, *self.initial, *self.closed],
-            {
-                "body": Body([*self.elements, *self.before, *self.rest], self.roots),
-                "sequences": len(self.sequences),
-                "states": count,
-                "reverse": self.reverse,
-                "lean": self.lean,
-            },
-        )
-        last = count + len(self.outputs)
-        return Made(results[:count], results[count:last], results[last:])
-
-
-class Made(NamedTuple):
-    """The results of a loop: states at the end, outputs of all steps, states before each step."""
-
-    finals: Sequence[Tensor]
-    stacked: Sequence[Tensor]
-    histories: Sequence[Tensor]

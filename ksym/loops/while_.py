@@ -12,6 +12,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.loops.body import Body, check_counts, refuse_random, unify_state_shapes
 from ksym.loops.scan import scan_gradient
+from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
@@ -50,31 +51,46 @@ class _WhileOperator(Operator):
                 f"the condition is {test.outputs[0].spec}, not a scalar",
                 remedy="reduce it with ksym.all or ksym.any",
             )
-        carried = [t.spec for t in body.inputs[:states]]
+        before, _ = parted(body.inputs, states)
+        carried = [t.spec for t in before]
         return (*carried, Spec((), "int64"), *(Spec((None, *s.shape), s.dtype) for s in carried))
 
     def numpy(self, *arrays: Any, body: Body, test: Body, states: int, limit: int | None) -> Any:
-        current, closed = [np.asarray(a) for a in arrays[:states]], arrays[states:]
-        before: list[list[Any]] = []
+        initial, closed = parted(arrays, states)
+        before, _ = parted(body.inputs, states)
+        current = [np.asarray(a) for a in initial]
+        steps: list[list[Any]] = []
         while test.numpy([*current, *closed])[0]:
-            before.append(current)
+            steps.append(current)
             current = body.numpy([*current, *closed])
         histories = [
-            np.array([step[i] for step in before], t.dtype).reshape(len(before), *t.shape)
-            for i, t in enumerate(body.inputs[:states])
+            np.array([step[i] for step in steps], t.dtype).reshape(len(steps), *t.shape)
+            for i, t in enumerate(before)
         ]
-        return (*current, np.int64(len(before)), *histories)
+        return (*current, np.int64(len(steps)), *histories)
 
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
-        # Seen from behind, it is a scan over as many steps as it took.
-        refuse_random(node, node.attributes["body"])
-        states = node.attributes["states"]
-        histories = node.outputs[states + 1 :]
-        steps = ops.shape_of(histories[0])[0] if histories else ops.constant(0)
+        # When it has ended, it is a scan over as many steps as it took.
         body: Body = node.attributes["body"]
-        stand_in = _Behind(node, steps, body, states)
-        arriving = (*arriving[:states], *arriving[states + 1 :])
-        return scan_gradient(stand_in, arriving)  # type: ignore[arg-type]
+        refuse_random(node, body)
+        states = node.attributes["states"]
+        initial, closed = parted(node.inputs, states)
+        before, rest = parted(body.inputs, states)
+        finals, _, histories = parted(node.outputs, states, 1)
+        by_final, _, by_history = parted(arriving, states, 1)
+        loop = ScanView(
+            steps=ops.shape_of(histories[0])[0] if histories else ops.constant(0),
+            sequences=(),
+            elements=(),
+            initial=initial,
+            before=before,
+            closed=closed,
+            rest=rest,
+            new=body.outputs,
+            outputs=(),
+        )
+        results, given = ScanResults(finals, (), histories), ScanResults(by_final, (), by_history)
+        return scan_gradient(loop, results, given)
 
     def sample(self, draw: Draw) -> Sample:
         shape, dtype = draw.shape(max_rank=1), draw.dtype("float")
@@ -91,21 +107,6 @@ class _WhileOperator(Operator):
                 "limit": None,
             },
         )
-
-
-class _Behind:
-    """A finished while loop in the form of the scan it turned out to be."""
-
-    def __init__(self, node: Node, steps: Tensor, body: Body, states: int):
-        self.inputs = (steps, *node.inputs)
-        self.outputs = (*node.outputs[:states], *node.outputs[states + 1 :])
-        self.attributes = {
-            "body": body,
-            "sequences": 0,
-            "states": states,
-            "reverse": False,
-            "lean": False,
-        }
 
 
 while_node = _WhileOperator(

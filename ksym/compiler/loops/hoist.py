@@ -17,6 +17,7 @@ from ksym.compiler.loops import transform
 from ksym.compiler.loops.over_steps import Stacked, of_parameters, over_steps
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
@@ -44,7 +45,7 @@ def _hoisted(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
         {t: value.tensor for t, value in ahead.items() if value.varies},
         {t: value.tensor for t, value in ahead.items() if not value.varies},
     )
-    made = smaller.without_unread().made()
+    made = scan_node.made(smaller.without_unread())
     results.finals, results.histories = list(made.finals), list(made.histories)
     for position, j in enumerate(left):
         results.stacked[j] = made.stacked[position]

@@ -12,6 +12,7 @@ from ksym.compiler.passes.simplify import simplify
 from ksym.compiler.specialize import specialize, split
 from ksym.graph import Node, Tensor, same
 from ksym.loops.body import live_states
+from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
@@ -25,34 +26,29 @@ def _pruned(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     if rest is not None:
         return None
     # Enough to see what is the same; all passes run when the body is compiled.
-    roots = merge(simplify(fold(roots)))
-    count = len(loop.new)
-    finals = [i for i in range(count) if node.outputs[i] in used]
-    outputs = [j for j in range(len(loop.outputs)) if node.outputs[count + j] in used]
-    asked = {*finals, *(i for i in range(count) if loop.kept[i])}
-    wanted = [*(roots[i] for i in sorted(asked)), *(roots[count + j] for j in outputs)]
-    live = {*live_states(loop.before, roots[:count], wanted), *asked}
-    still = {i for i in live if roots[i] is loop.before[i] and not loop.kept[i]}
+    simple = loop.with_roots(merge(simplify(fold(roots))))
+    given = loop.results(node.outputs)
+    outputs = [j for j, t in enumerate(given.stacked) if t in used]
+    asked = {i for i, t in enumerate(given.finals) if t in used or loop.kept[i]}
+    wanted = [*(simple.new[i] for i in sorted(asked)), *(simple.outputs[j] for j in outputs)]
+    live = {*live_states(loop.before, simple.new, wanted), *asked}
+    still = {i for i in live if simple.new[i] is loop.before[i] and not loop.kept[i]}
     moving = sorted(live - still)
-    stacked = list(dict.fromkeys(roots[count + j] for j in outputs))
+    stacked = list(dict.fromkeys(simple.outputs[j] for j in outputs))
     smaller = replace(
-        loop,
-        initial=tuple(loop.initial[i] for i in moving),
-        before=tuple(loop.before[i] for i in moving),
+        simple.with_states(moving),
         closed=(*loop.closed, *(loop.initial[i] for i in still)),
         rest=(*loop.rest, *(loop.before[i] for i in still)),
-        new=tuple(roots[i] for i in moving),
         outputs=tuple(stacked),
-        kept=tuple(loop.kept[i] for i in moving),
     ).without_unread()
     if same(smaller.roots, loop.roots) and len(smaller.roots) == len(loop.roots):
         return None
-    made, results = smaller.made(), Results(loop)
+    made, results = scan_node.made(smaller), Results(loop)
     for i in still:
         results.finals[i] = loop.initial[i]
     for position, i in enumerate(moving):
         results.finals[i] = made.finals[position]
         results.histories[i] = made.histories[position]
     for j in outputs:
-        results.stacked[j] = made.stacked[stacked.index(roots[count + j])]
+        results.stacked[j] = made.stacked[stacked.index(simple.outputs[j])]
     return results

@@ -15,6 +15,7 @@ from ksym import ops
 from ksym.compiler.loops import transform
 from ksym.compiler.loops.transform import Results, byte_count, is_static, over_loops
 from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
@@ -45,7 +46,7 @@ def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
         if node in borrowed:
             earlier, found = borrowed[node]
             loop = loop.given({t: stacks[earlier][s] for t, s in found.items()}, {})
-        made = loop.without_unread().made()
+        made = scan_node.made(loop.without_unread())
         stacks[node] = dict(zip(lends, made.stacked, strict=True))
         results.finals, results.histories = list(made.finals), list(made.histories)
         results.stacked = list(made.stacked[:count])
@@ -93,8 +94,9 @@ def _parameters(
         Those that go from step to step through the same arrays, and those that stay the same.
     """
     per_step = dict(zip(earlier.sequences, earlier.elements, strict=True))
-    stacked = (*earlier.outputs, *earlier.before)
-    per_step.update(zip(node.outputs[len(earlier.new) :], stacked, strict=True))
+    results = earlier.results(node.outputs)
+    per_step.update(zip(results.stacked, earlier.outputs, strict=True))
+    per_step.update(zip(results.histories, earlier.before, strict=True))
     fixed = dict(zip(earlier.closed, earlier.rest, strict=True))
     through = zip(later.elements, later.sequences, strict=True)
     beside = zip(later.rest, later.closed, strict=True)

@@ -21,6 +21,7 @@ from ksym.compiler.loops import transform
 from ksym.compiler.loops.over_steps import Whole, of_parameters
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.graph import Node, Tensor, replace, topological_order
+from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
@@ -39,14 +40,8 @@ def _sunk(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     left = [j for j in range(len(loop.outputs)) if j not in found.outputs]
     stacked = list(dict.fromkeys(loop.outputs[j] for j in left))
     stacked += [t for t in found.stacks if t not in stacked and t not in loop.before]
-    smaller = dataclasses.replace(
-        loop,
-        initial=tuple(loop.initial[i] for i in carried),
-        before=tuple(loop.before[i] for i in carried),
-        new=tuple(loop.new[i] for i in carried),
-        outputs=tuple(stacked),
-    )
-    made, results = smaller.without_unread().made(), Results(loop)
+    smaller = dataclasses.replace(loop.with_states(carried), outputs=tuple(stacked))
+    made, results = scan_node.made(smaller.without_unread()), Results(loop)
     there = dict(zip(stacked, made.stacked, strict=True))
     there.update(zip(smaller.before, made.histories, strict=True))
     given = {slot: there[t] for t, slot in found.stacks.items()}
