@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from ksym import ops, shapes
 from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.body import Body
+from ksym.loops.view import ScanView
 from ksym.ops.leaves import is_constant
 
 
@@ -44,20 +44,19 @@ class Affine(NamedTuple):
 
 
 class Reader:
-    """Finds the affine sums of a body.
+    """Finds the affine sums of a loop's body.
 
     Args:
-        body: What to read.
-        fixed: For each parameter that is the same at all steps what it is outside.
+        loop: The loop to read.
 
     Attributes:
         found: The sum that a tensor of the body is.
     """
 
-    def __init__(self, body: Body, fixed: Mapping[Tensor, Tensor]):
-        self._fixed = fixed
+    def __init__(self, loop: ScanView):
+        self._fixed = dict(zip(loop.rest, loop.closed, strict=True))
         self._sources: dict[Tensor, tuple[Multiplicand, ...]] = {
-            tensor: (Multiplicand(tensor, None),) for tensor in body.inputs if tensor not in fixed
+            tensor: (Multiplicand(tensor, None),) for tensor in (*loop.elements, *loop.before)
         }
         self.found: dict[Tensor, Affine] = {}
         rules: dict[Any, Callable[[Node], None]] = {
@@ -69,7 +68,7 @@ class Reader:
             ops.multiply: self._read_factor,
             ops.slice_: self._read_columns,
         }
-        for node in topological_order(body.outputs, until=body.inputs):
+        for node in topological_order(loop.roots, until={*self._sources, *self._fixed}):
             if node.operator in rules:
                 rules[node.operator](node)
 

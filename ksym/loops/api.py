@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ksym import dtypes, ops
+from ksym import dtypes, graph, ops
 from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
-from ksym.graph import Tensor, replace
+from ksym.graph import Tensor
 from ksym.loops.body import Body
 from ksym.loops.checkpoints import scan_in_blocks
 from ksym.loops.cond import cond_node
 from ksym.loops.recognition import kernel_for
 from ksym.loops.scan import scan_node
 from ksym.loops.tracing import branches, closure, drawn_ahead
+from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.loops.while_ import while_node
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.ops.leaves import placeholder
@@ -110,30 +112,108 @@ def _scan(
 ) -> Scanned:
     if every is not None and (not isinstance(every, int) or every < 1):
         raise GraphError(f"checkpoint_every is {every!r}", remedy="give 1 or more steps, or None")
-    walked, _ = _listed(sequences)
-    walked = [as_tensor(x) for x in walked]
+    iteration = _iteration(sequences, steps)
     initial, single_state = _listed(states)
     initial = [as_tensor(s) for s in initial]
-    extra, _ = _listed(constants)
-    for x in walked:
+    traced = _traced(body, iteration, initial, _listed(constants)[0])
+    made = _made(replace(traced.loop, reverse=bool(reverse)), iteration.whole, every)
+    finals, assigned = parted(made.finals, len(initial))
+    return Scanned(
+        _packed(made.stacked, traced.single_output) if made.stacked else [],
+        _packed(finals, single_state) if initial else [],
+        [Update(v, value) for v, value in zip(traced.assigned, assigned, strict=True)],
+    )
+
+
+class _Iteration(NamedTuple):
+    """The sequences of a loop and its number of steps.
+
+    Attributes:
+        sequences: What it goes through.
+        steps: How many steps it takes.
+        whole: Whether that is known to be one for each element.
+    """
+
+    sequences: list[Tensor]
+    steps: Tensor
+    whole: bool
+
+
+def _iteration(sequences: Any, steps: Any) -> _Iteration:
+    """Check sequences and steps as a user gives them, and find the number of steps."""
+    through = [as_tensor(x) for x in _listed(sequences)[0]]
+    for x in through:
         if not x.rank:
             raise ShapeError(f"the sequence {x!r} is a scalar: there is nothing to go through")
-    lengths = {x.shape[0] for x in walked} - {None}
+    lengths = {x.shape[0] for x in through if x.shape[0] is not None}
     if len(lengths) > 1:
         raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
     whole = steps is None
     if steps is None:
-        if not walked:
+        if not through:
             raise GraphError("there is no sequence to go through", remedy="give steps")
-        steps = next(iter(lengths)) if lengths else ops.shape_of(walked[0])[0]
+        steps = next(iter(lengths)) if lengths else ops.shape_of(through[0])[0]
     steps = as_tensor(steps)
     if dtypes.kind(steps.dtype) != 1:
         raise DTypeError(f"the number of steps is an integer, not {steps.spec}")
-    steps = cast_to(steps, "int64")
-    elements = [placeholder(x.shape[1:], x.dtype) for x in walked]
-    carried = [placeholder(s.shape, s.dtype) for s in initial]
-    since = _number_of([*elements, *carried])
-    result = body(*elements, *carried, *(as_tensor(c) for c in extra))
+    return _Iteration(through, cast_to(steps, "int64"), whole)
+
+
+class _Traced(NamedTuple):
+    """A loop whose body was traced.
+
+    Attributes:
+        loop: The loop.
+        assigned: The variables that the body assigned to: they are its last states.
+        single_output: Whether the body returned a tensor as its outputs, and no sequence.
+    """
+
+    loop: ScanView
+    assigned: list[Variable]
+    single_output: bool
+
+
+def _traced(
+    body: Callable[..., Any], iteration: _Iteration, initial: list[Tensor], constants: Sequence[Any]
+) -> _Traced:
+    """Trace a body, and separate it from what it closes over."""
+    elements = [placeholder(x.shape[1:], x.dtype) for x in iteration.sequences]
+    before = [placeholder(s.shape, s.dtype) for s in initial]
+    since = _number_of([*elements, *before])
+    result = body(*elements, *before, *(as_tensor(c) for c in constants))
+    returned, single_output, updates = _returned(result, initial)
+    assigned: list[Variable] = [update.variable for update in updates]
+    own = [placeholder(v.shape, v.dtype, name=v.name) for v in assigned]
+    given: dict[Tensor, Tensor] = dict(zip(assigned, own, strict=True))
+    roots = graph.replace(returned, given)
+    initial, before = [*initial, *assigned], [*before, *own]
+    shaped_like = [ops.zeros(ops.shape_of(x)[1:], x.dtype) for x in iteration.sequences]
+    alike = dict(zip([*elements, *before], [*shaped_like, *initial], strict=True))
+    drawn, each, roots = drawn_ahead(alike, roots, since, iteration.steps)
+    elements = [*elements, *each]
+    closed, rest, roots = closure([*elements, *before], roots, since)
+    new, outputs = parted(roots, len(before))
+    loop = ScanView(
+        steps=iteration.steps,
+        sequences=(*iteration.sequences, *drawn),
+        elements=tuple(elements),
+        initial=tuple(initial),
+        before=tuple(before),
+        closed=tuple(closed),
+        rest=tuple(rest),
+        new=new,
+        outputs=outputs,
+    )
+    return _Traced(loop, assigned, single_output)
+
+
+def _returned(result: Any, initial: Sequence[Tensor]) -> tuple[list[Tensor], bool, list[Update]]:
+    """Return what a body returned as tensors.
+
+    Returns:
+        The new states, the new values of variables and the outputs; whether there is a single
+        output, not in a sequence; the updates.
+    """
     if not isinstance(result, tuple) or len(result) not in (2, 3):
         raise GraphError(
             f"the body returned {result!r}", remedy="return (outputs, states), or add updates"
@@ -147,37 +227,15 @@ def _scan(
         for n, s in zip(new, initial, strict=True)
     ]
     updates = collect(result[2] if len(result) == 3 else None)
-    assigned: list[Variable] = [update.variable for update in updates]
-    own = [placeholder(v.shape, v.dtype, name=v.name) for v in assigned]
-    traced = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
-    given: dict[Tensor, Tensor] = dict(zip(assigned, own, strict=True))
-    traced = replace(traced, given)
-    shaped_like = [ops.zeros(ops.shape_of(x)[1:], x.dtype) for x in walked]
-    alike = dict(zip([*elements, *carried, *own], [*shaped_like, *initial, *assigned], strict=True))
-    drawn, each, traced = drawn_ahead(alike, traced, since, steps)
-    walked, elements = [*walked, *drawn], [*elements, *each]
-    outer, inner, traced = closure([*elements, *carried, *own], traced, since)
-    count = len(initial) + len(assigned)
-    operands = [steps, *walked, *initial, *assigned, *outer]
-    attributes = {
-        "body": Body([*elements, *carried, *own, *inner], traced),
-        "sequences": len(walked),
-        "states": count,
-        "reverse": bool(reverse),
-    }
-    if every is None:
-        results = kernel_for(operands, attributes, whole) or scan_node.make(operands, attributes)
-    else:
-        results = scan_in_blocks(operands, attributes, every)
-    stacked = results[count : count + len(outputs)]
-    return Scanned(
-        _packed(stacked, single_output) if outputs else [],
-        _packed(results[: len(initial)], single_state) if initial else [],
-        [
-            Update(v, value)
-            for v, value in zip(assigned, results[len(initial) : count], strict=True)
-        ],
-    )
+    tensors = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
+    return tensors, single_output, updates
+
+
+def _made(loop: ScanView, whole: bool, every: int | None) -> ScanResults[Tensor]:
+    """Return the results of a loop: by blocks of steps, by a kernel, or as it is."""
+    if every is not None:
+        return scan_in_blocks(loop, every)
+    return kernel_for(loop, whole) or scan_node.made(loop)
 
 
 def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:

@@ -15,8 +15,8 @@ import numpy as np
 
 from ksym import ops
 from ksym.graph import Tensor
-from ksym.loops.body import Body
 from ksym.loops.scan import scan_node
+from ksym.loops.view import ScanView, parted
 from ksym.ops.leaves import placeholder
 
 CellStep = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
@@ -98,8 +98,7 @@ def _projections(
 
 def in_numpy(cell: Cell, x: Any, *operands: Any) -> tuple[Any, ...]:
     """Compute the outputs of all steps and the last states."""
-    states, weights = operands[: cell.states], operands[cell.states :]
-    kernel, recurrent_kernel, *biases = weights
+    states, (kernel, recurrent_kernel, *biases) = parted(operands, cell.states)
     outputs = np.zeros((len(x), *states[0].shape), x.dtype)
     for step, element in enumerate(x):
         parts = _projections(element, states[0], kernel, recurrent_kernel, biases)
@@ -111,10 +110,10 @@ def in_numpy(cell: Cell, x: Any, *operands: Any) -> tuple[Any, ...]:
 
 def as_scan(cell: Cell, operands: Sequence[Tensor]) -> list[Tensor]:
     """Return the outputs of all steps and the last states, as a loop computes them."""
-    x = operands[0]
+    (x,), initial, given = parted(operands, 1, cell.states)
     element = placeholder(x.shape[1:], x.dtype)
-    parameters = [element, *(placeholder(t.shape, t.dtype) for t in operands[1:])]
-    states, weights = parameters[1 : 1 + cell.states], parameters[1 + cell.states :]
+    parameters = [placeholder(t.shape, t.dtype) for t in operands[1:]]
+    states, weights = parted(parameters, cell.states)
     kernel, recurrent_kernel, *biases = weights
     units: Any = states[0].shape[1]
     units = ops.shape_of(states[0])[1] if units is None else units
@@ -124,12 +123,16 @@ def as_scan(cell: Cell, operands: Sequence[Tensor]) -> list[Tensor]:
 
     parts = _projections(element, states[0], kernel, recurrent_kernel, biases)
     new = cell.step(ops, cell.joined(*map(gates, parts)), states)
-    length: Any = ops.shape_of(x)[0] if x.shape[0] is None else ops.constant(x.shape[0])
-    attributes = {
-        "body": Body(parameters, [*new, new[0]]),
-        "sequences": 1,
-        "states": cell.states,
-        "reverse": False,
-    }
-    results = scan_node.make([length, *operands], attributes)
-    return [results[cell.states], *results[: cell.states]]
+    loop = ScanView(
+        steps=ops.shape_of(x)[0] if x.shape[0] is None else ops.constant(x.shape[0]),
+        sequences=(x,),
+        elements=(element,),
+        initial=initial,
+        before=states,
+        closed=given,
+        rest=weights,
+        new=new,
+        outputs=new[:1],
+    )
+    made = scan_node.made(loop)
+    return [*made.stacked, *made.finals]

@@ -8,60 +8,67 @@ states, and are computed once more than otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 from ksym import ops
 from ksym.graph import Tensor
-from ksym.loops.body import Body
 from ksym.loops.recognition import kernel_for
 from ksym.loops.scan import scan_node
+from ksym.loops.view import ScanResults, ScanView
 from ksym.ops.leaves import placeholder
 
 
-def scan_in_blocks(
-    operands: Sequence[Tensor], attributes: Mapping[str, Any], every: int
-) -> list[Tensor]:
-    """Return the last states and the outputs of all steps of a scan that keeps few of its states.
+def scan_in_blocks(loop: ScanView, every: int) -> ScanResults[Tensor]:
+    """Return the last states and the outputs of all steps of a loop, keeping few of its states.
 
     Args:
-        operands: Those of the node of a plain scan.
-        attributes: Its attributes.
+        loop: A loop of which no node is made yet.
         every: How many steps make a block; what is left over at the end is a shorter one.
     """
-    body: Body = attributes["body"]
-    count, carried = attributes["sequences"], attributes["states"]
-    steps, *rest = operands
-    sequences, initial = rest[:count], rest[count : count + carried]
-    closed = rest[count + carried :]
-    blocks = steps // every
+    blocks = loop.steps // every
     whole = blocks * every
-
-    def in_blocks(states: Sequence[Tensor]) -> list[Tensor]:
-        stacks = [_split(x[:whole], blocks, every) for x in sequences]
-        own = [placeholder(x.shape[1:], x.dtype) for x in stacks]
-        own += [placeholder(t.shape, t.dtype) for t in body.inputs[count:]]
-        given = [ops.constant(every), *own]
-        inner = kernel_for(given, attributes, True) or scan_node.make(given, attributes)
-        block = {**attributes, "body": Body(own, inner[: len(body.outputs)]), "lean": True}
-        made = scan_node.make([blocks, *stacks, *states, *closed], block)
-        outputs = made[carried : len(body.outputs)]
-        return [*made[:carried], *(_unblocked(y, whole) for y in outputs)]
-
-    def left_over(states: Sequence[Tensor]) -> list[Tensor]:
-        through = [x[whole:] for x in sequences]
-        made = scan_node.make([steps - whole, *through, *states, *closed], attributes)
-        return list(made[: len(body.outputs)])
-
-    if attributes["reverse"]:
-        last = left_over(initial)
-        first = in_blocks(last[:carried])
+    if loop.reverse:
+        last = _left_over(loop, whole)
+        end = first = _in_blocks(loop.starting_from(last.finals), blocks, every, whole)
     else:
-        first = in_blocks(initial)
-        last = left_over(first[:carried])
-    end = first if attributes["reverse"] else last
-    joined = zip(first[carried:], last[carried:], strict=True)
-    return [*end[:carried], *(ops.concatenate(pair, 0) for pair in joined)]
+        first = _in_blocks(loop, blocks, every, whole)
+        end = last = _left_over(loop.starting_from(first.finals), whole)
+    pairs = zip(first.stacked, last.stacked, strict=True)
+    return ScanResults(end.finals, [ops.concatenate(pair, 0) for pair in pairs])
+
+
+def _in_blocks(loop: ScanView, blocks: Tensor, every: int, whole: Tensor) -> ScanResults[Tensor]:
+    """Return the last states and the outputs of the steps that are in whole blocks."""
+    stacks = [_split(x[:whole], blocks, every) for x in loop.sequences]
+    inner = replace(
+        loop,
+        steps=ops.constant(every),
+        sequences=tuple(placeholder(x.shape[1:], x.dtype) for x in stacks),
+        initial=tuple(placeholder(t.shape, t.dtype) for t in loop.before),
+        closed=tuple(placeholder(t.shape, t.dtype) for t in loop.rest),
+    )
+    block = kernel_for(inner, True) or scan_node.made(inner)
+    outer = ScanView(
+        steps=blocks,
+        reverse=loop.reverse,
+        lean=True,
+        sequences=tuple(stacks),
+        elements=inner.sequences,
+        initial=loop.initial,
+        before=inner.initial,
+        closed=loop.closed,
+        rest=inner.closed,
+        new=tuple(block.finals),
+        outputs=tuple(block.stacked),
+    )
+    made = scan_node.made(outer)
+    return ScanResults(made.finals, [_unblocked(y, whole) for y in made.stacked])
+
+
+def _left_over(loop: ScanView, whole: Tensor) -> ScanResults[Tensor]:
+    """Return the last states and the outputs of the steps that come after whole blocks."""
+    sequences = tuple(x[whole:] for x in loop.sequences)
+    return scan_node.made(replace(loop, steps=loop.steps - whole, sequences=sequences))
 
 
 def _split(x: Tensor, blocks: Tensor, every: int) -> Tensor:

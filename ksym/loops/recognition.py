@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from ksym import dtypes, ops, shapes
 from ksym.graph import Tensor
 from ksym.loops.affine import Affine, Columns, Multiplicand, Reader, joined, negated
-from ksym.loops.body import Body
-from ksym.loops.cells import CELLS, CellStep
+from ksym.loops.cells import CELLS, Cell, CellStep
 from ksym.loops.recurrent import gru, lstm, simple_rnn
+from ksym.loops.view import ScanResults, ScanView
 from ksym.ops.leaves import placeholder
 
 _looking = ContextVar("looking", default=True)
@@ -150,78 +150,100 @@ class _Layer(NamedTuple):
     biases: list[list[tuple[Columns, ...]]]
 
 
-def _layer(body: Body, fixed: Mapping[Tensor, Tensor], states: int) -> _Layer | None:
-    """Read a body of one sequence as a cell."""
-    found = Reader(body, fixed).found
+class _Gates(NamedTuple):
+    """The affine sums that go into the gates of a cell.
+
+    Attributes:
+        cell: The cell.
+        sums: One for each gate of `Cell.joined`.
+    """
+
+    cell: Cell
+    sums: Sequence[Affine]
+
+    @property
+    def by_input(self) -> Sequence[Affine]:
+        """For each gate the sum with the product of the element."""
+        return self.sums[:-1] if self.cell.apart else self.sums
+
+    @property
+    def by_state(self) -> Sequence[Affine]:
+        """For each gate the sum with the product of the state."""
+        return [*self.sums[:-2], self.sums[-1]] if self.cell.apart else self.sums
+
+    @property
+    def biases(self) -> list[list[tuple[Columns, ...]]]:
+        """For each bias of the cell and each gate what is added up to it."""
+        if not self.cell.apart:
+            return [[gate.biases for gate in self.sums]]
+        # Of sums of both, the first bias goes with the input: that is how they are written.
+        *joint, by_input, by_state = (gate.biases for gate in self.sums)
+        return [
+            [*(biases[:1] for biases in joint), by_input],
+            [*(biases[1:] for biases in joint), by_state],
+        ]
+
+    def factors(self, loop: ScanView) -> tuple[Multiplicand, Multiplicand] | None:
+        """Return what is multiplied: an element, and a state; None if there is anything else."""
+        found = {source for gate in self.sums for source in gate.terms}
+        elements = [source for source in found if source.parameter in loop.elements]
+        states = [source for source in found if source.parameter in loop.before]
+        if len(elements) != 1 or len(states) != 1 or states[0].factor is not None:
+            return None
+        (x,), (h,) = elements, states
+        wanted = [{x, h}] * len(self.sums)
+        if self.cell.apart:
+            wanted[-2:] = {x}, {h}
+        return (x, h) if [set(gate.terms) for gate in self.sums] == wanted else None
+
+
+def _layer(loop: ScanView) -> _Layer | None:
+    """Read the body of a loop over one sequence as a cell."""
+    found = Reader(loop).found
     if not found:
         return None
-    element, carried = body.inputs[0], body.inputs[1 : 1 + states]
-    for pattern in _patterns(element.dtype):
-        ends = dict.fromkeys(pattern.gates, found) | dict.fromkeys(pattern.states, carried)
-        for output in dict.fromkeys(body.outputs):
+    for pattern in _patterns(loop.elements[0].dtype):
+        ends = dict.fromkeys(pattern.gates, found) | dict.fromkeys(pattern.states, loop.before)
+        for output in dict.fromkeys(loop.roots):
             bound = _fits(pattern.new[0], output, ends, {})
             if bound is None:
                 continue
-            layer = _assembled(pattern, bound, found, element, carried)
-            if layer is not None and _gives_nothing_else(body, layer, states):
+            layer = _assembled(pattern, bound, found, loop)
+            if layer is not None and _gives_nothing_else(loop, layer):
                 return layer
     return None
 
 
 def _assembled(
-    pattern: _Pattern,
-    bound: _Bindings,
-    found: Mapping[Tensor, Affine],
-    element: Tensor,
-    carried: Sequence[Tensor],
+    pattern: _Pattern, bound: _Bindings, found: Mapping[Tensor, Affine], loop: ScanView
 ) -> _Layer | None:
     """Put the sums of gates together; None if they are not of one element and one state."""
-    cell = CELLS[pattern.form.mode]
-    sums = [found[bound[gate]] for gate in pattern.gates]
-    by_input, by_state = sums, sums
-    if cell.apart:
-        by_input, by_state = sums[:-1], [*sums[:-2], sums[-1]]
-    sources = {source for gate in sums for source in gate.terms}
-    elements = [source for source in sources if source.parameter is element]
-    states = [source for source in sources if source.parameter in carried]
-    if len(elements) != 1 or len(states) != 1 or states[0].factor is not None:
+    gates = _Gates(CELLS[pattern.form.mode], [found[bound[gate]] for gate in pattern.gates])
+    factors = gates.factors(loop)
+    if factors is None:
         return None
-    (x,), (h,) = elements, states
-    wanted = [{x, h}] * cell.gates
-    if cell.apart:
-        wanted = [*wanted[:-1], {x}, {h}]
-    if [set(gate.terms) for gate in sums] != wanted:
-        return None
+    x, h = factors
     if bound.setdefault(pattern.states[0], h.parameter) is not h.parameter:
         return None
-    if len({gate.width for gate in sums}) != 1 or h.parameter.shape[1] != sums[0].width:
+    if {gate.width for gate in gates.sums} != {h.parameter.shape[1]}:
         return None
-    biases = [[gate.biases for gate in sums]]
-    if cell.apart:
-        # Of sums of both, the first bias goes with the input: that is how they are written.
-        joint = sums[:-2]
-        biases = [
-            [*(gate.biases[:1] for gate in joint), sums[-2].biases],
-            [*(gate.biases[1:] for gate in joint), sums[-1].biases],
-        ]
     return _Layer(
         pattern.form,
         [bound[new] for new in pattern.new],
-        [carried.index(bound[state]) for state in pattern.states],
+        [loop.before.index(bound[state]) for state in pattern.states],
         x,
-        [gate.terms[x] for gate in by_input],
-        [gate.terms[h] for gate in by_state],
-        biases,
+        [gate.terms[x] for gate in gates.by_input],
+        [gate.terms[h] for gate in gates.by_state],
+        gates.biases,
     )
 
 
-def _gives_nothing_else(body: Body, layer: _Layer, states: int) -> bool:
-    """Whether a kernel gives all that a body gives."""
-    new, outputs = body.outputs[:states], body.outputs[states:]
+def _gives_nothing_else(loop: ScanView, layer: _Layer) -> bool:
+    """Whether a kernel gives all that a loop gives."""
     return (
-        [new[position] for position in layer.positions] == layer.new
-        and all(tensor in layer.new for tensor in new)
-        and all(tensor is layer.new[0] for tensor in outputs)
+        [loop.new[position] for position in layer.positions] == layer.new
+        and all(tensor in layer.new for tensor in loop.new)
+        and all(tensor is layer.new[0] for tensor in loop.outputs)
     )
 
 
@@ -257,49 +279,56 @@ KERNELS = {
 }
 
 
-def kernel_for(
-    operands: Sequence[Tensor], attributes: Mapping[str, Any], whole: bool
-) -> list[Tensor] | None:
+def kernel_for(loop: ScanView, whole: bool) -> ScanResults[Tensor] | None:
     """Return what a loop gives, computed by a kernel; None where there is none for it.
 
     Args:
-        operands: Those of the node of a scan.
-        attributes: Its attributes.
+        loop: A loop of which no node is made yet.
         whole: Whether it is known to take a step for each element of its sequence.
 
     Returns:
-        The last states and the outputs of all steps.
+        The last states and the outputs of all steps; no histories.
     """
-    body: Body = attributes["body"]
-    steps, x, *rest = operands
-    states: int = attributes["states"]
-    initial = rest[:states]
-    if not (_looking.get() and whole and attributes["sequences"] == 1 and x.rank == 3):
+    if not (_looking.get() and whole and _has_operands_of_layer(loop)):
         return None
-    if not dtypes.is_float(x.dtype) or any(t.rank != 2 or t.dtype != x.dtype for t in initial):
+    layer = _layer(loop)
+    if layer is None:
         return None
-    layer = _layer(body, dict(zip(body.inputs[1 + states :], rest[states:], strict=True)), states)
-    if layer is None or not all(shapes.compatible(t.shape, layer.new[0].shape) for t in initial):
+    if not all(shapes.compatible(t.shape, layer.new[0].shape) for t in loop.initial):
         return None
+    outputs, *last = _applied(layer, loop)
+    finals = []
+    for position, (start, new) in enumerate(zip(loop.initial, loop.new, strict=True)):
+        final = last[layer.new.index(new)]
+        if position not in layer.positions and not loop.sequences[0].shape[0]:
+            # It is what the last step made of it, if there is one.
+            final = ops.where(ops.greater(loop.steps, 0), final, start)
+        finals.append(final)
+    outputs = ops.flip(outputs, 0) if loop.reverse else outputs
+    return ScanResults(finals, [outputs] * len(loop.outputs))
+
+
+def _has_operands_of_layer(loop: ScanView) -> bool:
+    """Whether it goes through one sequence of matrices, with matrices for states, of one dtype."""
+    if len(loop.sequences) != 1 or loop.sequences[0].rank != 3:
+        return False
+    dtype = loop.sequences[0].dtype
+    return dtypes.is_float(dtype) and all(t.rank == 2 and t.dtype == dtype for t in loop.initial)
+
+
+def _applied(layer: _Layer, loop: ScanView) -> Sequence[Tensor]:
+    """Return the outputs of all steps, and the last states of the cell, as the kernel has them."""
+    (x,) = loop.sequences
     if layer.source.factor is not None:
         x = x * layer.source.factor
     opposite = layer.form.negated
     kernel = joined(negated(layer.by_input, opposite))
     recurrent_kernel = joined(negated(layer.by_state, opposite))
     biases = [_summed(gates, opposite, recurrent_kernel) for gates in layer.biases]
-    given = [initial[position] for position in layer.positions]
-    x = _with_batch(x, given[0])
-    reverse: bool = attributes["reverse"]
-    outputs, *last = KERNELS[layer.form.mode].make(
-        [ops.flip(x, 0) if reverse else x, *given, kernel, recurrent_kernel, *biases],
+    states = [loop.initial[position] for position in layer.positions]
+    x = _with_batch(x, states[0])
+    results: Sequence[Tensor] = KERNELS[layer.form.mode].make(
+        [ops.flip(x, 0) if loop.reverse else x, *states, kernel, recurrent_kernel, *biases],
         {"cell": layer.form.mode},
     )
-    results = []
-    for position, start in enumerate(initial):
-        final = last[layer.new.index(body.outputs[position])]
-        if position not in layer.positions and not x.shape[0]:
-            # It is what the last step made of it, if there is one.
-            final = ops.where(ops.greater(steps, 0), final, start)
-        results.append(final)
-    outputs = ops.flip(outputs, 0) if reverse else outputs
-    return [*results, *[outputs] * (len(body.outputs) - states)]
+    return results

@@ -8,7 +8,7 @@ from the states that the forward loop keeps, and keeps nothing else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -145,20 +145,15 @@ def scan_gradient(
         arriving: The gradient that arrives at each of them, if one does.
     """
     through, carried, beside = map(float_positions, (loop.sequences, loop.new, loop.closed))
-    by_output = [
-        (y, g) for y, g in zip(loop.outputs, arriving.stacked, strict=True) if g is not None
-    ]
-    by_history = {i: g for i, g in enumerate(arriving.histories) if g is not None}
-    g_outputs = _parameters_for([y for y, _ in by_output])
-    g_histories = _parameters_for([loop.before[i] for i in by_history])
-    g_states = _parameters_for([loop.before[i] for i in carried])
-    totals = _parameters_for([loop.closed[i] for i in beside])
-    wrt = [
-        *(loop.elements[i] for i in through),
-        *(loop.before[i] for i in carried),
-        *(loop.rest[i] for i in beside),
-    ]
-    losses = [*(loop.new[i] for i in carried), *(y for y, _ in by_output)]
+    by_output = _arrived(arriving.stacked)
+    by_history = _arrived(arriving.histories)
+    g_outputs = _parameters_for(_picked(loop.outputs, by_output))
+    g_histories = _parameters_for(_picked(loop.before, by_history))
+    g_states = _parameters_for(_picked(loop.before, carried))
+    totals = _parameters_for(_picked(loop.closed, beside))
+    wrt = _picked(loop.elements, through) + _picked(loop.before, carried)
+    wrt += _picked(loop.rest, beside)
+    losses = [*_picked(loop.new, carried), *_picked(loop.outputs, by_output)]
     seeds = [*g_states, *g_outputs]
     found = gradients(losses, wrt, output_gradients=seeds, disconnected="zero") if wrt else []
     for_elements, for_before, for_rest = parted(found, len(through), len(carried))
@@ -167,10 +162,9 @@ def scan_gradient(
         if i in for_states:
             for_states[i] = for_states[i] + g
     sums = [t + g for t, g in zip(totals, for_rest, strict=True)]
-    initial = [
-        ops.zeros_like(results.finals[i]) if (arrived := arriving.finals[i]) is None else arrived
-        for i in carried
-    ]
+    by_final = _arrived(arriving.finals)
+    initial = [by_final[i] if i in by_final else ops.zeros_like(results.finals[i]) for i in carried]
+    nothing = [ops.zeros_like(t) for t in _picked(loop.closed, beside)]
     backward = ScanView(
         steps=loop.steps,
         reverse=not loop.reverse,
@@ -178,11 +172,11 @@ def scan_gradient(
         sequences=(
             *loop.sequences,
             *results.histories,
-            *(g for _, g in by_output),
+            *by_output.values(),
             *by_history.values(),
         ),
         elements=(*loop.elements, *loop.before, *g_outputs, *g_histories),
-        initial=(*initial, *(ops.zeros_like(loop.closed[i]) for i in beside)),
+        initial=(*initial, *nothing),
         before=(*g_states, *totals),
         closed=loop.closed,
         rest=loop.rest,
@@ -196,6 +190,16 @@ def scan_gradient(
         *_placed(by_state, carried, len(loop.initial)),
         *_placed(by_closed, beside, len(loop.closed)),
     ]
+
+
+def _arrived(gradients: Sequence[Tensor | None]) -> dict[int, Tensor]:
+    """Return the gradients that there are by their positions."""
+    return {i: g for i, g in enumerate(gradients) if g is not None}
+
+
+def _picked(tensors: Sequence[Tensor], positions: Iterable[int]) -> list[Tensor]:
+    """Return the tensors at some positions."""
+    return [tensors[i] for i in positions]
 
 
 def _parameters_for(tensors: Sequence[Tensor]) -> list[Tensor]:

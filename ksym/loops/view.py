@@ -50,17 +50,17 @@ class ScanView:
     """A `scan`, its operands beside the body's parameters; `scan_node.made` makes a node of it.
 
     Attributes:
-        steps: The number of steps as an operand.
-        reverse: Whether they go from the last to the first.
-        lean: Whether its memory comes first.
-        sequences: What it goes through.
-        elements: The parameter for an element of each.
-        initial: What the states start from.
+        steps: The number of steps, an integer scalar.
+        reverse: Whether the steps go from the last element to the first.
+        lean: Whether memory counts for more than time.
+        sequences: The tensors that are gone through along their first axis.
+        elements: The parameter for an element of each sequence.
+        initial: The initial states.
         before: The parameter for each state.
-        closed: What is the same at all steps.
+        closed: The tensors that are the same at all steps: the body closes over them.
         rest: The parameter for each of these.
-        new: What the states become at a step.
-        outputs: What a step gives besides.
+        new: The states after a step.
+        outputs: The outputs of a step.
         kept: For each state whether its values before each step are wanted; empty for a loop of
             which there is no node yet.
     """
@@ -154,6 +154,10 @@ class ScanView:
         """Return the loop with other tensors in the place of its roots."""
         new, outputs = parted(roots, len(self.new))
         return dataclasses.replace(self, new=new, outputs=outputs)
+
+    def starting_from(self, initial: Sequence[Tensor]) -> ScanView:
+        """Return the loop with other initial states."""
+        return dataclasses.replace(self, initial=tuple(initial))
 
     def with_states(self, positions: Sequence[int]) -> ScanView:
         """Return the loop with some of its states only; what it computes does not read others."""
