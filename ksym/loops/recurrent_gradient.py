@@ -14,6 +14,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.loops.body import Body
 from ksym.loops.cells import CELLS, as_scan
 from ksym.loops.recurrent_kernel import NativeLayer, check_operands, draw_operands, lacks_kernel
+from ksym.loops.view import parted
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import promoted
@@ -39,8 +40,8 @@ class _RecurrentGradient(Operator):
         return tuple(Spec(shape, given[0].dtype) for shape in shapes_known)
 
     def _separated(self, operands: Sequence[Any], cell: str) -> tuple[Sequence[Any], Sequence[Any]]:
-        results = 1 + CELLS[cell].states
-        return operands[:results], operands[results:]
+        gs, given = parted(operands, 1 + CELLS[cell].states)
+        return gs, given
 
     def _as_loop(self, operands: Sequence[Tensor], cell: str) -> list[Tensor]:
         gs, given = self._separated(operands, cell)
@@ -69,10 +70,11 @@ class _RecurrentGradient(Operator):
         outputs, *lasts = native.outputs
         operands = [native.x, native.weights, native.states[0], outputs, gs[0]]
         operands += [lasts[0], native.stacked(gs[1])]
-        for initial, last, g in zip(native.states[1:], lasts[1:], gs[2:], strict=True):
-            operands += [initial, last, native.stacked(g)]
+        for first, last, g in zip(native.states[1:], lasts[1:], gs[2:], strict=True):
+            operands += [first, last, native.stacked(g)]
         dtype = given[0].dtype
-        layers = [Spec((1, *t.shape), dtype) for t in given[1 : 1 + len(lasts)]]
+        _, initial, _ = parted(given, 1, len(lasts))
+        layers = [Spec((1, *t.shape), dtype) for t in initial]
         dx, dweights, *dstates = emit.backward(
             "_backward_RNN",
             *operands,

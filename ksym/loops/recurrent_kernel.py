@@ -11,6 +11,7 @@ from ksym import dtypes, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Tensor
 from ksym.loops.cells import CELLS, Cell
+from ksym.loops.view import parted
 from ksym.operator.emitter import Emitter
 from ksym.operator.sampling import Draw
 from ksym.shapes import Shape
@@ -32,14 +33,14 @@ class NativeLayer:
     def __init__(self, emit: Emitter, mode: str, operands: Sequence[Tensor], values: Sequence[Any]):
         self._emit = emit
         self._cell = cell = CELLS[mode]
-        self._state = shapes.known(operands[1].shape)
+        _, (state, *_), self._matrices, _ = parted(operands, 1, cell.states, 2)
+        self._state = shapes.known(state.shape)
         self._units = self._state[1]
-        self._matrices = operands[1 + cell.states : 3 + cell.states]
         self.attributes = {"state_size": self._units, "num_layers": 1, "mode": mode}
         self.attributes |= {"state_outputs": True}
-        self.x = values[0]
-        self.states = [self.stacked(value) for value in values[1 : 1 + cell.states]]
-        self.weights = self._packed(values[1 + cell.states :])
+        (self.x,), states, weights = parted(values, 1, cell.states)
+        self.states = [self.stacked(value) for value in states]
+        self.weights = self._packed(weights)
         self.outputs: Sequence[Any] = emit(
             "RNN",
             self.x,
@@ -111,8 +112,7 @@ def _first_known(*sides: int | None) -> int | None:
 
 def _expected(cell: Cell, x: Tensor, *operands: Tensor) -> list[tuple[str, Shape]]:
     """Return the name of each operand, and its shape as far as all of them together tell it."""
-    states = operands[: cell.states]
-    kernel, recurrent_kernel, *biases = operands[cell.states :]
+    states, (kernel, recurrent_kernel, *biases) = parted(operands, cell.states)
     batch = _first_known(x.shape[1], *(state.shape[0] for state in states))
     features = _first_known(x.shape[2], kernel.shape[0])
     columns = _first_known(*(t.shape[-1] for t in (kernel, recurrent_kernel, *biases)))
