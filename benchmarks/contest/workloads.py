@@ -188,6 +188,15 @@ def minimal_gated_unit(keras: ModuleType, units: int) -> Any:
     return MinimalGatedUnit(units)
 
 
+TITLES = {
+    "cell": "a user's own cell (128)",
+    "gru": "GRU(128)",
+    "gru-default": "GRU(128) as Keras makes it by default, reset_after=False",
+    "lstm": "LSTM(128)",
+    "lstm-masked": "LSTM(128) on sequences of all lengths, masked",
+}
+
+
 def _recurrent(kind: str, length: int) -> Workload:
     """A recurrent layer of 128 units on `length` steps of 32 features, batch 32."""
 
@@ -198,15 +207,23 @@ def _recurrent(kind: str, length: int) -> Workload:
             y = layers.RNN(minimal_gated_unit(keras, 128))(x)
         elif kind == "gru":
             y = layers.GRU(128, reset_after=True)(x)  # the default is not the same in all
+        elif kind == "gru-default":
+            y = layers.GRU(128, reset_after=False)(x)
+        elif kind == "lstm-masked":
+            y = layers.LSTM(128)(layers.Masking()(x))
         else:
             y = layers.LSTM(128)(x)
         return _compiled(keras, x, layers.Dense(1)(y), keras.optimizers.RMSprop(0.001), "mse")
 
     def batch(rng: np.random.Generator) -> Batch:
-        return rng.random((32, length, 32), dtype="float32"), rng.random((32, 1), dtype="float32")
+        x = rng.random((32, length, 32), dtype="float32")
+        if kind == "lstm-masked":
+            lengths = rng.integers(1, length, (32, 1), endpoint=True)
+            x[np.arange(length) >= lengths] = 0.0
+        return x, rng.random((32, 1), dtype="float32")
 
-    name = "a user's own cell (128)" if kind == "cell" else f"{kind.upper()}(128)"
-    return Workload(f"{name}, {length:,} steps of 32, RMSprop, batch 32", build, batch)
+    title = f"{TITLES[kind]}, {length:,} steps of 32, RMSprop, batch 32"
+    return Workload(title, build, batch)
 
 
 LENGTHS = (20, 80, 400, 2_000)
@@ -231,4 +248,8 @@ RECURRENT = {
     for kind in ("lstm", "gru", "cell")
     for length in LENGTHS
 }
-WORKLOADS = SIX | RECURRENT
+LOOPS = {
+    name: _recurrent(name.removesuffix("-20"), 20) for name in ("gru-default-20", "lstm-masked-20")
+}
+"""Layers that Keras makes of its own loops, which MXNet has no kernel for."""
+WORKLOADS = SIX | RECURRENT | LOOPS
