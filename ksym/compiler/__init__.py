@@ -19,7 +19,6 @@ from ksym.compiler.passes.joins import concatenate_slice_gradients
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.normalization import fold_normalization
 from ksym.compiler.passes.pool_first import pool_first
-from ksym.compiler.passes.scale import scale_factors
 from ksym.compiler.passes.simplify import simplify
 from ksym.compiler.passes.transpositions import push_transpositions
 from ksym.graph import Tensor
@@ -43,7 +42,6 @@ PIPELINE: tuple[Pass, ...] = (
     concatenate_slice_gradients,  # gradients of a tensor's parts put together at once
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
-    scale_factors,  # thin matrices scaled instead of their large product
 )
 
 
