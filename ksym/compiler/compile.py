@@ -71,9 +71,9 @@ def compile_graph(
         operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
         roots = merge_axes([*outputs, *updates.values(), *operands])
         drawn = [node for node in topological_order(roots) if is_drawn(node)]
-        roots, pieces = _pieces(roots, mode, target)
+        computed, pieces = _pieces(roots, mode, target)
         parts = [_part(piece, mode, target) for piece in pieces]
-    found = iter(roots)
+    found = iter(computed)
     return Plan(
         tensors,
         [next(found) for _ in outputs],

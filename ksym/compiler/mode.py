@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple
 
 from ksym.compiler import PIPELINE, Pass
-from ksym.compiler.fusion.choose import fuse_loops
-from ksym.compiler.fusion.decompose import decompose
-from ksym.compiler.fusion.updates import fuse_updates
 from ksym.errors import GraphError
 
 ENVIRONMENT = "KSYM_FLAGS"
-
-PLANNING: tuple[Callable[..., Any], ...] = (
-    fuse_updates,  # the elementwise end of optimizers as loops that write variables
-    decompose,  # kernels written out where loops can do all of it
-    fuse_loops,  # chains of elementwise operators as loops, with products among them
-)
-"""What is done to a graph after the passes of `PIPELINE`."""
 
 CHECK = "check"
 """The flag that has each pass's result compared with the graph as it was before."""
@@ -42,17 +32,17 @@ class Mode(NamedTuple):
 
     @property
     def passes(self) -> list[Pass]:
-        """The passes of `PIPELINE` that are done."""
-        return [each for each in PIPELINE if self.runs(each)]
+        """The passes of `PIPELINE` over graphs that are done."""
+        return [each for each in PIPELINE if each.stage == "graph" and self.runs(each)]
 
-    def runs(self, pass_: Callable[..., Any]) -> bool:
+    def runs(self, pass_: Pass) -> bool:
         """Whether a pass is done."""
-        return self.kind == "native" and pass_.__name__ not in self.off
+        return not pass_.optional or (self.kind == "native" and pass_.name not in self.off)
 
 
 def names() -> list[str]:
-    """Return the names of all passes, in their order."""
-    return list(dict.fromkeys(each.__name__ for each in (*PIPELINE, *PLANNING)))
+    """Return the names of all passes that can be turned off, in their order."""
+    return list(dict.fromkeys(each.name for each in PIPELINE if each.optional))
 
 
 def mode_of(kind: str, flags: Flags | None = None) -> Mode:

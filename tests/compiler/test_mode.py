@@ -7,23 +7,28 @@ import ksym
 from ksym.compiler import PIPELINE, mode
 from ksym.compiler import compile as compiling
 from ksym.compiler.codegen.nnvm import lower
-from ksym.compiler.mode import PLANNING, mode_of
+from ksym.compiler.mode import mode_of
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.errors import ExecutionError, GraphError
+
+OVER_GRAPHS = [each for each in PIPELINE if each.stage == "graph"]
 
 
 def test_the_names_are_those_of_the_passes(monkeypatch):
     monkeypatch.delenv("KSYM_FLAGS", raising=False)
-    assert mode.names() == list(dict.fromkeys(p.__name__ for p in (*PIPELINE, *PLANNING)))
-    assert mode_of("native").passes == list(PIPELINE)
+    assert mode.names() == list(dict.fromkeys(p.name for p in PIPELINE if p.optional))
+    assert {"fold", "fuse_updates", "fuse_loops"} < set(mode.names())
+    assert mode_of("native").passes == OVER_GRAPHS
     assert mode_of("interpret").passes == []
 
 
 def test_what_is_turned_off_is_left_out(monkeypatch):
     monkeypatch.setenv("KSYM_FLAGS", "merge=0, simplify=1")
-    left = [p.__name__ for p in mode_of("native", {"fuse_loops": False}).passes]
-    assert left == [p.__name__ for p in PIPELINE if p.__name__ != "merge"]
-    assert mode_of("native", "merge=1").passes == list(PIPELINE)
-    assert not any(mode_of("native", f"{p.__name__}=0").runs(p) for p in PLANNING)
+    left = [p.name for p in mode_of("native", {"fuse_loops": False}).passes]
+    assert left == [p.name for p in OVER_GRAPHS if p.name != "merge"]
+    assert mode_of("native", "merge=1").passes == OVER_GRAPHS
+    assert all(mode_of("native", f"{p.name}=0").runs(p) is False for p in PIPELINE if p.optional)
+    assert {p.name for p in PIPELINE if mode_of("interpret").runs(p)} == {"merge_axes"}
 
 
 def test_a_function_leaves_out_the_pass():
@@ -57,6 +62,7 @@ def test_the_environment_is_refused_too(monkeypatch):
         mode_of("native")
 
 
+@graph_pass(sample=lambda: [ksym.placeholder((2,))] * 2)
 def broken(outputs):
     """A pass that changes the second output."""
     return [outputs[0], outputs[1] + 0.25, *outputs[2:]]

@@ -1,10 +1,11 @@
-"""How the samples that operators declare are drawn by hypothesis, and spoilt."""
+"""How the samples that operators declare, and graphs, are drawn by hypothesis, and spoilt."""
 
 from __future__ import annotations
 
 import numpy as np
 from hypothesis import strategies as st
 
+import ksym
 from ksym import dtypes
 from ksym.graph import OPERATORS, Tensor
 from ksym.operator.composite import Composite
@@ -173,3 +174,43 @@ def spoil(draw: HypothesisDraw, sample: Sample) -> tuple[Sample, str]:
         attributes[name] = tuple(entries)
         changed = name
     return Sample(*operands, attributes=attributes, differentiate=()), changed
+
+
+UNARY = [ksym.tanh, ksym.sigmoid, ksym.sin, ksym.square, ksym.relu, lambda x: -x, lambda x: x * 0.5]
+
+
+def grow(data, x, w):
+    """Return tensors of a graph grown from two (n, n) leaves."""
+    binary = [
+        lambda a, b: a + b,
+        lambda a, b: a * b,
+        lambda a, b: a - b,
+        lambda a, b: 0.3 * (a @ b),
+        ksym.maximum,
+        lambda a, b: ksym.where(a > b, a, b * 0.5),
+        lambda a, b: ksym.concatenate([a, b], axis=0)[: x.shape[0]],
+        lambda a, b: ksym.concatenate([a * b, a - b], axis=1)[:, 1 : x.shape[0] + 1] * a,
+    ]
+    moving = [
+        ksym.transpose,
+        lambda a: ksym.transpose(a) + 1.0,
+        lambda a: a - ksym.mean(a, axis=0),
+        lambda a: a + ksym.sum(a, axis=1, keepdims=True) * 0.1,
+        lambda a: ksym.flip(a, 0),
+        lambda a: ksym.softmax(a, 0),
+        lambda a: ksym.sum(ksym.tanh(a), 0) * a,
+        lambda a: ksym.reshape(ksym.reshape(a, (-1,)), a.shape),
+        lambda a: ksym.tile(a[:1], (x.shape[0], 1)),
+    ]
+    grown = [x, w]
+    for _ in range(data.draw(st.integers(1, 12))):
+        kind = data.draw(st.integers(0, 2))
+        first = grown[data.draw(st.integers(0, len(grown) - 1))]
+        if kind == 0:
+            grown.append(data.draw(st.sampled_from(UNARY))(first))
+        elif kind == 1:
+            grown.append(data.draw(st.sampled_from(moving))(first))
+        else:
+            second = grown[data.draw(st.integers(0, len(grown) - 1))]
+            grown.append(data.draw(st.sampled_from(binary))(first, second))
+    return grown

@@ -34,8 +34,10 @@ from ksym.compiler.fusion.schedule import (
     schedule_late,
     views_for,
 )
+from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.given import is_leaf
+from ksym.ops.leaves import placeholder
 
 NATIVE_OPERATOR = 1.3, 0.6e-3
 """What a native elementwise operator costs in microseconds, and for each element besides."""
@@ -56,6 +58,19 @@ FUSING_ROUNDS = 8
 """How often regions are sought anew after some were given back."""
 
 
+def _sample() -> list[Tensor]:
+    return [ops.tanh(placeholder((64, 64)) * 2.0 + 1.0)]
+
+
+def _fires(outputs: Sequence[Tensor]) -> bool:
+    return bool(fuse_loops(outputs))
+
+
+@planning_pass(
+    sample=_sample,
+    fires=_fires,
+    rounding="exponentials and their like are not the kernels'",
+)
 def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
     """Return the nodes of each loop that pays."""
     order = topological_order(outputs)

@@ -8,11 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
+from ksym import ops
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.schedule import Region
+from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.ops.leaves import placeholder
 
 
+def _sample() -> list[Tensor]:
+    return [ops.softmax(placeholder((2, 3)))]
+
+
+def _fires(outputs: Sequence[Tensor]) -> bool:
+    return bool(decompose(outputs)[1])
+
+
+@planning_pass(
+    sample=_sample,
+    fires=_fires,
+    rounding="exponentials are those of loops, and are summed up in another order",
+)
 def decompose(
     outputs: Sequence[Tensor], left: Collection[Node] = ()
 ) -> tuple[list[Tensor], dict[Node, set[Node]]]:

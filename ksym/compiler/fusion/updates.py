@@ -11,11 +11,27 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
+from ksym import ops
 from ksym.compiler.fusion.kernel import Kernel, can_compile, data, describe
+from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, topological_order
 from ksym.variables import Variable
 
 
+def _sample() -> list[Tensor]:
+    w = Variable(np.ones((2, 3), "float32"))
+    return [w - ops.square(w) * 0.1]
+
+
+def _fires(outputs: Sequence[Tensor]) -> bool:
+    variables = [n.outputs[0] for n in topological_order(outputs)]
+    updates = zip((v for v in variables if isinstance(v, Variable)), outputs, strict=True)
+    return bool(fuse_updates([], dict(updates))[0])
+
+
+@planning_pass(sample=_sample, fires=_fires)
 def fuse_updates(
     outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor]
 ) -> tuple[list[Kernel], dict[Variable, Tensor]]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, over_loops
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.compiler.passes.fold import fold
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.simplify import simplify
@@ -16,6 +18,7 @@ from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
+@graph_pass(sample=recurrence)
 def prune_loops(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
     return over_loops(outputs, _pruned)

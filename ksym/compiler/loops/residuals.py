@@ -13,12 +13,15 @@ from dataclasses import replace
 
 from ksym import ops
 from ksym.compiler.loops import transform
+from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, is_static, over_loops
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, topological_order
 from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
+@graph_pass(sample=recurrence)
 def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops do not repeat the matrix products of earlier ones."""
     order = topological_order(outputs)

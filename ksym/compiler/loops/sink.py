@@ -19,12 +19,15 @@ from collections.abc import Sequence
 from ksym import dtypes, ops
 from ksym.compiler.loops import transform
 from ksym.compiler.loops.over_steps import Whole, of_parameters
+from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, replace, topological_order
 from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
+@graph_pass(sample=recurrence, rounding="a gradient is summed up over all steps at once")
 def sink(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs whose loops leave to the graph around them what no later step needs."""
     return over_loops(outputs, _sunk)

@@ -10,9 +10,19 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops
+from ksym.autodiff import gradients
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
+from ksym.ops.leaves import placeholder
 
 
+def _sample() -> list[Tensor]:
+    x, w, bias = map(placeholder, ((1, 2, 4, 4), (3, 2, 3, 3), (3, 1, 1)))
+    y = ops.convolution(x, w) + bias
+    return [y, *gradients(ops.sum_(ops.square(y)), [x, w, bias])]
+
+
+@graph_pass(sample=_sample, rounding="oneDNN adds the bias to its sums, and sums its gradient")
 def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which biases are operands of their convolutions, in both directions."""
     order = topological_order(outputs)

@@ -6,14 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ksym import shapes
+from ksym import ops, shapes
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, rewrite
-from ksym.ops.leaves import constant, is_constant
+from ksym.ops.leaves import constant, is_constant, placeholder
 
 SIZE_LIMIT = 1024
 """Larger results are left to the call: a big constant costs more memory than it saves time."""
 
 
+def _sample() -> list[Tensor]:
+    return [placeholder((2,)) * ops.exp(constant(np.ones(2, "float32")))]
+
+
+@graph_pass(sample=_sample, rounding="NumPy computes what a kernel would have computed")
 def fold(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which small results computed from constants are constants."""
     return rewrite(outputs, _computed)

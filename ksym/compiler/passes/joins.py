@@ -9,9 +9,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops, shapes
+from ksym.autodiff import gradients
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
+from ksym.ops.leaves import placeholder
 
 
+def _sample() -> list[Tensor]:
+    x = placeholder((2, 3))
+    return gradients(ops.sum_(ops.exp(x[:, :1])) + ops.sum_(ops.sin(x[:, 1:])), [x])
+
+
+@graph_pass(sample=_sample)
 def concatenate_slice_gradients(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which sums of gradients of adjoining slices are concatenations."""
     order = topological_order(outputs)

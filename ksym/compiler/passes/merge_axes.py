@@ -4,14 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ksym import ops
+from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.ops import ranks
+from ksym.ops.leaves import placeholder
 
 
-def merge_axes(outputs: Sequence[Tensor]) -> Sequence[Tensor]:
+def _sample() -> list[Tensor]:
+    return [ops.exp(placeholder((2, 1, 2, 1, 2, 1, 2)))]
+
+
+def _fires(outputs: Sequence[Tensor]) -> bool:
+    return not same(merge_axes(outputs), outputs)
+
+
+@planning_pass(
+    sample=_sample,
+    fires=_fires,
+    optional=False,
+)
+def merge_axes(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs computed by nodes of few axes, wherever operators say how."""
     order = topological_order(outputs)
-    return rewrite(outputs, _merged, order=order) if any(map(_is_wide, order)) else outputs
+    return rewrite(outputs, _merged, order=order) if any(map(_is_wide, order)) else list(outputs)
 
 
 def _is_wide(node: Node) -> bool:

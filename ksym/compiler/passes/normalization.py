@@ -10,12 +10,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
+from ksym.ops.leaves import placeholder
 
 CHANNELS = 1
 """The axis of a convolution's channels; in its weights it is the first."""
 
 
+def _sample() -> list[Tensor]:
+    y = ops.convolution(placeholder((1, 2, 4, 4)), placeholder((3, 2, 3, 3)))
+    mean, gamma, beta = (placeholder((3,)) for _ in range(3))
+    return [ops.normalize(y, mean, ops.exp(mean), gamma, beta, axis=CHANNELS)]
+
+
+@graph_pass(sample=_sample, rounding="weights are scaled instead of results")
 def fold_normalization(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which convolutions that are only normalised have the normalised weights."""
     order = topological_order(outputs)

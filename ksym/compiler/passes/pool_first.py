@@ -11,9 +11,19 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from ksym import ops
+from ksym.autodiff import gradients
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.ops.leaves import placeholder
 
 
+def _sample() -> list[Tensor]:
+    x = placeholder((1, 2, 4, 4))
+    y = ops.max_pool(ops.relu(x), 2)
+    return [y, *gradients(ops.sum_(ops.square(y)), [x])]
+
+
+@graph_pass(sample=_sample)
 def pool_first(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which max_pool(relu(x)) is relu(max_pool(x)), and so are gradients."""
     order = topological_order(outputs)

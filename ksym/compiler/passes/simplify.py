@@ -11,12 +11,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops, shapes
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Spec, Tensor, rewrite, same
+from ksym.ops.leaves import placeholder
 
 SIMPLIFYING_ROUNDS = 32
 """An end to identities that would undo each other."""
 
 
+def _sample() -> list[Tensor]:
+    return [ops.exp(placeholder((2,)) * 1.0)]
+
+
+@graph_pass(sample=_sample, rounding="an identity may put a sum or a product in another order")
 def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs with each node replaced by what its operator says is simpler and equal."""
     found: dict[Node, Sequence[Tensor] | None] = {}

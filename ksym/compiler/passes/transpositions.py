@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops, shapes
+from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, same, topological_order
-from ksym.ops.leaves import is_constant
+from ksym.ops.leaves import is_constant, placeholder
 from ksym.origin import origin_of
 
 Order = tuple[int, ...]
@@ -29,6 +30,12 @@ class _Pending:
         self.order = None if order == tuple(range(base.rank)) else order
 
 
+def _sample() -> list[Tensor]:
+    first = ops.transpose(placeholder((2, 3, 4)), (0, 2, 1))
+    return [ops.transpose(ops.exp(first), (0, 2, 1))]
+
+
+@graph_pass(sample=_sample, rounding="reductions sum up the same numbers in another order")
 def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs with as few transpositions as can be seen to be needed."""
     order = topological_order(outputs)

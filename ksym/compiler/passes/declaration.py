@@ -1,0 +1,117 @@
+"""What a pass is: a function over a whole graph, with a graph that shows what it does."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, Generic, Literal, ParamSpec, TypeVar
+
+from ksym.compiler.specialize import specialize
+from ksym.graph import Tensor, same
+
+Arguments = ParamSpec("Arguments")
+Result = TypeVar("Result")
+Sample = Callable[[], Sequence[Tensor]]
+Stage = Literal["graph", "plan"]
+
+
+class DeclaredPass(Generic[Arguments, Result]):
+    """A pass of the compiler; `graph_pass` and `planning_pass` declare one.
+
+    Args:
+        function: Does the work.  Its name is the pass's, and that of its flag; its docstring says
+            what it does.
+        sample: Returns outputs of a graph on which the pass does something.
+        stage: ``"graph"`` for a function from outputs to outputs, which runs by itself; ``"plan"``
+            for one that the compiler calls with more than that when it plans what is run.
+        fires: Whether the pass does something on a graph.
+        rounding: Why results may differ in their last places, or empty where they are equal bit
+            for bit.
+        optional: Whether graphs can be computed without the pass, so that it has a flag.
+    """
+
+    __name__: str  # for whatever names functions; `functools.update_wrapper` sets it
+
+    def __init__(
+        self,
+        function: Callable[Arguments, Result],
+        sample: Sample,
+        stage: Stage,
+        fires: Callable[[Sequence[Tensor]], bool],
+        rounding: str,
+        optional: bool,
+    ):
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.stage = stage
+        self.fires = fires
+        self.rounding = rounding
+        self.optional = optional
+        self._function = function
+        self._sample = sample
+
+    def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
+        """Run the pass."""
+        return self._function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<pass {self.name}>"
+
+    def sample(self) -> list[Tensor]:
+        """Return outputs of a graph of known shapes on which the pass fires."""
+        return specialize(self._sample(), {})
+
+
+GraphPass = DeclaredPass[[Sequence[Tensor]], list[Tensor]]
+Pass = DeclaredPass[..., Any]
+"""Any pass; what it is called with depends on its stage."""
+
+
+def graph_pass(
+    *, sample: Sample, rounding: str = ""
+) -> Callable[[Callable[[Sequence[Tensor]], list[Tensor]]], GraphPass]:
+    """Declare a function from outputs to outputs as a pass.
+
+    Args:
+        sample: Returns outputs of a graph on which the pass does something; it is specialised.
+        rounding: Why results may differ in their last places, if they may.
+
+    >>> from ksym.ops import placeholder
+    >>> @graph_pass(sample=lambda: [placeholder((3,))])
+    ... def leave(outputs):
+    ...     "Return outputs as they are."
+    ...     return list(outputs)
+    >>> leave.name, leave.fires(leave.sample())
+    ('leave', False)
+    """
+
+    def declare(function: Callable[[Sequence[Tensor]], list[Tensor]]) -> GraphPass:
+        def changes(outputs: Sequence[Tensor]) -> bool:
+            return not same(function(outputs), outputs)
+
+        return DeclaredPass(function, sample, "graph", changes, rounding, optional=True)
+
+    return declare
+
+
+def planning_pass(
+    *,
+    sample: Sample,
+    fires: Callable[[Sequence[Tensor]], bool],
+    rounding: str = "",
+    optional: bool = True,
+) -> Callable[[Callable[Arguments, Result]], DeclaredPass[Arguments, Result]]:
+    """Declare a function that the compiler calls while it plans what is run as a pass.
+
+    Args:
+        sample: Returns outputs of a graph on which the pass does something.  Where the graph has
+            variables, the outputs are their new values.
+        fires: Whether the pass does something on a graph.
+        rounding: Why results may differ in their last places, if they may.
+        optional: Whether graphs can be computed without the pass.
+    """
+
+    def declare(function: Callable[Arguments, Result]) -> DeclaredPass[Arguments, Result]:
+        return DeclaredPass(function, sample, "plan", fires, rounding, optional)
+
+    return declare
