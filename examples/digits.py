@@ -109,6 +109,7 @@ def main() -> None:
     again = keras.models.load_model(str(path))
     before, after = model.predict(x_test), again.predict(x_test)
     print(f"saved to {path}; the reloaded model predicts the same: {np.array_equal(before, after)}")
+    # -> saved to demo-output/digits.h5; the reloaded model predicts the same: True
 
     steps = int(keras.backend.get_value(again.optimizer.iterations))
     further = again.fit(x, y, batch_size=32, epochs=2, verbose=0)
