@@ -88,7 +88,7 @@ def argmin(x: Any, axis: int = -1) -> Tensor:
 
 
 def square(x: Any) -> Tensor:
-    """X * x."""
+    """x * x."""
     return ops.square(as_tensor(x))
 
 
@@ -129,7 +129,7 @@ def sign(x: Any) -> Tensor:
 
 
 def pow(x: Any, a: Any) -> Tensor:
-    """X to the power a."""
+    """x to the power a."""
     return ops.power(x, a)
 
 

@@ -16,7 +16,7 @@ from ksym.keras.tensors import as_tensor, int_shape
 
 
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
-    """X between threshold and max_value, max_value above, alpha * (x - threshold) below."""
+    """x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
     x = as_tensor(x)
     result = ops.relu(x) if threshold == 0 else x * ops.cast(x > threshold, x.dtype)
     if max_value is not None:
@@ -28,7 +28,7 @@ def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) 
 
 
 def elu(x: Any, alpha: Any = 1.0) -> Tensor:
-    """X where it is positive, else alpha * (exp(x) - 1)."""
+    """x where it is positive, else alpha * (exp(x) - 1)."""
     x = as_tensor(x)
     negative = ops.expm1(ops.minimum(x, 0.0))
     return ops.relu(x) + alpha * negative
@@ -45,7 +45,7 @@ def softplus(x: Any) -> Tensor:
 
 
 def softsign(x: Any) -> Tensor:
-    """X / (1 + |x|)."""
+    """x / (1 + |x|)."""
     x = as_tensor(x)
     return x / (1.0 + ops.abs_(x))
 

@@ -143,7 +143,7 @@ def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
 
 @_activation(lambda x: np.clip(x, 0.0, 6.0), -3.0, 8.0, (6.0,))
 def relu6(x: Any) -> Tensor:
-    """X limited to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
+    """x limited to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
     x = _float(x)
     passing = ops.logical_and(x > 0.0, x < 6.0)
     ends = ops.stop_gradient(ops.clip(x, 0.0, 6.0))
@@ -152,7 +152,7 @@ def relu6(x: Any) -> Tensor:
 
 @_activation(lambda x, slope: np.where(x > 0, x, slope * x), slope=0.3)
 def leaky_relu(x: Any, slope: float = 0.2) -> Tensor:
-    """X where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+    """x where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
 
     Args:
         x: A tensor.
@@ -170,7 +170,7 @@ def _prelu_sample(draw: Draw) -> Sample:
 
 @composite(lambda x, slope: np.where(x > 0, x, slope * x), _prelu_sample)
 def prelu(x: Any, slope: Any) -> Tensor:
-    """X where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+    """x where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
 
     Args:
         x: A tensor.
@@ -240,7 +240,7 @@ def _gelu_sample(draw: Draw) -> Sample:
 
 @composite(_in_float64(_gelu), _gelu_sample)
 def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """X times the probability that a normal variable is below x (arXiv:1606.08415).
+    """x times the probability that a normal variable is below x (arXiv:1606.08415).
 
     Args:
         x: A tensor.
@@ -255,7 +255,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
 
 @_activation(lambda x: x * _sigmoid(x))
 def silu(x: Any) -> Tensor:
-    """X * sigmoid(x), also known as swish."""
+    """x * sigmoid(x), also known as swish."""
     x = _float(x)
     return x * sigmoid(x)
 
@@ -265,7 +265,7 @@ swish = silu
 
 @_activation(lambda x: x * np.tanh(_softplus(x)))
 def mish(x: Any) -> Tensor:
-    """X * tanh(softplus(x)) (arXiv:1908.08681)."""
+    """x * tanh(softplus(x)) (arXiv:1908.08681)."""
     x = _float(x)
     return x * ops.tanh(softplus(x))
 
@@ -287,12 +287,12 @@ def hard_sigmoid(x: Any) -> Tensor:
 
 @_activation(lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, -4.0, 4.0, (-3.0, 3.0))
 def hard_swish(x: Any) -> Tensor:
-    """X * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends are those of `relu6`."""
+    """x * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends are those of `relu6`."""
     x = _float(x)
     return x * relu6(x + 3.0) * (1.0 / 6.0)
 
 
 @_activation(lambda x: np.clip(x, -1.0, 1.0), -2.0, 2.0, (-1.0, 1.0))
 def hard_tanh(x: Any) -> Tensor:
-    """X limited to [-1, 1]; the gradient on the ends is 1, as in JAX."""
+    """x limited to [-1, 1]; the gradient on the ends is 1, as in JAX."""
     return ops.clip(_float(x), -1.0, 1.0)

@@ -289,7 +289,7 @@ def _limits(dtype: str) -> tuple[float, float]:
 def nan_to_num(
     x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """X with numbers in place of NaN and the infinities, whose gradient is zero.
+    """x with numbers in place of NaN and the infinities, whose gradient is zero.
 
     Args:
         x: A tensor; integers and booleans are returned as they are.

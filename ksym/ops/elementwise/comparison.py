@@ -153,7 +153,7 @@ def _shift_operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 @composite(numpy=lambda x, y: np.left_shift(*_stored(x, y)), sample=_shift_sample)
 def left_shift(x: Any, y: Any) -> Tensor:
-    """X with its bits moved up by y places: x times 2 to the power y, wrapped.
+    """x with its bits moved up by y places: x times 2 to the power y, wrapped.
 
     Composed: MXNet has no shifts.  Nothing is left of a number moved by its width or more, or by a
     negative number.
@@ -171,7 +171,7 @@ def left_shift(x: Any, y: Any) -> Tensor:
 
 @composite(numpy=lambda x, y: np.right_shift(*_stored(x, y)), sample=_shift_sample)
 def right_shift(x: Any, y: Any) -> Tensor:
-    """X with its bits moved down by y places: x divided by 2 to the power y, rounded down.
+    """x with its bits moved down by y places: x divided by 2 to the power y, rounded down.
 
     Composed: MXNet has no shifts.  A number moved by its width or more, or by a negative number,
     becomes 0, or -1 if it was negative.

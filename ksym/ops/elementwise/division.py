@@ -74,7 +74,7 @@ def _other_sign(emit: Emitter, rest: Any, y: Any, zero: Any) -> Any:
 
 
 def _not_zero(emit: Emitter, node: Node, y: Any) -> Any:
-    """Y with NaN for zeros, for which MXNet's remainder is 0."""
+    """y with NaN for zeros, for which MXNet's remainder is 0."""
     number = scalar_of(node.inputs[1])
     if number is not None and number != 0:
         return y

@@ -122,7 +122,7 @@ def _xlogy_sample(draw: Draw) -> Sample:
 
 @composite(numpy=_xlogy, sample=_xlogy_sample)
 def xlogy(x: Any, y: Any) -> Tensor:
-    """X * log(y), and 0 where x is 0, whatever y is; so are both gradients (as in TensorFlow)."""
+    """x * log(y), and 0 where x is 0, whatever y is; so are both gradients (as in TensorFlow)."""
     x, y = ops.promoted(x, y)
     x, y = (ops.cast_to(t, dtypes.floating(t.dtype)) for t in (x, y))
     nothing = ops.equal(x, 0.0)

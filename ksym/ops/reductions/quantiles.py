@@ -99,7 +99,7 @@ def _sample_with_nan(draw: Draw) -> Sample:
 
 
 def _replaced(x: Any, number: float) -> Tensor:
-    """X with a number in place of NaN."""
+    """x with a number in place of NaN."""
     x = as_tensor(x)
     if not dtypes.is_float(x.dtype):
         return x
