@@ -1,9 +1,12 @@
-"""The examples in docstrings and in the README run, and links lead somewhere."""
+"""The examples in docstrings and on pages run, and links lead somewhere."""
 
 import doctest
 import importlib
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +16,7 @@ import ksym
 from ksym.graph import OPERATORS
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [
     module.name
     for module in pkgutil.walk_packages(ksym.__path__, "ksym.")
@@ -35,12 +38,39 @@ def test_examples_of_operators(name):
     assert doctest.DocTestRunner().run(example).failed == 0
 
 
+def blocks_of(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+
+
 def test_the_readmes_code_runs(capsys):
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    blocks = blocks_of(ROOT / "README.md")
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "[" in capsys.readouterr().out
+
+
+def test_the_operators_of_the_page_on_extending_have_the_properties_of_all(tmp_path):
+    """In a process of its own: a declaration is for the whole process."""
+    blocks = "".join(blocks_of(ROOT / "docs" / "extending.md"))
+    (tmp_path / "blocks.py").write_text(blocks)
+    names = [*re.findall(r"^@composite.*\ndef (\w+)", blocks, re.MULTILINE)]
+    names += re.findall(r"^(\w+) = _\w+\($", blocks, re.MULTILINE)
+    assert len(names) == 2
+    names.append("log_cosh")
+    paths = [str(tmp_path), str(ROOT / "examples"), os.environ.get("PYTHONPATH", "")]
+    run = subprocess.run(
+        [
+            *(sys.executable, "-m", "pytest", "-q", "-p", "blocks", "-p", "own_operator"),
+            *("tests/properties/test_operators.py", "-k", " or ".join(names)),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+    )
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert f"{5 * len(names)} passed" in run.stdout
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -48,6 +78,11 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+def test_the_list_of_pages_is_complete():
+    listed = re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / "README.md").read_text())
+    assert sorted([*listed, "README.md"]) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))
 
 
 def test_the_page_of_operators_is_what_the_declarations_say():
