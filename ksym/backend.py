@@ -190,22 +190,22 @@ def get_variable_shape(x: object) -> object:
 
 # names that only Keras on TensorFlow has
 def get_session() -> _Session:
-    """Return what computes tensors by ``run(fetches, feed_dict)``; there is one."""
+    """Return the session, which computes tensors by ``run(fetches, feed_dict)``; there is one."""
     return _SESSION
 
 
 def clear_session() -> None:
-    """Forget the learning phase and start names again; graphs go when nothing refers to them."""
+    """Reset the learning phase and the names; graphs are freed when nothing refers to them."""
     _phase.PHASE.clear()
     _SESSION.clear()
     reset_uids()
 
 
 def manual_variable_initialization(value: bool) -> None:
-    """Do nothing: variables have values from the start, which others may take the place of."""
+    """Do nothing: variables have values from the start, which may be replaced."""
 
 
-# For hasattr and for messages: what is asked for, and what there is instead.
+# For hasattr and for messages: the name that is missing, and what there is instead.
 _ELSEWHERE = {
     "set_session": "there is one session, which needs no setting; threads are chosen by "
     "OMP_NUM_THREADS, the device by KSYM_DEVICE",
@@ -216,7 +216,7 @@ _ELSEWHERE = {
 
 
 def __getattr__(name: str) -> object:
-    """Say of a name that is not here what it may have been meant to be."""
+    """Raise an error for a missing name that says which name may have been meant."""
     known = {*globals(), *getattr(_sys.modules.get("keras.backend"), "__dict__", ())}
     near = _get_close_matches(name, [n for n in known if not n.startswith("_")])
     meant = f"; did you mean {' or '.join(near)}?" if near else ""

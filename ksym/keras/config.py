@@ -1,7 +1,7 @@
 """Keras's settings, read when they are needed.
 
-They live in ``keras.backend.common`` and nowhere else.  Keras imports the backend while it is
-being imported itself, so it must not be imported at the top of a module here.
+The settings live in ``keras.backend.common`` and nowhere else.  Keras imports the backend while it
+is being imported itself, so a module here must not import Keras at its top.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ def _common() -> Any:
 
 
 def floatx() -> str:
-    """The default float dtype."""
+    """Return the default float dtype."""
     return _common().floatx()
 
 
 def epsilon() -> float:
-    """The small number that keeps logarithms and divisions finite."""
+    """Return the small number that keeps logarithms and divisions finite."""
     return _common().epsilon()
 
 

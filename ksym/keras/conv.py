@@ -1,7 +1,8 @@
 """Convolutions and poolings in both data formats.
 
 ksym's operators have channels first, as MXNet's kernels do.  For channels last the input is
-transposed before and the result after; the compiler cancels what meets in between.
+transposed before the operator and the result after it; between two layers the compiler cancels
+the transpositions.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ def conv1d(
     data_format: str | None = None,
     dilation_rate: int = 1,
 ) -> Tensor:
-    """1-D convolution; causal padding looks at no later step."""
+    """Convolve over one axis; causal padding looks at no later step."""
     data_format = config.data_format(data_format)
     x, kernel = as_tensor(x), as_tensor(kernel)
     if padding == "causal":
@@ -90,7 +91,7 @@ def conv2d(
     data_format: str | None = None,
     dilation_rate: Any = (1, 1),
 ) -> Tensor:
-    """2-D convolution."""
+    """Convolve over two axes."""
     return _convolve(x, kernel, strides, padding, data_format, dilation_rate)
 
 
@@ -102,7 +103,7 @@ def conv3d(
     data_format: str | None = None,
     dilation_rate: Any = (1, 1, 1),
 ) -> Tensor:
-    """3-D convolution."""
+    """Convolve over three axes."""
     return _convolve(x, kernel, strides, padding, data_format, dilation_rate)
 
 
@@ -139,7 +140,7 @@ def conv2d_transpose(
     data_format: str | None = None,
     dilation_rate: Any = (1, 1),
 ) -> Tensor:
-    """The transpose of a 2-D convolution."""
+    """Apply the transpose of a 2-D convolution."""
     return _transposed(x, kernel, output_shape, strides, padding, data_format, dilation_rate)
 
 
@@ -151,7 +152,7 @@ def conv3d_transpose(
     padding: str = "valid",
     data_format: str | None = None,
 ) -> Tensor:
-    """The transpose of a 3-D convolution."""
+    """Apply the transpose of a 3-D convolution."""
     return _transposed(x, kernel, output_shape, strides, padding, data_format, 1)
 
 
@@ -175,7 +176,7 @@ def depthwise_conv2d(
     data_format: str | None = None,
     dilation_rate: Any = (1, 1),
 ) -> Tensor:
-    """2-D convolution of each channel on its own."""
+    """Convolve each channel on its own over two axes."""
     return _depthwise(x, depthwise_kernel, strides, padding, data_format, dilation_rate)
 
 
@@ -237,7 +238,7 @@ def pool2d(
     data_format: str | None = None,
     pool_mode: str = "max",
 ) -> Tensor:
-    """2-D pooling."""
+    """Pool over windows of two axes."""
     return _pool(x, pool_size, strides, padding, data_format, pool_mode)
 
 
@@ -249,7 +250,7 @@ def pool3d(
     data_format: str | None = None,
     pool_mode: str = "max",
 ) -> Tensor:
-    """3-D pooling."""
+    """Pool over windows of three axes."""
     return _pool(x, pool_size, strides, padding, data_format, pool_mode)
 
 
@@ -282,7 +283,7 @@ def local_conv1d(
     strides: Sequence[int],
     data_format: str | None = None,
 ) -> Tensor:
-    """1-D convolution with a kernel of its own at each position."""
+    """Convolve over one axis with a kernel of its own at each position."""
     return _local(inputs, kernel, kernel_size, strides, None, data_format)
 
 
@@ -294,7 +295,7 @@ def local_conv2d(
     output_shape: Sequence[int],
     data_format: str | None = None,
 ) -> Tensor:
-    """2-D convolution with a kernel of its own at each position."""
+    """Convolve over two axes with a kernel of its own at each position."""
     return _local(inputs, kernel, kernel_size, strides, output_shape, data_format)
 
 
@@ -306,9 +307,9 @@ def _local(
     positions: Sequence[int] | None,
     data_format: str | None,
 ) -> Tensor:
-    """Keras's kernels are (positions, features, filters), with the positions in one axis.
+    """Convolve with Keras's kernels (positions, features, filters), the positions in one axis.
 
-    Their features are in the order of the data format: channels first, or last.
+    The features are in the order of the data format: channels first, or last.
     """
     data_format = config.data_format(data_format)
     x, kernel = as_tensor(inputs), as_tensor(kernel)

@@ -1,6 +1,6 @@
 """Connectionist temporal classification, with Keras's conventions.
 
-Keras has probabilities of (samples, time, classes), the last class being the blank.
+Keras gives probabilities of (samples, time, classes), the last class being the blank.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ksym.keras.tensors import as_tensor
 
 
 def _scores(probabilities: Any) -> Tensor:
-    """Logarithms, time first, as TensorFlow's backend hands them on."""
+    """Return logarithms, time first, as TensorFlow's backend hands them on."""
     return ops.log(ops.transpose(as_tensor(probabilities), (1, 0, 2)) + epsilon())
 
 
@@ -28,8 +28,8 @@ def ctc_batch_cost(y_true: Any, y_pred: Any, input_length: Any, label_length: An
     Args:
         y_true: Labels (samples, longest).
         y_pred: Probabilities (samples, time, classes).
-        input_length: (samples, 1), how many steps each sample has.
-        label_length: (samples, 1), how many labels.
+        input_length: The number of steps of each sample, (samples, 1).
+        label_length: The number of labels of each sample, (samples, 1).
     """
     labels = ops.cast(ops.as_tensor(y_true), "int64")
     loss = ops.ctc_loss(
@@ -50,10 +50,10 @@ def ctc_decode(
 
     Args:
         y_pred: Probabilities (samples, time, classes).
-        input_length: (samples,), how many steps each sample has.
-        greedy: The best path instead of a beam search.
-        beam_width: How many prefixes a beam search keeps.
-        top_paths: How many results a beam search gives.
+        input_length: The number of steps of each sample, (samples,).
+        greedy: Take the best path instead of a beam search.
+        beam_width: The number of prefixes a beam search keeps.
+        top_paths: The number of results a beam search gives.
         merge_repeated: For a beam search, whether repeated labels count once; the best path
             always merges them, as with TensorFlow.
     """
@@ -70,9 +70,9 @@ def ctc_decode(
 
 
 def ctc_label_dense_to_sparse(labels: Any, label_lengths: Any) -> Tensor:
-    """Return labels (samples, longest) with zeros after the end of each, as a sparse one reads.
+    """Return labels (samples, longest) with zeros after the end of each row.
 
-    ksym stores sparse tensors densely, so this is what `K.to_dense` of TensorFlow's result gives.
+    ksym stores sparse tensors densely: the result is that of `K.to_dense` of TensorFlow's.
     """
     labels = as_tensor(labels)
     positions = ops.arange(ops.shape_of(labels)[1])

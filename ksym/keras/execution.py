@@ -1,4 +1,4 @@
-"""Functions, gradients, evaluation, and what runs before what."""
+"""Functions, gradients, evaluation, and the order of updates and results."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _context = threading.local()
 
 @contextmanager
 def control_dependencies(control_inputs: Any) -> Iterator[None]:
-    """Let what `identity` returns inside be computed after updates.
+    """Compute the results of `identity` inside of the context after updates.
 
-    Keras's metrics rely on it: their results read the state that the same call has updated.
+    Keras's metrics rely on the order: their results read the state that the same call has updated.
     """
     items = control_inputs if isinstance(control_inputs, list | tuple) else [control_inputs]
     before: tuple[Update, ...] = getattr(_context, "updates", ())
@@ -37,14 +37,14 @@ def control_dependencies(control_inputs: Any) -> Iterator[None]:
 
 
 def mark(tensor: Tensor) -> None:
-    """Note on a tensor which updates are to be seen by it."""
+    """Note on a tensor the updates whose new values it reads."""
     updates: tuple[Update, ...] = getattr(_context, "updates", ())
     if updates:
         tensor._after = updates  # type: ignore[attr-defined]
 
 
 def increment(variable: Variable, amount: Any) -> Update:
-    """Return an update that adds, and that can be joined with others to the same variable."""
+    """Return an update by an amount, which can be joined with others of the same variable."""
     amount = ops.cast_to(as_tensor(amount, variable.dtype), variable.dtype)
     result = variable.assign_add(amount)
     result.amount = amount  # type: ignore[attr-defined]
@@ -52,10 +52,10 @@ def increment(variable: Variable, amount: Any) -> Update:
 
 
 def _join(updates: Sequence[Any]) -> list[Update]:
-    """Return one update for each variable.
+    """Join updates, so that each variable has one.
 
-    A layer that is used twice (batch normalisation) adds to the same variable twice: both count.
-    Of other updates to one variable the first counts, as with Keras on Theano.
+    A layer that is used twice (batch normalisation) adds to the same variable twice: both amounts
+    are added.  Of other updates of one variable the first is kept, as by Keras on Theano.
     """
     joined: dict[Variable, Update] = {}
     seen: set[int] = set()
@@ -76,7 +76,7 @@ def _join(updates: Sequence[Any]) -> list[Update]:
 
 
 class KerasFunction:
-    """A function as Keras calls it: one list of values in, a list of values out."""
+    """A function as Keras calls it: it takes one list of values and returns a list of values."""
 
     def __init__(
         self,
@@ -91,10 +91,10 @@ class KerasFunction:
         self._expected = expected
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """Compute the outputs, carry out the updates, and print what is to be printed."""
+        """Compute the outputs, carry out the updates, and print the tensors of `print_tensor`."""
         if not isinstance(inputs, list | tuple):
             raise TypeError("`inputs` should be a list or tuple.")
-        # Models may be trained on variables and computed tensors, which have a value of their own.
+        # Models may be trained on variables and computed tensors: their value is computed first.
         given = [evaluate(x) if isinstance(x, Tensor) else dense(x) for x in inputs]
         ranges.check(self._expected, given)
         values = self.compiled(*given)
@@ -111,8 +111,8 @@ def function(
 ) -> KerasFunction:
     """Return a function of a list of values.
 
-    Outputs made under `control_dependencies` see the variables as their updates leave them, all
-    others as they were before the call; both are parts of one graph.
+    Outputs made under `control_dependencies` read the new values of variables, all others the
+    values from before the call; both are parts of one graph.
 
     Raises:
         ValueError: A keyword argument is not known.
@@ -154,8 +154,8 @@ def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
 def gradients(loss: Any, variables: Any) -> list[Tensor | None]:
     """Return the gradient for each variable, None where there is none.
 
-    Keras's optimizers then raise an error that does not say why: a warning does, if an operator
-    without a gradient is on every way from a variable to the loss.
+    For None Keras's optimizers raise an error without a reason.  So a warning gives the reason, if
+    an operator without a gradient is on every path from a variable to the loss.
     """
     targets = [variables] if isinstance(variables, Tensor) else list(variables)
     result: Sequence[Tensor | None] = autodiff.gradients(loss, targets, disconnected="none")
@@ -178,7 +178,7 @@ def stop_gradient(variables: Any) -> Any:
 
 
 def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
-    """Return the value of a tensor; carry out an update and return the new value."""
+    """Return the value of a tensor; of an update, carry it out and return the new value."""
     if isinstance(x, list | tuple):
         return [eval(item) for item in x]
     if isinstance(x, Variable):
@@ -193,7 +193,7 @@ def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
 def print_tensor(x: Tensor, message: str = "") -> Tensor:
     """Return x; functions that compute the result print the message and the value of x.
 
-    They print it when a call is over, once for each tensor returned from here.
+    A function prints when the call is over, once for each tensor that `print_tensor` returned.
     """
     result = ops.identity(x)
     result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]

@@ -58,7 +58,7 @@ def _size_of(x: Tensor, axis: int) -> Any:
 
 
 def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
-    """For each sample the product of x and y, summed over one axis of each.
+    """Multiply x and y for each sample, summed over one axis of each.
 
     Raises:
         ValueError: A rank is below 2, the batch sizes or the sizes of the axes differ, or an axis

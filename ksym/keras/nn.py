@@ -16,7 +16,7 @@ from ksym.keras.tensors import as_tensor, int_shape
 
 
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
-    """x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
+    """Return x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
     x = as_tensor(x)
     result = ops.relu(x) if threshold == 0 else x * ops.cast(x > threshold, x.dtype)
     if max_value is not None:
@@ -28,40 +28,40 @@ def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) 
 
 
 def elu(x: Any, alpha: Any = 1.0) -> Tensor:
-    """x where it is positive, else alpha * (exp(x) - 1)."""
+    """Return x where it is positive, else alpha * (exp(x) - 1)."""
     x = as_tensor(x)
     negative = ops.expm1(ops.minimum(x, 0.0))
     return ops.relu(x) + alpha * negative
 
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
-    """Exponentials scaled to a sum of one."""
+    """Return exponentials scaled to a sum of one."""
     return ops.softmax(as_tensor(x), axis)
 
 
 def softplus(x: Any) -> Tensor:
-    """log(1 + exp(x))."""
+    """Return log(1 + exp(x))."""
     return ops.softplus(as_tensor(x))
 
 
 def softsign(x: Any) -> Tensor:
-    """x / (1 + |x|)."""
+    """Return x / (1 + |x|)."""
     x = as_tensor(x)
     return x / (1.0 + ops.abs_(x))
 
 
 def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x))."""
+    """Return 1 / (1 + exp(-x))."""
     return ops.sigmoid(as_tensor(x))
 
 
 def hard_sigmoid(x: Any) -> Tensor:
-    """0.2 * x + 0.5, limited to the range from 0 to 1."""
+    """Return 0.2 * x + 0.5, limited to the range from 0 to 1."""
     return ops.clip(0.2 * as_tensor(x) + 0.5, 0.0, 1.0)
 
 
 def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent."""
+    """Return the hyperbolic tangent."""
     return ops.tanh(as_tensor(x))
 
 
@@ -107,7 +107,7 @@ def _probabilities(output: Tensor) -> Tensor:
 def categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
-    """The cross entropy between distributions over classes."""
+    """Return the cross entropy between distributions over classes."""
     target, output = as_tensor(target), as_tensor(output)
     axis = _class_axis(output, axis)
     if from_logits:
@@ -121,7 +121,7 @@ def categorical_crossentropy(
 def sparse_categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
-    """The cross entropy, for targets given as class numbers."""
+    """Return the cross entropy, for targets given as class numbers."""
     target, output = ops.as_tensor(target), as_tensor(output)
     axis = _class_axis(output, axis)
     if axis != output.rank - 1:
@@ -140,14 +140,14 @@ def sparse_categorical_crossentropy(
 
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
-    """The cross entropy of independent probabilities, elementwise."""
+    """Return the cross entropy of independent probabilities, elementwise."""
     target, output = as_tensor(target), as_tensor(output)
     target = ops.cast_to(target, output.dtype)
     if not from_logits and output.node.operator is ops.sigmoid:
         # As TensorFlow 2 does: nothing is lost to the rounding of probabilities near 1.
         (output,), from_logits = output.node.inputs, True
     if from_logits:
-        # Of the forms of this, one that overflows nowhere and is smooth at 0.
+        # This form overflows nowhere and is smooth at 0.
         return target * ops.softplus(-output) + (1.0 - target) * ops.softplus(output)
     # Both logarithms are shifted, as in TensorFlow 2: in float32, 1 - p is too coarse near p = 1.
     p, shift = _probabilities(output), config_epsilon()
@@ -155,7 +155,7 @@ def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> 
 
 
 def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
-    """Whether the target class is among the k largest predictions; of equals the first count."""
+    """Return whether the target is among the k largest predictions; of equals the first count."""
     predictions, targets = as_tensor(predictions), ops.as_tensor(targets)
     targets = ops.expand_dims(ops.cast(targets, "int64"), -1)
     classes = ops.arange(ops.shape_of(predictions)[-1])
@@ -169,7 +169,7 @@ def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
 
 
 def _channels_second(x: Tensor, axis: int) -> tuple[Tensor, Any]:
-    """Return x with an axis moved to position 1, and what moves it back."""
+    """Return x with an axis moved to position 1, and the function that moves it back."""
     if axis == 1 or x.rank == 2:
         return x, lambda y: y
     there = [0, axis, *(a for a in range(1, x.rank) if a != axis)]

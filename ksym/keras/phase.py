@@ -11,7 +11,7 @@ from ksym.loops.api import cond
 
 
 class _Phase:
-    """0 or 1 once it was set, else one symbolic scalar for the process."""
+    """The learning phase: 0 or 1 once it was set, else one symbolic scalar for the process."""
 
     def __init__(self) -> None:
         # Compiled anew for each of its two values, so that a training step holds nothing of the
@@ -22,7 +22,7 @@ class _Phase:
         self.clear()
 
     def clear(self) -> None:
-        # The same symbol again: models made before have it inside, and train on.
+        # The same symbol again: models made before contain it, and can be trained further.
         self.value: Any = self._symbol
 
 
@@ -65,14 +65,14 @@ def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
 
 
 def _is_static(condition: Tensor) -> bool:
-    """Whether the choice falls before the call, so that only what is chosen gets compiled."""
+    """Return whether the choice falls before the call, so that only one branch gets compiled."""
     return condition.value is not None or condition.node.attributes.get("static", False)
 
 
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
     """Choose by a condition: one for everything, or one for each element or leading slice.
 
-    Of two functions and a scalar condition only what the chosen one makes is computed.
+    With two functions and a scalar condition, only the result of the chosen function is computed.
     """
     condition = ops.as_tensor(condition)
     lazy = callable(then_expression) and callable(else_expression)

@@ -24,20 +24,20 @@ def stream(seed: int | None) -> ops.RandomStream:
 def random_normal(
     shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: int | None = None
 ) -> Tensor:
-    """Normal numbers."""
+    """Draw normal numbers."""
     return mean + stddev * ops.random_normal(shape, dtype_or_floatx(dtype), stream(seed))
 
 
 def random_uniform(
     shape: Any, minval: Any = 0.0, maxval: Any = 1.0, dtype: Any = None, seed: int | None = None
 ) -> Tensor:
-    """Numbers from minval up to, not including, maxval."""
+    """Draw numbers from minval up to, not including, maxval."""
     drawn = ops.random_uniform(shape, dtype_or_floatx(dtype), stream(seed))
     return minval + (maxval - minval) * drawn
 
 
 def random_binomial(shape: Any, p: Any = 0.0, dtype: Any = None, seed: int | None = None) -> Tensor:
-    """Ones with probability p, else zeros."""
+    """Draw ones with probability p, else zeros."""
     dtype = dtype_or_floatx(dtype)
     return ops.cast(ops.random_uniform(shape, dtype, stream(seed)) < p, dtype)
 
@@ -45,6 +45,6 @@ def random_binomial(shape: Any, p: Any = 0.0, dtype: Any = None, seed: int | Non
 def truncated_normal(
     shape: Any, mean: Any = 0.0, stddev: Any = 1.0, dtype: Any = None, seed: int | None = None
 ) -> Tensor:
-    """Normal numbers, drawn again where they are beyond two deviations."""
+    """Draw normal numbers, again where they are beyond two standard deviations."""
     drawn = ops.random_truncated_normal(shape, dtype_or_floatx(dtype), stream(seed))
     return mean + stddev * drawn

@@ -1,8 +1,8 @@
-"""Indices that a call gives: classes and words that there are not.
+"""Checking the indices that a call is given, such as class numbers and words.
 
-A native graph has no place to raise an error from, and takes an index that is out of range for
-another one.  So what is fed is looked at before a call: labels of a cross entropy and the indices
-of `gather`, where they are given as they are.
+A native graph cannot raise an error, and takes an index that is out of range for another one.  So
+arguments are checked before a call: labels of a cross entropy, and the indices of `gather`, where
+the argument is the index itself.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _SAME_VALUES = {"cast", "expand_dims", "identity", "reshape", "squeeze", "transp
 
 
 class Expected(NamedTuple):
-    """What values a placeholder may be given: whole numbers below a count."""
+    """The values that a placeholder may be given: whole numbers below a count."""
 
     source: Tensor
     limit: int
@@ -30,7 +30,7 @@ class Expected(NamedTuple):
 
 
 def expect(result: Tensor, indices: Tensor, count: int | None, things: str) -> None:
-    """Note on a result that it was computed from indices of one of so many things."""
+    """Note on a result that its operand holds indices below a count."""
     source = indices
     while source.node.operator.name in _SAME_VALUES:
         source = source.node.inputs[0]
@@ -40,7 +40,7 @@ def expect(result: Tensor, indices: Tensor, count: int | None, things: str) -> N
 
 
 def collect(order: Iterable[Node], inputs: Sequence[Tensor]) -> list[tuple[int, Expected]]:
-    """Return what is expected of the inputs of a function that runs these nodes, by position."""
+    """Return by position the expected values of the inputs of a function that runs these nodes."""
     noted = [x._expected for node in order for x in node.outputs if hasattr(x, "_expected")]
     positions = {tensor: position for position, tensor in enumerate(inputs)}
     return [(positions[note.source], note) for note in noted if note.source in positions]

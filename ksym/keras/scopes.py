@@ -1,4 +1,4 @@
-"""Name scopes, which Keras opens around each layer's call, and what goes wrong inside of them."""
+"""Name scopes, which Keras opens around each layer's call, and the layers' names on errors."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ksym.errors import GraphError, KsymError
 
 
 class Scope(AbstractContextManager[str]):
-    """Puts what is made inside under a name, and that name on errors that do not say it."""
+    """A context that prefixes the names of nodes, and adds its name to errors that lack it."""
 
     def __init__(self, name: str | None):
         self._scope = origin.name_scope(name or "scope")

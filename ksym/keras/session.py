@@ -1,4 +1,4 @@
-"""What users of Keras on TensorFlow ask of a session: to run it."""
+"""A session, which users of Keras on TensorFlow expect, to run tensors."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ KEPT = 32  # compiled functions
 
 
 class Session:
-    """Computes tensors and carries out updates; there is nothing to open, to set or to close."""
+    """A session that computes tensors and carries out updates; it need not be opened or closed."""
 
     def __init__(self) -> None:
-        # A graph lives as long as its function: of those that are run again and again few differ.
+        # A graph lives as long as its function.  Few different ones are run again and again.
         self._functions: Recent[KerasFunction] = Recent(KEPT)
 
     def run(self, fetches: Any, feed_dict: Mapping[Tensor, Any] | None = None) -> Any:
@@ -28,13 +28,13 @@ class Session:
         An update gives its new value, and is carried out.
 
         Args:
-            fetches: What to compute.
-            feed_dict: The values of placeholders, and of other tensors that are to have a value
-                which is given instead of computed.
+            fetches: The tensors and updates to compute.
+            feed_dict: The values of placeholders, and of other tensors whose value is to be given
+                instead of computed.
 
         Raises:
-            InputError: Something that is no tensor is given a value.
-            TypeError: What is to be computed is no tensor.
+            InputError: A key of feed_dict is no tensor.
+            TypeError: A fetch is no tensor.
         """
         feeds = dict(feed_dict or {})
         if isinstance(learning_phase(), int):
@@ -52,7 +52,7 @@ class Session:
         return _in_structure(fetches, iter(compiled(list(feeds.values()))))
 
     def clear(self) -> None:
-        """Let go of all graphs."""
+        """Drop all graphs."""
         self._functions.clear()
 
 

@@ -14,7 +14,7 @@ from ksym.keras.tensors import as_tensor, int_shape, is_sparse, mark_sparse
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
-    """Join along an axis; of nothing but sparse tensors, the result counts as sparse."""
+    """Join along an axis; if all tensors are sparse, the result is marked as sparse."""
     tensors = [as_tensor(x) for x in tensors]
     result = ops.concatenate(tensors, axis)
     if all(is_sparse(x) for x in tensors):
@@ -23,7 +23,7 @@ def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
-    """Give another shape, whose entries may be symbolic."""
+    """Reshape x; the entries of the shape may be symbolic."""
     return ops.reshape(as_tensor(x), shape)
 
 
@@ -46,26 +46,26 @@ def repeat(x: Any, n: int) -> Tensor:
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int32") -> Tensor:
-    """Numbers in equal steps."""
+    """Return numbers in equal steps."""
     if stop is None and not isinstance(start, Tensor) and start < 0:
         start = 0
     return ops.arange(start, stop, step, dtype)
 
 
 def tile(x: Any, n: Any) -> Tensor:
-    """Repeat as a whole along each axis."""
+    """Repeat x as a whole along each axis."""
     if isinstance(n, int):
         n = [n]
     return ops.tile(as_tensor(x), n)
 
 
 def flatten(x: Any) -> Tensor:
-    """All elements on one axis."""
+    """Put all elements on one axis."""
     return ops.reshape(as_tensor(x), (-1,))
 
 
 def batch_flatten(x: Any) -> Tensor:
-    """All elements of a sample on one axis."""
+    """Put all elements of a sample on one axis."""
     x = as_tensor(x)
     sides = int_shape(x)[1:]
     if None in sides:
@@ -99,7 +99,7 @@ def reverse(x: Any, axes: Any) -> Tensor:
 
 
 def slice(x: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
-    """Take size elements from start along each axis, all that are left where size is -1.
+    """Take size elements from start along each axis; all that are left where size is -1.
 
     Raises:
         ValueError: start or size does not have one entry for each axis.

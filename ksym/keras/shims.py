@@ -1,6 +1,6 @@
-"""What unmodified Keras 2.3.1 lacks on a current Python and a current h5py.
+"""Shims that unmodified Keras 2.3.1 needs on a current Python and a current h5py.
 
-Four things, each as narrow as it can be, all switched off by KSYM_KERAS_SHIMS=0:
+There are four, each as narrow as it can be; KSYM_KERAS_SHIMS=0 switches all of them off:
 
 * Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
@@ -26,14 +26,14 @@ ENVIRONMENT = "KSYM_KERAS_SHIMS"
 
 
 def install() -> None:
-    """Put in place what can be; calling it again completes what was not imported before."""
+    """Install the shims whose modules can be imported; a later call installs the others."""
     if os.environ.get(ENVIRONMENT) == "0":
         return
     _restore_collections()
     try:
         import h5py
     except ImportError:
-        return  # Keras does without, until a model is to be saved
+        return  # Keras does without h5py, until a model is to be saved
     if int(h5py.__version__.split(".")[0]) >= 3:
         _decode_attributes(h5py)
         _adapt_keras(h5py)
@@ -46,12 +46,12 @@ def _restore_collections() -> None:
 
 
 def complete() -> None:
-    """Put in place what Keras loads after its backend; called when it makes its placeholders."""
+    """Install the shims of modules that Keras loads after its backend."""
     if os.environ.get(ENVIRONMENT) == "0":
         return
     wrappers = sys.modules.get("keras.layers.wrappers")
     if wrappers is not None:
-        # What ``TimeDistributed`` declares global, and reads first.
+        # The name that ``TimeDistributed`` declares global, and reads first.
         wrappers.__dict__.setdefault("uses_learning_phase", False)
     saving = sys.modules.get("keras.engine.saving")
     if saving is not None and not isinstance(saving.K, _BackendOfFiles):
@@ -59,7 +59,7 @@ def complete() -> None:
 
 
 class _BackendOfFiles(types.ModuleType):
-    """The backend as the saving of models sees it: but for its name."""
+    """The backend as the saving of models sees it: the same but for its name."""
 
     def __init__(self, backend: Any):
         super().__init__(backend.__name__)
@@ -70,7 +70,7 @@ class _BackendOfFiles(types.ModuleType):
 
     @staticmethod
     def backend() -> str:
-        """Return the name of the backend whose kernels lie like these."""
+        """Return the name of the backend whose kernels have the same layout: TensorFlow's."""
         return "tensorflow"
 
 
@@ -109,7 +109,7 @@ def _decode_attributes(h5py: Any) -> None:
 
 
 class _H5pyForKeras(types.ModuleType):
-    """h5py, but for its `File`."""
+    """The module h5py with another `File`."""
 
     def __init__(self, h5py: Any):
         super().__init__("h5py")

@@ -24,7 +24,7 @@ def variable(
     """Return a variable; a symbolic value, as initializers give, is evaluated first."""
     given = value
     if isinstance(value, Tensor):
-        # Computed once: not worth a compilation, of which a model would need one for each weight.
+        # Computed once: not worth a compilation for each weight of a model.
         value = function([], value, mode="interpret")()
     result = Variable(dense(value), dtype_or_floatx(dtype), name)
     if hasattr(given, "toarray"):
@@ -51,7 +51,7 @@ def placeholder(
     sparse: bool = False,
     name: str | None = None,
 ) -> Tensor:
-    """Return a placeholder; a sparse one takes sparse matrices, and is computed with densely."""
+    """Return a placeholder; a sparse one takes sparse matrices, which are stored densely."""
     complete()
     if shape is None:
         shape = (None,) * (ndim or 0)
@@ -155,18 +155,18 @@ def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
 
 
 def set_value(x: Variable, value: Any) -> None:
-    """Give a variable a value."""
+    """Set the value of a variable."""
     x.set_value(_stretched(x, value))
 
 
 def _stretched(x: Variable, value: Any) -> np.ndarray:
-    """A number as an array of the variable's shape; an array as it is."""
+    """Return a number as an array of the variable's shape, an array as it is."""
     value = np.asarray(value)
     return np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value
 
 
 def batch_set_value(tuples: Sequence[tuple[Variable, Any]]) -> None:
-    """Give several variables values, all at one moment."""
+    """Set the values of several variables at one moment."""
     set_values([(x, _stretched(x, value)) for x, value in tuples])
 
 

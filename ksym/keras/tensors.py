@@ -1,4 +1,4 @@
-"""What Keras asks of a tensor: its static shape, its kind, and attributes of Keras's own."""
+"""Properties of tensors that Keras reads: static shape, kind, and Keras's own attributes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def _get_keras_shape(tensor: Tensor) -> KerasShape:
 
 
 def _set_keras_shape(tensor: Tensor, shape: Any) -> None:
-    # Keras writes what a layer's compute_output_shape says, which is wrong for a Lambda without
-    # output_shape: it only fills in what was not inferred.
+    # Keras assigns the result of a layer's compute_output_shape, which is wrong for a Lambda
+    # without output_shape: so it only fills in sizes that were not inferred.
     known = tensor.shape
     declared = tuple(shape)
     if len(declared) == len(known):
@@ -47,28 +47,30 @@ def as_tensor(x: Any, dtype: Any = None) -> Tensor:
 
 def dense(value: Any) -> Any:
     """Return a SciPy sparse matrix as an array, anything else as it is."""
-    if isinstance(value, np.ndarray):  # nearly always, and asking it for what it lacks takes long
+    if isinstance(
+        value, np.ndarray
+    ):  # nearly always, and looking up an attribute that it lacks takes long
         return value
     return value.toarray() if hasattr(value, "toarray") else value
 
 
 def is_tensor(x: Any) -> bool:
-    """Whether x belongs to a ksym graph."""
+    """Return whether x belongs to a ksym graph."""
     return isinstance(x, Tensor)
 
 
 def is_variable(x: Any) -> bool:
-    """Whether x is a variable; Keras asks this of every attribute set on a layer."""
+    """Return whether x is a variable; Keras calls it for every attribute set on a layer."""
     return isinstance(x, Variable)
 
 
 def is_placeholder(x: Any) -> bool:
-    """Whether x is a placeholder."""
+    """Return whether x is a placeholder."""
     return isinstance(x, Tensor) and x.node.operator is ops.placeholder
 
 
 def is_keras_tensor(x: Any) -> bool:
-    """Whether a Keras layer or `Input` produced x.
+    """Return whether a Keras layer or `Input` produced x.
 
     Raises:
         ValueError: x is no tensor at all.
@@ -82,7 +84,7 @@ def is_keras_tensor(x: Any) -> bool:
 
 
 def is_sparse(tensor: Tensor) -> bool:
-    """Whether a tensor was declared sparse, or joined of such; its values are stored densely.
+    """Return whether a tensor was declared sparse, or joined of such; it is stored densely.
 
     Keras hands sparse matrices on to sparse placeholders as they are, batch by batch.
     """
@@ -100,7 +102,7 @@ def mark_sparse(tensor: Tensor) -> None:
 
 
 def int_shape(x: Any) -> KerasShape:
-    """Return the static shape, with what Keras declared where nothing was inferred."""
+    """Return the static shape, with the sizes that Keras declared where none was inferred."""
     if isinstance(x, Tensor):
         return _get_keras_shape(x)
     return np.shape(x)
