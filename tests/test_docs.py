@@ -14,6 +14,7 @@ import reference
 
 import ksym
 from ksym.graph import OPERATORS
+from ksym.operator.declaration import Operator
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
@@ -48,6 +49,13 @@ def test_the_readmes_code_runs(capsys):
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "[" in capsys.readouterr().out
+
+
+def test_the_page_on_extending_names_parts_that_there_are():
+    rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "extending.md").read_text(), re.MULTILINE)
+    parts = [part for row in rows for part in re.findall(r"`(\w+)`", row)]
+    assert "infer" in parts
+    assert [part for part in parts if not hasattr(Operator, part)] == []
 
 
 def test_the_operators_of_the_page_on_extending_have_the_properties_of_all(tmp_path):
