@@ -1,4 +1,4 @@
-"""``python -m ksym``: what is installed, which devices there are, and why one cannot be used."""
+"""``python -m ksym``: a report of what is installed, and of the devices that can be used."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Gradients as graph tensors, of any order.
 
 `gradients` walks backwards over the nodes between a loss and the tensors to differentiate by, and
-builds for each node what its operator's gradient rule says.  The result is an ordinary graph, so
-it can be differentiated again.
+applies the gradient rule of each node's operator.  The result is an ordinary graph, so it can be
+differentiated again.
 
 The policy for inputs a loss does not depend on is stated at the call (`disconnected`); values of
 integer and boolean dtypes carry no gradient and cut the path like `stop_gradient` does.
@@ -59,8 +59,8 @@ def gradients(
         output_gradients: The gradient that arrives at each loss, of its shape and dtype; None
             stands for ones.
         stop_gradients: Tensors to be taken as constants.
-        disconnected: What to return for a tensor that no gradient reaches: ``"raise"`` an error
-            that says where the path is cut, ``"zero"`` for zeros, ``"none"`` for None.
+        disconnected: The result for a tensor that no gradient reaches: ``"raise"`` raises an error
+            that says where the path is cut, ``"zero"`` gives zeros, ``"none"`` gives None.
 
     Returns:
         A tensor of the shape and dtype of wrt; a list of them if wrt is a sequence.
@@ -110,10 +110,10 @@ def _as_list(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
 
 
 def explain_gradient(loss: Tensor, wrt: Tensor) -> str:
-    """Say how the gradient of loss reaches wrt, or which operators cut every path, and where.
+    """Explain how the gradient of loss reaches wrt, or which operators cut every path, and where.
 
     Returns:
-        A text of one line for each finding.
+        A text of one line for each operator on the path, or for each one that cuts it.
     """
     return "\n".join(_explain([loss], wrt, frozenset()))
 
@@ -185,7 +185,7 @@ def _backpropagate(
 def _carriers(
     order: Sequence[Node], wanted: Collection[Tensor], stopped: Collection[Tensor]
 ) -> set[Node]:
-    """The nodes that a gradient can flow through on its way to a wanted tensor."""
+    """Return the nodes that a gradient can flow through on its way to a wanted tensor."""
     carriers: set[Node] = set()
     for node in order:
         if any(
@@ -199,7 +199,7 @@ def _carriers(
 
 
 def _total(arriving: dict[Tensor, list[Tensor]], tensor: Tensor) -> Tensor | None:
-    """Add up what has arrived at a tensor."""
+    """Add up the gradients that have arrived at a tensor."""
     there = arriving.get(tensor)
     if not there:
         return None

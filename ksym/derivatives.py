@@ -28,11 +28,11 @@ def vjp(
 ) -> Structure:
     """Return the product of vectors with a Jacobian: the cotangents pulled back to the inputs.
 
-    What ``jax.vjp(f, *inputs)[1](cotangents)`` returns, where outputs are f(inputs).
+    It is the result of ``jax.vjp(f, *inputs)[1](cotangents)``, where outputs are f(inputs).
 
     Args:
         outputs: A tensor or several.
-        inputs: What to differentiate by, a tensor or several.
+        inputs: The tensors to differentiate by, one or several.
         cotangents: One for each output, of its shape and dtype.
 
     Returns:
@@ -57,13 +57,13 @@ def jvp(
 ) -> Structure:
     """Return the product of a Jacobian with vectors: the tangents pushed on to the outputs.
 
-    What ``jax.jvp(f, inputs, tangents)[1]`` is, where outputs are f(inputs).  A vector's product
-    with the Jacobian from the left is linear in the vector; this is the derivative by it
-    (J. Townsend, A new trick for calculating Jacobian vector products, 2017).
+    It is ``jax.jvp(f, inputs, tangents)[1]``, where outputs are f(inputs).  The product of a vector
+    with the Jacobian from the left is linear in the vector; the result is its derivative by the
+    vector (J. Townsend, A new trick for calculating Jacobian vector products, 2017).
 
     Args:
         outputs: A tensor or several.
-        inputs: What they are computed from, a tensor or several.
+        inputs: The tensors they are computed from, one or several.
         tangents: One for each input, of its shape and dtype.
 
     Returns:
@@ -77,11 +77,11 @@ def jvp(
     (2,)
     """
     targets, sources, directions = _many(outputs), _many(inputs), _many(tangents)
-    # Not constants: a gradient that is zero would stop the walk back.
+    # Not constants: the walk back would stop at a gradient of zero.
     probes = [ops.placeholder(t.shape, t.dtype, name="cotangent") for t in targets]
     pulled = gradients(targets, sources, output_gradients=probes, disconnected="zero")
     pushed = gradients(pulled, probes, output_gradients=directions, disconnected="zero")
-    # What is linear in the probes has a derivative without them, but for the shapes.
+    # The derivative of a linear function does not contain the probes, but for their shapes.
     results = substitute(pushed, dict(zip(probes, map(ops.zeros_like, targets), strict=True)))
     return cast(Structure, results[0] if isinstance(outputs, Tensor) else results)
 
@@ -89,14 +89,14 @@ def jvp(
 def Lop(  # noqa: N802
     f: Tensor | Sequence[Tensor], wrt: Structure, eval_points: Tensor | Sequence[Tensor]
 ) -> Structure:
-    """Theano's name for `vjp`, with its order of arguments: f, wrt, eval_points."""
+    """Return `vjp` under Theano's name, with its order of arguments: f, wrt, eval_points."""
     return vjp(f, wrt, eval_points)
 
 
 def Rop(  # noqa: N802
     f: Structure, wrt: Tensor | Sequence[Tensor], eval_points: Tensor | Sequence[Tensor]
 ) -> Structure:
-    """Theano's name for `jvp`, with its order of arguments: f, wrt, eval_points."""
+    """Return `jvp` under Theano's name, with its order of arguments: f, wrt, eval_points."""
     return jvp(f, wrt, eval_points)
 
 
@@ -107,7 +107,7 @@ def jacobian(y: Tensor, x: Tensor) -> Tensor:
 
     Args:
         y: A tensor whose shape is known while the graph is built.
-        x: What to differentiate by.
+        x: The tensor to differentiate by.
 
     Returns:
         A tensor of shape y.shape + x.shape and the dtype of x.
@@ -142,7 +142,7 @@ def hessian(loss: Tensor, x: Tensor) -> Tensor:
 
     Args:
         loss: A tensor without axes.
-        x: What to differentiate by; its shape is known while the graph is built.
+        x: The tensor to differentiate by; its shape is known while the graph is built.
 
     Returns:
         A tensor of shape x.shape + x.shape.
@@ -160,7 +160,7 @@ def hessian_vector_product(loss: Tensor, x: Structure, v: Structure) -> Structur
 
     Args:
         loss: A tensor without axes.
-        x: What to differentiate by, a tensor or several.
+        x: The tensors to differentiate by, one or several.
         v: A vector for each x, of its shape and dtype.
 
     Returns:
@@ -172,7 +172,7 @@ def hessian_vector_product(loss: Tensor, x: Structure, v: Structure) -> Structur
     """
     _scalar(loss)
     first = gradients(loss, _many(x), disconnected="zero")
-    # The Hessian is symmetric, so that a product from the left will do.
+    # The Hessian is symmetric, so a product from the left equals one from the right.
     return vjp(first, x, v)
 
 

@@ -1,8 +1,8 @@
-"""The data types ksym stores, and which type results when two of them meet.
+"""The dtypes that ksym stores, and promotion between them.
 
-A dtype is written as its NumPy name, a plain `str` such as ``"float32"``: hashable, printable, and
-equal to what Keras compares with.  Promotion between tensors is NumPy's own table, except that the
-types MXNet does not store widen to the next one it does.
+A dtype is written as its NumPy name, a plain `str` such as ``"float32"``: it can be hashed and
+printed, and is equal to the names Keras compares with.  Promotion between tensors is NumPy's own
+table, except that a dtype MXNet does not store is widened to the next one it does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ FLOATS = frozenset({"float16", "float32", "float64"})
 INTEGERS = frozenset({"uint8", "int8", "int32", "int64"})
 
 DEFAULT_FLOAT = "float32"
-"""What a Python float or a list of them becomes when nothing else decides."""
+"""The dtype of a Python float, or a list of them, when nothing else decides."""
 
 _WIDENED = {"int16": "int32", "uint16": "int32", "uint32": "int64", "uint64": "int64"}
 
@@ -46,7 +46,7 @@ def canonical(dtype: Any) -> str:
 
 @cache
 def _name(dtype: np.dtype) -> str:
-    return dtype.name  # which NumPy puts together anew each time
+    return dtype.name  # NumPy makes the name anew each time
 
 
 def name_of(array: np.ndarray) -> str:
@@ -55,18 +55,18 @@ def name_of(array: np.ndarray) -> str:
 
 
 def is_float(dtype: str) -> bool:
-    """Whether gradients can flow through values of this dtype."""
+    """Return whether gradients can flow through values of this dtype."""
     return dtype in FLOATS
 
 
 def kind(dtype: str) -> int:
-    """0 for bool, 1 for integers, 2 for floats: the order in which constants give way."""
+    """Return 0 for bool, 1 for integers, 2 for floats: the order in which constants give way."""
     return 2 if dtype in FLOATS else 1 if dtype in INTEGERS else 0
 
 
 @cache
 def promote(*dtypes: str) -> str:
-    """Return the dtype in which values of these dtypes meet, by NumPy's promotion table.
+    """Return the common dtype of values of these dtypes, by NumPy's promotion table.
 
     >>> promote("int32", "float32")
     'float64'
@@ -99,13 +99,13 @@ def _as_array(value: Any) -> np.ndarray:
 
 
 def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
-    """Return value as an array of a dtype that ksym stores, widened where that loses nothing.
+    """Return a value as an array of a dtype that ksym stores, widened where nothing is lost.
 
     NumPy values keep their dtype.
 
     Args:
         value: A number, an array, or nested sequences of numbers.
-        python_float: What Python floats and nested lists of them become.
+        python_float: The dtype of Python floats and of nested lists of them.
 
     Raises:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers

@@ -14,15 +14,15 @@ from typing import Any
 
 
 class KsymError(Exception):
-    """Base of every error ksym raises on purpose.
+    """The base class of every error that ksym raises on purpose.
 
     Args:
-        problem: One sentence saying what is wrong.
+        problem: One sentence that says what is wrong.
         remedy: What the reader can do about it.
         details: Further lines, such as a path through the graph.
 
     Attributes:
-        breaks: Whether what was compiled cannot be run again: a native graph of MXNet that has
+        breaks: Whether the compiled graph cannot be run again: a native graph of MXNet that has
             failed once fails for ever.
     """
 
@@ -40,7 +40,7 @@ class KsymError(Exception):
     def located(
         self, operator: str | None = None, operands: Sequence[Any] = (), origin: Any = None
     ) -> KsymError:
-        """Add what the raiser could not know; what is already known stays."""
+        """Add the operator, the operands and the place to an error; what it already has stays."""
         if self.operator is None:
             self.operator = operator
         if not self.operands:
@@ -70,15 +70,15 @@ class ShapeError(KsymError, ValueError):
 
 
 class DTypeError(KsymError, TypeError):
-    """A data type that ksym does not store, or that an operator does not take."""
+    """A dtype that ksym does not store, or that an operator does not take."""
 
 
 class GraphError(KsymError, ValueError):
-    """A graph put together in a way that has no meaning."""
+    """A graph that has no meaning."""
 
 
 class GradientError(KsymError, ValueError):
-    """A gradient that does not exist, or a path to it that is cut."""
+    """A gradient that does not exist, because every path to it is cut."""
 
 
 class InputError(KsymError, ValueError):
@@ -86,7 +86,7 @@ class InputError(KsymError, ValueError):
 
 
 class DeviceError(KsymError, RuntimeError):
-    """A device that is not there, or cannot be used."""
+    """A device that does not exist, or cannot be used."""
 
 
 class MissingMXNetError(KsymError, RuntimeError):

@@ -23,7 +23,7 @@ from ksym.runtime.program import Program, target
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
-"""How many combinations of input shapes a function keeps compiled."""
+"""The number of combinations of input shapes that a function keeps compiled."""
 
 
 Prepared = tuple[Sequence[DeviceArray | None], Program]
@@ -31,7 +31,7 @@ Prepared = tuple[Sequence[DeviceArray | None], Program]
 
 
 class CacheInfo(NamedTuple):
-    """How a function's specialisations were used."""
+    """The use of a function's specialisations, as counts."""
 
     hits: int
     misses: int
@@ -50,23 +50,24 @@ def function(
     specializations: int = SPECIALIZATIONS,
     flags: Flags | None = None,
 ) -> Function:
-    """Return a function that computes outputs from inputs, and carries out updates.
+    """Make a function that computes outputs from inputs, and carries out updates.
 
     All outputs are computed with the values that variables have before the call.  All updates are
     computed from them too and take effect together when everything has been computed; a call that
-    fails changes nothing.  What the call computes is one native MXNet graph, or several around
-    loops and what runs on the host, compiled when a combination of input shapes is first seen.
+    fails changes nothing.  A call runs one native MXNet graph, or several around loops and
+    operators on the host, compiled when a combination of input shapes is first seen.
 
     Args:
         inputs: Tensors to be given at the call: placeholders, or any others, whose own computation
             is then left out.
-        outputs: What to return: a tensor, a sequence, or nothing.
-        updates: What to change: `ksym.Update` objects, pairs (variable, new value), or a mapping.
+        outputs: The tensors to return: one, a sequence, or none.
+        updates: The variables to change: `ksym.Update` objects, pairs (variable, new value), or a
+            mapping.
         givens: Tensors to be replaced by other tensors or by values before compiling.
         name: A name for messages.
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
-        specializations: How many combinations of input shapes to keep compiled; the one used least
-            recently makes room.
+        specializations: The number of combinations of input shapes to keep compiled; the one used
+            least recently makes room.
         flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
             ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
             `ksym.compiler.mode`.
@@ -88,7 +89,7 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
     """Return the value of a tensor, or carry out an update and return the variable's new value.
 
     Args:
-        tensor: What to compute.
+        tensor: The tensor to compute, or the update to carry out.
         feeds: Values for the placeholders it depends on.
     """
     feeds = feeds or {}
@@ -102,7 +103,7 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
 
 
 class Function:
-    """What `function` returns; call it with one value for each input, in their order.
+    """A compiled function, as `function` makes it: called with one value for each input, in order.
 
     It may be called from several threads.  Each call is as if it were alone: calls of functions
     that share a variable wait for each other, and so do `Variable.get_value` and
@@ -133,9 +134,9 @@ class Function:
         self._inputs = list(inputs)
         self._slots, self._graph = self._open(graph)
         self._programs: Recent[Prepared] = Recent(max(1, specializations))
-        # For each argument what the last array was like that was taken as it is.
+        # For each argument the dtype and shape of the last array that needed no conversion.
         self._accepted: list[Any] = [None for _ in self._slots]
-        # Whose values are compiled in, and not only their shapes.
+        # The arguments whose values are compiled in, and not only their shapes.
         self._static = [k for k, s in enumerate(self._slots) if s.node.attributes["static"]]
         self._calls = self._misses = 0
         self._group = joined(

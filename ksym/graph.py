@@ -33,7 +33,7 @@ OPERATORS: dict[str, Operator] = {}
 
 
 class Spec(NamedTuple):
-    """What is known of a value before it is computed."""
+    """The shape and dtype of a value, known before it is computed."""
 
     shape: Shape
     dtype: str
@@ -44,7 +44,7 @@ class Spec(NamedTuple):
 
 
 class FrozenArray:
-    """A read-only array that compares and hashes by value, so that it can be an attribute."""
+    """A read-only array that is compared and hashed by value, so that it can be an attribute."""
 
     __slots__ = ("_hash", "array")
 
@@ -80,8 +80,8 @@ class Node:
         inputs: The operands, in the operator's order.
         attributes: Everything else that decides the result; hashable values only.
         outputs: The tensors it produces.
-        origin: Where the user's code asked for it.
-        number: Grows in the order of creation: larger than those of the operands' nodes.
+        origin: The place in the user's code that made it.
+        number: The number in the order of creation: larger than those of the operands' nodes.
     """
 
     __slots__ = (
@@ -125,14 +125,15 @@ def _operator_method(name: str, reflected: bool = False) -> Callable[..., Tensor
 class Tensor:
     """A symbolic array: one output of a node.
 
-    Immutable as far as the graph goes; users (Keras does) may hang attributes of their own on it.
+    Its shape, dtype and node never change; users (as Keras does) may set attributes of their own.
     Tensors compare and hash by identity.  Arithmetic and ordering build nodes; ``==`` does not.
 
     Attributes:
         shape: A tuple of sizes, None where a size is not known yet.
         dtype: The name of the dtype.
-        value: What is known of the value while the graph is built: an array for constants, and for
-            small integer tensors computed from shapes, where an entry may be `shapes.UNKNOWN`.
+        value: The value, where it is known while the graph is built: an array for constants, and
+            for small integer tensors computed from shapes, where an entry may be
+            `shapes.UNKNOWN`.
     """
 
     # NumPy arrays on the left leave the operation to the reflected method here.
@@ -148,7 +149,7 @@ class Tensor:
 
     @property
     def spec(self) -> Spec:
-        """Shape and dtype together."""
+        """The shape and dtype together."""
         return Spec(self.shape, self.dtype)
 
     @property
@@ -235,7 +236,7 @@ class Tensor:
 
 @contextmanager
 def collection_paused() -> Iterator[None]:
-    """Keep the garbage collector from scanning a graph again and again while it is being made."""
+    """Pause the garbage collector, which would scan a graph again and again while it is made."""
     enabled = gc.isenabled()
     try:
         gc.disable()
@@ -253,10 +254,10 @@ def topological_order(
 ) -> list[Node]:
     """Return the nodes that outputs depend on in the order in which they were made.
 
-    So each comes after the nodes of its operands.
+    Each node comes after the nodes of its operands.
 
     Args:
-        outputs: Where to start from.
+        outputs: The tensors to start from.
         until: Tensors that are taken as given; the walk does not go behind them.
     """
     given = set(until)
@@ -275,14 +276,14 @@ def topological_order(
 
 
 def count_uses(order: Iterable[Node], outputs: Iterable[Tensor]) -> Counter[Tensor]:
-    """Return how often each tensor is an operand of a node, or one of the outputs."""
+    """Count the uses of each tensor as an operand of a node, or as one of the outputs."""
     uses = Counter(tensor for node in order for tensor in node.inputs)
     uses.update(outputs)
     return uses
 
 
 def same(first: Sequence[Tensor], second: Sequence[Tensor]) -> bool:
-    """Whether two sequences hold the very same tensors."""
+    """Return whether two sequences hold the very same tensors."""
     return all(map(operator.is_, first, second))
 
 
@@ -295,7 +296,7 @@ def rewrite(
     given: Mapping[Tensor, Tensor] | None = None,
     order: Sequence[Node] | None = None,
 ) -> list[Tensor]:
-    """Return outputs rebuilt bottom-up, each node replaced by what rule returns for it.
+    """Rebuild outputs bottom-up, each node replaced by the result of a rule.
 
     Args:
         outputs: The tensors to rebuild.
@@ -340,9 +341,9 @@ def replace(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[T
 
 
 def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor]) -> list[Tensor]:
-    """Return outputs as they are when each key of replacements is replaced by its value.
+    """Return outputs with each key of replacements replaced by its value.
 
-    All replacements happen at once: what a value is made of is not replaced again.
+    All replacements happen at once: the values' own operands are not replaced.
 
     Raises:
         GraphError: A value has another rank or dtype than the tensor it replaces.
@@ -355,7 +356,7 @@ def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor])
 
 
 def to_networkx(outputs: Tensor | Iterable[Tensor]) -> networkx.MultiDiGraph:
-    """Return the graph that outputs depend on as a networkx.MultiDiGraph.
+    """Convert the graph that outputs depend on to a networkx.MultiDiGraph.
 
     Each node is keyed by its number and carries ``operator``, ``label``, ``specs`` (one
     "dtype (shape)" for each output), ``attributes``, ``origin`` and ``scope``; each edge carries

@@ -6,13 +6,13 @@ directly or through other functions, end up in one group, and a call takes a sin
 many variables it reads and writes.  Functions that share nothing run at the same time.
 
 Groups are a disjoint-set forest (Galler and Fischer 1964): a group that was joined to another one
-points to it.  Who takes a lock has to look afterwards whether its group was joined meanwhile:
+points to it.  After taking a lock, a thread has to check that the group was not joined meanwhile:
 
     while True:
         group = group.root()
         with group.lock:
             if group.joined_to is None:
-                ...  # as if alone
+                ...  # the call, as if it were alone
                 break
 """
 
@@ -47,16 +47,16 @@ class Group:
         self._number = next(Group._numbers)
 
     def root(self) -> Group:
-        """Return the group that stands for this one."""
+        """Return the root: the group that this one was joined to in the end, or itself."""
         group = self
         while group.joined_to is not None:
             group = group.joined_to
         if group is not self:
-            self.joined_to = group  # a shorter way for the next time
+            self.joined_to = group  # a shorter path for the next time
         return group
 
     def refuse_reentry(self, what: str) -> None:
-        """Refuse what would change the middle of a call that is running on this very thread.
+        """Raise an error if a call that uses the group is running on this very thread.
 
         Raises:
             GraphError: There is such a call.
@@ -70,11 +70,11 @@ class Group:
 
     @contextlib.contextmanager
     def held(self, what: str = "") -> Iterator[None]:
-        """Keep calls on other threads out.
+        """Hold the lock, so that calls on other threads wait.
 
         Args:
-            what: What happens inside, if it changes something: then the middle of a call on this
-                thread is refused too.
+            what: The words for messages, if the context changes something: then a call in
+                progress on this thread is an error too.
 
         Raises:
             GraphError: As `refuse_reentry`.
@@ -90,11 +90,11 @@ class Group:
 
 
 def joined(groups: Iterable[Group], what: str) -> Group:
-    """Make groups one, and return it.
+    """Join groups, and return the one they have become.
 
     Args:
         groups: At least one.
-        what: What they are joined for.
+        what: The reason they are joined for, in the words of a message.
 
     Raises:
         GraphError: A call that uses one of them is running on this thread.

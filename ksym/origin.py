@@ -1,7 +1,7 @@
-"""Where in the user's code a node was made, and on whose behalf.
+"""Provenance: the place in the user's code where a node was made, and the operator it is for.
 
-Provenance is what error messages end with: a place in the user's code, the name scope it was made
-under, and the operator that it is a part of.
+Error messages end with it: a place in the user's code, the name scope of the node, and the
+operator that the node is a part of.
 """
 
 from __future__ import annotations
@@ -21,11 +21,10 @@ if TYPE_CHECKING:
 
 
 class Origin(NamedTuple):
-    """Where a node comes from: a place in the user's code and the name scope it was made under.
+    """The origin of a node: a place in the user's code, and the name scope it was made under.
 
-    `part_of` is the operator the user called, where that is composed of others and this node is one
-    of those.  `gradient` tells whether it was made to carry a gradient back through a node from
-    there.
+    `part_of` is the operator that the user called, if it is composed of others and this node is one
+    of them.  `gradient` says whether the node carries a gradient back through a node made there.
     """
 
     filename: str
@@ -52,11 +51,11 @@ _library_folders = [
 ]
 _is_library: dict[str, bool] = {}
 provenance = threading.local()
-"""Of each thread: the `origin` in force, the `scope`, and what new nodes are `part_of`."""
+"""For each thread the current `origin`, the `scope`, and the operator new nodes are `part_of`."""
 
 
 def skip_frames_of(folder: str) -> None:
-    """Count a library's own files as not the user's when a node's origin is looked for."""
+    """Skip a library's own files when the user's line is looked for."""
     _library_folders.append(folder)
     _is_library.clear()
 
@@ -64,7 +63,7 @@ def skip_frames_of(folder: str) -> None:
 def current_origin() -> Origin:
     """Return the nearest place on the call stack outside of ksym and of skipped libraries.
 
-    Inside of `origin_of`, that node's origin.
+    Inside of `origin_of`, it is that node's origin.
     """
     forced: Origin | None = getattr(provenance, "origin", None)
     if forced is not None:
@@ -85,12 +84,12 @@ def current_origin() -> Origin:
 
 @contextmanager
 def origin_of(node: Node, gradient: bool = False, parts: bool = False) -> Iterator[None]:
-    """Give nodes made inside the origin of node: they are made on its behalf.
+    """Give nodes made inside of the context the origin of a node: they are made on its behalf.
 
     Args:
         node: The node they stand for, or belong to.
-        gradient: Whether they carry a gradient back through it.
-        parts: Whether it is composed of them.
+        gradient: Whether the new nodes carry a gradient back through it.
+        parts: Whether it is composed of the new nodes.
     """
     before = getattr(provenance, "origin", None)
     origin = node.origin._replace(gradient=True) if gradient else node.origin
@@ -105,7 +104,7 @@ def origin_of(node: Node, gradient: bool = False, parts: bool = False) -> Iterat
 
 @contextmanager
 def parts_of(name: str) -> Iterator[None]:
-    """Record that what is made inside is part of an operator; of nested ones, the outermost."""
+    """Record that nodes made inside are parts of an operator; of nested ones, the outermost."""
     before: str = getattr(provenance, "part_of", "")
     provenance.part_of = before or name
     try:
@@ -116,7 +115,7 @@ def parts_of(name: str) -> Iterator[None]:
 
 @contextmanager
 def name_scope(name: str) -> Iterator[str]:
-    """Put what is made inside under a name; scopes nest, separated by slashes."""
+    """Prefix the names made inside of the context; scopes nest, separated by slashes."""
     before: str = getattr(provenance, "scope", "")
     provenance.scope = f"{before}/{name}" if before else name
     try:
@@ -126,5 +125,5 @@ def name_scope(name: str) -> Iterator[str]:
 
 
 def current_scope() -> str:
-    """The name scope in force, empty outside of any."""
+    """Return the current name scope, empty outside of any."""
     return getattr(provenance, "scope", "")

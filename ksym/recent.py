@@ -1,4 +1,4 @@
-"""Keeping what was used last."""
+"""A cache of the values used last."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ V = TypeVar("V")
 
 
 class Recent(Generic[V]):
-    """Values by key, of which only those used last are kept.
+    """A cache that keeps the values used last, by their keys.
 
     Args:
-        limit: How many.
+        limit: The number of values that are kept.
     """
 
     def __init__(self, limit: int):
@@ -21,7 +21,7 @@ class Recent(Generic[V]):
         self._values: OrderedDict[Hashable, V] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[], V]) -> V:
-        """Return the value of a key, which is made if it is not there; the last of all then."""
+        """Return the value of a key, made if it is not there; it is the one used last then."""
         if key in self._values:
             self._values.move_to_end(key)
         else:
@@ -36,12 +36,12 @@ class Recent(Generic[V]):
         return next(reversed(self._values.values()), None)
 
     def drop_last(self) -> None:
-        """Let go of the value used last."""
+        """Drop the value used last."""
         if self._values:
             self._values.popitem()
 
     def clear(self) -> None:
-        """Let go of all."""
+        """Drop all values."""
         self._values.clear()
 
     def __contains__(self, key: Hashable) -> bool:

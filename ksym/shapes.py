@@ -1,7 +1,7 @@
 """Arithmetic on static shapes, in which a dimension may be unknown (`None`).
 
-The functions here decide what is known of a result's shape and raise `ShapeError` only for what
-cannot be right whatever the unknown dimensions turn out to be.
+The functions here infer the known dimensions of a result.  They raise `ShapeError` only for a
+mistake that remains one whatever the unknown dimensions turn out to be.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ Shape = tuple[Dimension, ...]
 
 
 class _Unknown:
-    """An integer of which nothing is known: stands in arrays of dimensions and absorbs arithmetic.
+    """An unknown integer, as an element of arrays of dimensions; it absorbs arithmetic.
 
-    It lets NumPy compute with half-known shapes: ``np.prod([UNKNOWN, 3])`` is `UNKNOWN`.  Asking
-    for its truth value raises, so that a computation that depends on it gives up.
+    With it NumPy computes with half-known shapes: ``np.prod([UNKNOWN, 3])`` is `UNKNOWN`.  Its
+    truth value raises an error, which ends a computation that depends on it.
     """
 
     def __repr__(self) -> str:
@@ -57,15 +57,15 @@ def normalize(shape: Any) -> Shape:
 
 
 def is_known(shape: Shape) -> bool:
-    """Whether every dimension is known."""
+    """Return whether every dimension is known."""
     return None not in shape
 
 
 def known(shape: Shape) -> tuple[int, ...]:
-    """Return a shape of which every dimension is known.
+    """Return the shape, if every dimension is known.
 
     Raises:
-        ShapeError: One is not.
+        ShapeError: A dimension is unknown.
     """
     if None in shape:
         raise ShapeError(f"the shape {shape} is not known completely")
@@ -73,7 +73,7 @@ def known(shape: Shape) -> tuple[int, ...]:
 
 
 def size(shape: Shape) -> int | None:
-    """The number of elements, None if a dimension is unknown (and none is zero)."""
+    """Return the number of elements, None if a dimension is unknown (and none is zero)."""
     if 0 in shape:
         return 0
     total = 1
@@ -85,14 +85,14 @@ def size(shape: Shape) -> int | None:
 
 
 def compatible(first: Shape, second: Shape) -> bool:
-    """Whether both can describe the same array."""
+    """Return whether two shapes can describe the same array."""
     return len(first) == len(second) and all(
         a is None or b is None or a == b for a, b in zip(first, second, strict=True)
     )
 
 
 def merge(first: Shape, second: Shape) -> Shape:
-    """What is known of an array that both shapes describe."""
+    """Return the shape of an array that both shapes describe: all that is known of it."""
     if not compatible(first, second):
         raise ShapeError(f"the shapes {first} and {second} differ")
     return tuple(b if a is None else a for a, b in zip(first, second, strict=True))
@@ -133,7 +133,7 @@ def axes(value: Any, rank: int) -> tuple[int, ...]:
 
 
 def broadcast(*shapes: Shape) -> Shape:
-    """Return the shape in which these shapes meet under NumPy's broadcasting.
+    """Return the common shape of these shapes under NumPy's broadcasting.
 
     An unknown dimension that meets a known one larger than 1 must be that or 1, so the result is
     known; meeting 1 or another unknown one, it stays unknown.
@@ -168,7 +168,7 @@ def reduce(shape: Shape, over: Iterable[int], keepdims: bool) -> Shape:
 
 
 def reshape(shape: Shape, target: Sequence[int | None]) -> Shape:
-    """Return the shape that results from reshaping to target, in which -1 is to be inferred.
+    """Return the shape after reshaping to a target, in which -1 is to be inferred.
 
     None in the target is a size that will only be known later.
     """
@@ -207,7 +207,7 @@ def elementwise(function: Callable[..., int], *dimensions: Dimension) -> Dimensi
 def window_output(
     length: Dimension, window: int, stride: int, dilation: int, padding: str | tuple[int, int]
 ) -> Dimension:
-    """Return how many positions a sliding window takes along one axis.
+    """Return the number of positions of a sliding window along one axis.
 
     The formulas are TensorFlow's (tf.nn.convolution, "Note on padding").
 

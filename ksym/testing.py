@@ -17,10 +17,10 @@ from ksym.ops.leaves import placeholder
 from ksym.variables import Variable
 
 STENCIL = ((1.0, 2.0 / 3.0), (-1.0, -2.0 / 3.0), (2.0, -1.0 / 12.0), (-2.0, 1.0 / 12.0))
-"""Where the central difference of fourth order looks, in steps, and its weight there."""
+"""The places of the central difference of fourth order, in steps, and its weights there."""
 
 ROUNDING = 32.0
-"""How many roundings of the largest term a computed sum may be off, in `verify_gradient`."""
+"""The error of a computed sum that `verify_gradient` allows, in roundings of its largest term."""
 
 
 def verify_gradient(
@@ -38,22 +38,22 @@ def verify_gradient(
     The outputs are projected on fixed random weights, and the gradient is compared with the
     difference of fourth order along random directions, for each operand.  For the second order the
     same is done to the gradient, by all operands.  No element moves further than two steps from
-    the point, so nothing beyond that, such as a jump, is seen.  All orders are compiled as one
-    function, which is called for each place where a difference looks.
+    the point, so a jump beyond that has no effect.  All orders are compiled as one function,
+    which is called for each place of a difference.
 
     The error is relative to the size of the gradient: the sum of the absolute values of its terms
-    along the direction.  What rounding does to the difference quotient comes on top: values of f
-    are known up to eps * |f|, where |f| is the sum of the absolute values of the terms of the
+    along the direction.  The rounding of the difference quotient comes on top: values of f are
+    known up to eps * |f|, where |f| is the sum of the absolute values of the terms of the
     projection, so their quotient only up to a multiple of eps * |f| / step.
 
     Args:
-        build: Takes one tensor for each array in point and returns a tensor or several.
-        point: Where to check.
-        order: How many orders to check.
+        build: Called with one tensor for each array in point; returns a tensor or several.
+        point: The arrays at which to check.
+        order: The number of orders to check.
         tolerance: The largest difference allowed, relative to the size of the gradient.
         step: The step of the difference.
-        directions: How many random directions to take for each operand.
-        seed: For weights and directions.
+        directions: The number of random directions for each operand.
+        seed: The seed for weights and directions.
 
     Raises:
         GradientError: A gradient differs.
@@ -70,7 +70,9 @@ def verify_gradient(
     weights: list[list[np.ndarray]] = []
     for _ in range(order):
         sizes = [tensor.shape for tensor in specialize(levels[-1], {})]
-        if not all(map(shapes.is_known, sizes)):  # of dynamic results: they must be looked at
+        if not all(
+            map(shapes.is_known, sizes)
+        ):  # sizes of dynamic results: known only when they are computed
             sizes = [value.shape for value in function(inputs, levels[-1])(*arrays)]
         weights.append([_away_from_zero(rng, shapes.known(size)) for size in sizes])
         loss: Tensor = ops.constant(0.0, "float64")
@@ -111,7 +113,7 @@ def verify_gradient(
 
 
 def _away_from_zero(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    """Random numbers of both signs from 0.5 to 1 in size, so that no part goes unseen."""
+    """Draw numbers of both signs from 0.5 to 1 in size, so that every element has a weight."""
     return rng.uniform(0.5, 1.0, shape) * rng.choice([-1.0, 1.0], shape)
 
 
@@ -143,10 +145,10 @@ def _mismatch(
 def evaluate_numpy(
     outputs: Sequence[Tensor], feeds: Mapping[Tensor, np.ndarray] | None = None
 ) -> list[np.ndarray]:
-    """Compute outputs by what their operators declare to mean in NumPy.
+    """Compute outputs in NumPy, by the `numpy` that each operator declares.
 
-    Floats are computed in float64 and rounded to their dtype.  Independent of MXNet but for the
-    values of variables; for tests.
+    Floats are computed in float64 and rounded to their dtype.  For tests: it does not use MXNet,
+    except for the values of variables.
 
     >>> x = placeholder((2,))
     >>> evaluate_numpy([x * 3.0], {x: np.array([1.0, 2.0], "float32")})[0].tolist()

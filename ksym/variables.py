@@ -29,7 +29,7 @@ class Storage(Protocol):
 
 
 class _Names:
-    """Hands out unique names: ``kernel``, ``kernel_1``, ..."""
+    """A source of unique names: ``kernel``, ``kernel_1``, ..."""
 
     def __init__(self) -> None:
         self._used: dict[str, itertools.count[int]] = {}
@@ -56,13 +56,13 @@ NAMES = _Names()
 
 
 class Variable(Tensor):
-    """A tensor with a value that is shared by all functions that use it and outlives their calls.
+    """A tensor whose value is shared by the functions that use it, and kept between their calls.
 
     Args:
         value: The initial value; a number, an array, nested sequences, or another variable.
         dtype: Its dtype; by default that of the value, and float32 for Python floats.
         name: A name, made unique and put under the name scope in force.
-        trainable: Free for users: whether an optimizer should change it.
+        trainable: Whether an optimizer should change it; ksym itself does not read it.
 
     Raises:
         DTypeError: The value is not numeric, or the dtype is not supported.
@@ -93,7 +93,7 @@ class Variable(Tensor):
         self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
         self.trainable = trainable
         self.group = Group()
-        # On the host until a runtime takes it to the device.
+        # The array stays on the host until a runtime copies it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
         spec = Spec(array.shape, dtypes.name_of(array))
@@ -108,7 +108,7 @@ class Variable(Tensor):
         return self._name
 
     def get_value(self) -> np.ndarray:
-        """Return a copy of the value, as a call that is running on another thread leaves it."""
+        """Return a copy of the value, after waiting for a call that runs on another thread."""
         with self.group.held():
             return self._read()
 
@@ -119,7 +119,7 @@ class Variable(Tensor):
         return self.initial.copy()
 
     def set_value(self, value: Any) -> None:
-        """Replace the value, when a call that is running on another thread has ended.
+        """Replace the value, after waiting for a call that is running on another thread.
 
         Raises:
             ShapeError: The value has another shape.
@@ -172,7 +172,7 @@ def _of(variable: Variable, value: Any) -> Tensor:
 
 
 def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
-    """Return copies of the values that variables have at one moment.
+    """Return copies of the values of several variables at one moment.
 
     A call that updates several of them on another thread is seen with all of its updates or none.
 
@@ -187,7 +187,7 @@ def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
 
 
 def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
-    """Replace the values of variables at one moment; of none, if one value is refused.
+    """Replace the values of several variables at one moment; of none, if one value is refused.
 
     Raises:
         ShapeError: A value has another shape than its variable.
@@ -212,7 +212,7 @@ class Update:
     """A new value for a variable, to be computed and stored by a function's call.
 
     Args:
-        variable: What to change.
+        variable: The variable to change.
         value: Its new value: a tensor or a constant, of the variable's shape.
 
     Raises:

@@ -1,1 +1,1 @@
-"""What an operator is: its declaration, and what that is made with."""
+"""The declaration of an operator, and the tools it is made with."""

@@ -12,7 +12,7 @@ from ksym.origin import parts_of
 
 
 class Composite(Operator):
-    """An operator that leaves others in the graph in its place: see `composite`."""
+    """An operator that puts others into the graph in its place: see `composite`."""
 
     def __init__(
         self,
@@ -31,7 +31,7 @@ class Composite(Operator):
         self.__signature__ = inspect.signature(build)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        # The parts say what they are of when something goes wrong later, with the shapes of a call.
+        # The parts know the operator's name, for errors that are found with the shapes of a call.
         with self.named(), parts_of(self.name):
             return self._build(*args, **kwargs)
 
@@ -50,9 +50,9 @@ def composite(
     """Declare a function that builds its result from other operators.
 
     Args:
-        numpy: What it means, called with arrays and the attributes of a sample; None for what is
-            drawn anew at every call, which is not compared.
-        sample: How tests draw operands for it.
+        numpy: The meaning in NumPy, called with arrays and the attributes of a sample; None for
+            random numbers, which are not compared.
+        sample: A function that draws operands for a test.
         traits: Attributes of `Operator`, such as conditioning.
 
     Returns:

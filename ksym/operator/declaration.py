@@ -1,4 +1,4 @@
-"""What an operator is: one declaration that holds everything ksym knows about it.
+"""The declaration of an operator: one class that holds everything ksym knows about it.
 
 A subclass of `Operator` states, side by side:
 
@@ -42,11 +42,11 @@ KNOWN_SIZE_LIMIT = 64
 
 
 class Conditioning(NamedTuple):
-    """How much less exact an operator is than the arithmetic it is made of.
+    """The loss of accuracy of an operator, compared with the arithmetic it is made of.
 
     Attributes:
-        factor: How many times the usual bound on relative errors is allowed.
-        reason: What in the function itself makes it so.
+        factor: The factor by which the error may exceed the usual bound on relative errors.
+        reason: The property of the function itself that causes it.
     """
 
     factor: float
@@ -54,7 +54,7 @@ class Conditioning(NamedTuple):
 
 
 def _is_like(new: Tensor, old: Tensor) -> bool:
-    """Whether as much is known of one tensor as of another, so that `infer` finds the same."""
+    """Return whether as much is known of one tensor as of another, so that `infer` agrees."""
     if new is old:
         return True
     if new.shape != old.shape or new.dtype != old.dtype:
@@ -69,7 +69,7 @@ def _snake_case(name: str) -> str:
 
 
 class Operator:
-    """Base of all declarations; see the module's docstring.
+    """The base class of all declarations; see the module's docstring.
 
     Attributes:
         name: The name in graphs and messages; that of the class unless given.
@@ -87,7 +87,7 @@ class Operator:
             both should be in one native graph.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
-        conditioning: What tests may allow beyond the usual bounds, and why.
+        conditioning: The error that tests allow beyond the usual bounds, and the reason.
         unproven: For each check of the tests that leaves the operator out, the reason: of
             ``"values"``, ``"gradients"``, ``"second order"`` and ``"mistakes"``.
     """
@@ -130,7 +130,7 @@ class Operator:
         """Build the node and return its output, or a tuple if it has several.
 
         Raises:
-            KsymError: What `infer` objects to, with the operator, operands and place added.
+            KsymError: An error of `infer`, with the operator, operands and place added.
         """
         origin: Origin = current_origin()
         try:
@@ -173,7 +173,7 @@ class Operator:
         output.value = value
 
     def known(self, *operands: Any, **attributes: Any) -> np.ndarray | None:
-        """What is known of the result, given the known values of the operands.
+        """Compute the known part of the result from the known values of the operands.
 
         The default applies `numpy`, in which an unknown dimension absorbs arithmetic.
         """
@@ -189,9 +189,9 @@ class Operator:
 
     @contextmanager
     def named(self, operands: Sequence[Tensor] = ()) -> Iterator[None]:
-        """Name what goes wrong inside after this operator, which is what the user called.
+        """Name errors raised inside of the context after this operator, which the user called.
 
-        The operator inside it that objects stays visible.
+        The operator that raised the error stays in its details.
         """
         try:
             yield
@@ -236,7 +236,7 @@ class Operator:
         return None
 
     def check(self, node: Node) -> None:
-        """Refuse what can be seen to be wrong only when all shapes are known."""
+        """Raise an error for a mistake that shows only when all shapes are known."""
 
     def expand(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return the node's outputs composed of other operators, once all shapes are known.
@@ -261,7 +261,7 @@ class Operator:
         return None
 
     def is_composed(self, node: Node) -> bool:
-        """Whether to `expand` a node of known shapes: always or never, unless said otherwise."""
+        """Return whether to `expand` a node of known shapes: by default, if it is declared."""
         return type(self).expand is not Operator.expand
 
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
@@ -276,10 +276,10 @@ class Operator:
         Args:
             node: A node each of whose operands is the one given here with its axes put in order.
             operands: The operands before that.
-            order: For each axis of the node's operands which axis of these it is.
+            order: For each axis of the node's operands its number among the axes of these.
 
         Returns:
-            What to compute from the operands instead, and the order its axes are to be put in; None
+            The tensor to compute from the operands instead, and the order to put its axes in; None
             where the operator depends on the order.  Elementwise operators need not say.
         """
         return None

@@ -1,4 +1,4 @@
-"""What operators are lowered to: an `Emitter` takes native operators by their MXNet names."""
+"""The target of lowering: an `Emitter` takes native operators by their MXNet names."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 from ksym.graph import Node, Spec
 
 Native = Any
-"""A native array while a node is lowered: what `lower` receives and returns."""
+"""A native array while a node is lowered: `lower` takes and returns such arrays."""
 
 
 class Emitter(Protocol):
-    """Where `lower` writes native operators to: a graph under construction, or arrays at once."""
+    """The target that `lower` writes native operators to: a graph in the making, or arrays."""
 
     def __call__(self, operator: str, *inputs: Native, outputs: int = 1, **attributes: Any) -> Any:
         """Apply a native operator by its MXNet name.
@@ -22,7 +22,7 @@ class Emitter(Protocol):
         Args:
             operator: The name in MXNet's registry.
             inputs: The native operands.
-            outputs: How many results are wanted, MXNet's hidden ones included.
+            outputs: The number of results to return, MXNet's hidden ones included.
             attributes: The operator's parameters.
 
         Returns:
@@ -36,7 +36,7 @@ class Emitter(Protocol):
 
         Args:
             operator: Its name, such as ``"_backward_Convolution"``.
-            inputs: What the forward operator's FGradient hands to it.
+            inputs: The arrays that the forward operator's FGradient passes to it.
             of: A result of the forward operator it belongs to.
             results: The shape and dtype of each of its results.
             attributes: Those of the forward operator.
@@ -46,13 +46,13 @@ class Emitter(Protocol):
         """
 
     def constant(self, array: np.ndarray) -> Native:
-        """Return a value that is the same at every call."""
+        """Return an array that is the same at every call."""
 
     def draw(self, node: Node) -> Native:
         """Return the value of a random node, drawn anew at every call."""
 
     def leaf(self, node: Node) -> Native:
-        """Return the value that the call gives to a placeholder or a variable."""
+        """Return the value of a placeholder or a variable at a call."""
 
     def scratch(self, spec: Spec, purpose: str) -> Native:
         """Return memory that an operator may write to, and that nothing reads."""

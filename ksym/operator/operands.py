@@ -1,7 +1,7 @@
-"""From what users pass to an operator to tensors: their dtypes, shapes as operands.
+"""The conversion of users' arguments to tensors: their dtypes, and shapes as operands.
 
-The operators that this takes (`constant`, `cast`, `stack`) are looked up where all are registered,
-since declarations are made with these functions.
+The conversion uses operators (`constant`, `cast`, `stack`), which are looked up by name when it
+runs, since their own declarations use these functions.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _constant(value: Any, dtype: str | None = None) -> Tensor:
 
 
 def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
-    """Return value as a tensor; a tensor stays itself.
+    """Convert a value to a tensor; a tensor stays itself.
 
     Raises:
         DTypeError: The value is not numeric.
@@ -34,11 +34,11 @@ def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
 
 
 def promoted(*values: Any) -> list[Tensor]:
-    """Return operands as tensors of the dtype in which they meet.
+    """Convert operands to tensors of their common dtype.
 
-    Tensors meet by NumPy's table.  Constants (Python numbers and NumPy arrays) give way: they take
-    the tensors' dtype unless their kind is higher (bool < integer < float), because a float64
-    array is NumPy's default rather than a wish.
+    Tensors are promoted by NumPy's table.  Constants (Python numbers and NumPy arrays) give way:
+    they take the tensors' dtype unless their kind is higher (bool < integer < float), because
+    float64 is only NumPy's default, not a choice of the user's.
 
     Raises:
         DTypeError: A value is not numeric, or an integer constant does not fit the dtype.
@@ -47,7 +47,7 @@ def promoted(*values: Any) -> list[Tensor]:
     if len(tensors) == len(values):
         target = dtypes.promote(*(t.dtype for t in tensors))
         return [cast_to(t, target) for t in tensors]
-    # A Python float that meets a tensor takes its dtype, and must not pass float32 on the way.
+    # A Python float takes the dtype of the tensor, without being rounded to float32 before.
     exact = "float64" if tensors else dtypes.DEFAULT_FLOAT
     arrays = [None if isinstance(v, Tensor) else dtypes.storable(v, exact) for v in values]
     constants = [a for a in arrays if a is not None]

@@ -1,4 +1,4 @@
-"""What tests are given to draw operands from, and what a declaration says of them."""
+"""The samples that operators are tested with: the interface to draw them, and one sample."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ KINDS = ("float", "integer", "bool")
 
 
 class Draw(Protocol):
-    """The source of chance that `sample` draws test operands from."""
+    """The source of random choices that `sample` draws test operands from."""
 
     def shape(
         self, min_rank: int = 0, max_rank: int | None = None, min_side: int = 1
@@ -59,7 +59,7 @@ class Draw(Protocol):
 
 
 class Sample:
-    """Operands and attributes that an operator is tested with."""
+    """The operands and attributes of one test case."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class Sample:
         attributes: Mapping[str, Any] | None = None,
         differentiate: Sequence[int] | None = None,
     ):
-        """Hold one test case.
+        """Make a test case.
 
         Args:
             operands: The arrays to apply the operator to.
