@@ -288,12 +288,7 @@ def _crossings(
     for node in reversed(order):
         if node not in dependent or reached.isdisjoint(node.outputs):
             continue
-        flows: Sequence[Tensor | None] = [None] * len(node.inputs)
-        seeded = reached.intersection(node.outputs).difference(stopped)
-        if seeded:
-            with origin_of(node):
-                seeds = [ops.ones_like(t) if t in seeded else None for t in node.outputs]
-                flows = _through(node, seeds)
+        flows = _ones_through(node, reached.intersection(node.outputs).difference(stopped))
         leading = [
             (tensor, gradient)
             for tensor, gradient in zip(node.inputs, flows, strict=True)
@@ -303,6 +298,15 @@ def _crossings(
         reached.update(passed)
         crossings.append(_Crossing(node, [tensor for tensor, _ in leading], bool(passed)))
     return crossings, target in reached
+
+
+def _ones_through(node: Node, reached: Collection[Tensor]) -> Sequence[Tensor | None]:
+    """Return the gradients for a node's operands when ones arrive at the outputs in reached."""
+    if not any(output in reached for output in node.outputs):
+        return [None] * len(node.inputs)
+    with origin_of(node):
+        seeds = [ops.ones_like(t) if t in reached else None for t in node.outputs]
+        return _through(node, seeds)
 
 
 def _cut(node: Node, leading: Sequence[Tensor]) -> str:
