@@ -13,7 +13,7 @@ from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
 from ksym.errors import DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
-from ksym.locking import Group, joined
+from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
 from ksym.recent import Recent
@@ -207,25 +207,35 @@ class Function:
                 details=[f"expected: {', '.join(slot.name for slot in self._slots)}"],
             )
         values = [self._convert(position, value) for position, value in enumerate(arguments)]
-        group = self._group
-        while True:
-            with group.lock:
-                if group.joined_to is None:
-                    if group.owner:
-                        group.refuse_reentry(f"{self.name} is called")
-                    group.owner = threading.get_ident()
-                    try:
-                        feeds, program = self._program(values)
-                        results = program(feeds, values)
-                    except KsymError as error:
-                        if error.breaks:
-                            self._programs.drop_last()
-                        raise
-                    finally:
-                        group.owner = 0
-                    break
-            group = self._group = group.root()
+        me = threading.get_ident()
+        if me in busy:  # a signal handler or a finalizer
+            with self._group.held(f"{self.name} is called"):
+                results = self._computed(values)
+        else:
+            group = self._group
+            while True:
+                with group.lock:
+                    if group.joined_to is None:
+                        try:
+                            group.owner = me
+                            busy.add(me)
+                            results = self._computed(values)
+                            break
+                        finally:
+                            group.owner = 0
+                            busy.discard(me)
+                group = self._group = group.root()
         return results[0] if self._single else results
+
+    def _computed(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Compute the outputs and carry out the updates, with the group's lock held."""
+        feeds, program = self._program(values)
+        try:
+            return program(feeds, values)
+        except KsymError as error:
+            if error.breaks:
+                self._programs.drop_last()
+            raise
 
     def _convert(self, position: int, value: Any) -> np.ndarray:
         if type(value) is np.ndarray and (value.dtype, value.shape) == self._accepted[position]:

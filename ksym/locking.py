@@ -26,6 +26,13 @@ from collections.abc import Iterable, Iterator
 
 from ksym.errors import GraphError
 
+busy: set[int] = set()
+"""The threads that are in the middle of a call, or of reading or setting variables.
+
+Whatever else they come to do meanwhile is asked for by a signal handler or a finalizer, which must
+not wait: who it waits for may wait for the call that it has interrupted.
+"""
+
 
 class Group:
     """Variables and functions that are used together, and the lock that they share.
@@ -70,23 +77,49 @@ class Group:
 
     @contextlib.contextmanager
     def held(self, what: str = "") -> Iterator[None]:
-        """Hold the lock, so that calls on other threads wait.
+        """Keep calls on other threads out, and out of the middle of this, signal handlers'.
 
         Args:
-            what: The words for messages, if the context changes something: then a call in
-                progress on this thread is an error too.
+            what: What happens inside, if it changes something: then the middle of a call on this
+                thread is refused too.
 
         Raises:
-            GraphError: As `refuse_reentry`.
+            GraphError: As `refuse_reentry`; or another thread holds the lock, and the middle of a
+                call on this one is no place to wait for it.
         """
+        me = threading.get_ident()
+        nested = me in busy
         while True:
             group = self if self.joined_to is None else self.root()
-            with group.lock:
+            with group._taken_at_once(what) if nested else group.lock:
                 if group.joined_to is None:
-                    if what and group.owner:
+                    before = group.owner
+                    if what and before == me:
                         group.refuse_reentry(what)
-                    yield
+                    try:
+                        group.owner = me
+                        busy.add(me)
+                        yield
+                    finally:
+                        group.owner = before
+                        if not nested:
+                            busy.discard(me)
                     return
+
+    @contextlib.contextmanager
+    def _taken_at_once(self, what: str) -> Iterator[None]:
+        """Take the lock without waiting for it."""
+        if not self.lock.acquire(blocking=False):
+            raise GraphError(
+                f"{what or 'a variable is read'} by a signal handler or a finalizer (__del__, a "
+                "weakref callback) in the middle of a call, while another thread uses the same "
+                "variables: that one could be waiting for this one",
+                remedy="have the handler set a flag, and do it after the call",
+            )
+        try:
+            yield
+        finally:
+            self.lock.release()
 
 
 def joined(groups: Iterable[Group], what: str) -> Group:
@@ -105,12 +138,13 @@ def joined(groups: Iterable[Group], what: str) -> Group:
         if len(members) == 1:
             return members.pop()
         first, *others = sorted(members, key=operator.attrgetter("_number"))
+        nested = threading.get_ident() in busy
         with contextlib.ExitStack() as held:
             for group in (first, *others):
                 group.refuse_reentry(what)
                 # Always in the order of their numbers, so that two threads never wait for each
                 # other; a call holds one group only.
-                held.enter_context(group.lock)
+                held.enter_context(group._taken_at_once(what) if nested else group.lock)
             if all(group.joined_to is None for group in (first, *others)):
                 for group in others:
                     group.joined_to = first

@@ -118,3 +118,15 @@ def test_steps_of_different_sizes_cannot_be_stacked():
         f(np.ones((2, 4)))
     assert "scan" in str(caught.value)
     assert "test_dynamic.py" in str(caught.value)
+
+
+@both_modes
+def test_a_while_loop_refuses_a_state_whose_size_turns_out_to_change(mode):
+    x = ksym.placeholder((None,))
+    found = ksym.while_loop(
+        lambda s: ksym.sum(s) < 100.0, lambda s: ksym.boolean_mask(s, s > 3.0) * 2.0, [x]
+    )
+    f = ksym.function([x], found, mode=mode)
+    with pytest.raises(ksym.errors.ShapeError, match="a state is"):
+        f(np.arange(1.0, 5.0))
+    np.testing.assert_array_equal(f([200.0, 1.0])[0], [200, 1])

@@ -316,3 +316,19 @@ def test_a_deep_chain_compiles_without_recursion(shallow_stack):
     value, slope = f([0.1, 0.2])
     assert np.isfinite(value).all()
     assert np.isfinite(slope).all()
+
+
+def test_a_graph_that_cannot_be_bound_drops_no_other(monkeypatch):
+    x = ksym.placeholder((None,))
+    f = ksym.function([x], ksym.sort(x))
+    f([1.0, 2.0])
+    error = ksym.errors.ExecutionError("MXNet refuses the graph")
+    error.breaks = True
+
+    def refuse(values):
+        raise error
+
+    monkeypatch.setattr(f, "_prepared", refuse)
+    with pytest.raises(ksym.errors.ExecutionError):
+        f([1.0, 2.0, 3.0])
+    assert f.cache_info().kept == 1

@@ -292,3 +292,92 @@ def test_functions_without_common_variables_run_at_once():
     assert second.get_value() == 2.0
     leave.set()
     thread.join()
+
+
+@pytest.mark.parametrize("what", ["set_values", "get_values"])
+def test_a_signal_handler_does_not_get_into_the_middle_of_several_values(alarm, what):
+    a, b = ksym.Variable(np.zeros(500)), ksym.Variable(np.zeros(500))
+    more = [v.assign_add(np.ones(500)) for v in (a, b)]
+    both = ksym.function([], [a[0], b[0]], updates=more if what == "get_values" else None)
+    both()
+    torn, refused = [], []
+
+    def handler():
+        try:
+            first, second = both()
+            torn.append(first != second)
+        except GraphError:
+            refused.append(1)
+
+    alarm(handler)
+    for number in range(200_000):
+        if what == "set_values":
+            ksym.set_values([(v, np.full(500, float(number))) for v in (a, b)])
+        else:
+            first, second = ksym.get_values([a, b])
+            torn.append(first[0] != second[0])
+        if len(refused) >= 20 or sum(torn):
+            break
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    assert not sum(torn)
+    assert refused
+
+
+HANDLERS = """
+import os, signal, sys, threading, time
+import numpy as np
+import ksym
+
+variables = [ksym.Variable(0.0) for _ in range(2)]
+x = ksym.placeholder((60,))
+f, g = (
+    ksym.function(
+        [x], [ksym.sort(x), ksym.cumsum(x, 0)], updates=[v.assign_add(1.0)], mode=sys.argv[1]
+    )
+    for v in variables
+)
+stream = ksym.RandomStream(3)
+many, few = (
+    ksym.function([], ksym.random_truncated_normal((size,), stream=stream)) for size in (2000, 20)
+)
+value = np.ones(60, "float32")
+f(value), g(value), many(), few()
+counts = {"read": 0, "called": 0, "drawn": 0, "made": 0, "refused": 0}
+tasks = {
+    "read": variables[1].get_value,
+    "called": lambda: g(value),
+    "drawn": few,
+    "made": lambda: ksym.function([], sum(variables)),
+}
+
+def work():
+    while True:
+        g(value)
+
+def handler(*_):
+    for name, task in tasks.items():
+        try:
+            task()
+            counts[name] += 1
+        except ksym.errors.GraphError:
+            counts["refused"] += 1
+    signal.setitimer(signal.ITIMER_REAL, 1e-3)
+
+threading.Thread(target=work, daemon=True).start()
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 1e-3)
+end = time.monotonic() + 3
+while time.monotonic() < end:
+    f(value), many()
+signal.setitimer(signal.ITIMER_REAL, 0)
+print("done", sum(counts.values()) > 100, flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+def test_a_signal_handler_never_waits_for_what_waits_for_its_thread(mode):
+    result = subprocess.run(
+        [sys.executable, "-c", HANDLERS, mode], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.split() == ["done", "True"], result.stderr

@@ -86,7 +86,8 @@ class DeviceArray:
 
     def copy_from(self, other: DeviceArray) -> None:
         """Replace the contents by those of another array of the same shape and dtype."""
-        assert other.spec == self.spec, f"{other.spec} is copied to {self.spec}"
+        if other.spec != self.spec:
+            raise AssertionError(f"{other.spec} is copied to {self.spec}")
         if self.view is not None and other.view is not None:
             other.settle()
             self.view[...] = other.view

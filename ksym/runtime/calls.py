@@ -173,8 +173,9 @@ def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[C
     if to.view is None:  # empty
         return []
     view = _view(source)
-    assert to.spec.dtype == source.spec.dtype, f"{source.spec} is copied to {to.spec}"
-    assert 0 <= position <= view.nbytes - to.view.nbytes, f"{source.spec} is copied to {to.spec}"
+    fits = 0 <= position <= view.nbytes - to.view.nbytes
+    if to.spec.dtype != source.spec.dtype or not fits:
+        raise AssertionError(f"{source.spec} is copied to {to.spec}")
     at = _address(source) + position
     return [_called("copy", _address(to), at, to.view.nbytes, arrays=[to, source])]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -112,6 +112,20 @@ class WhileRun:
             self._states[t.index] if t.index < count else self._steps for t in part.outputs
         ]
 
+    def _move(self, values: Sequence[DeviceArray], steps: int) -> None:
+        """Give the states the values that a step has computed for them."""
+        for state, value in zip(self._states, values, strict=True):
+            if value.spec != state.spec:
+                raise ShapeError(
+                    f"a state is {state.spec}, step {steps} makes {value.spec} of it",
+                    remedy="a state keeps its shape; pad it to a fixed size",
+                ).located(
+                    self._node.operator.name,
+                    [t.spec for t in self._node.inputs],
+                    self._node.origin,
+                )
+            state.copy_from(value)
+
     def run(self) -> None:
         """Take as many steps as it takes."""
         for state, initial in zip(self._states, self._initial, strict=True):
@@ -139,8 +153,7 @@ class WhileRun:
                 self._body = self._bind_body()
             self._body.run()
             steps += 1
-            for state, value in zip(self._states, self._body.outputs, strict=True):
-                state.copy_from(value)
+            self._move(self._body.outputs, steps)
         self._steps.write(np.asarray(steps))
         for position, tensor in enumerate(self._wanted):
             if tensor.index > self._count:

@@ -29,7 +29,8 @@ def once(make: Callable[..., R]) -> Callable[..., R]:
         if arguments not in kept:
             with _lock:
                 if arguments not in kept:
-                    kept[arguments] = make(*arguments)
+                    # What a signal handler has made meanwhile is in use already.
+                    kept.setdefault(arguments, make(*arguments))
         return kept[arguments]
 
     return made

@@ -272,11 +272,13 @@ def numpy_shapes() -> Iterator[None]:
     if before.value:
         yield
         return
+    # Made ahead: Python looks for signals after each call, so nothing is called before this one.
+    undo = functools.partial(lib.MXSetIsNumpyShape, 0, ctypes.byref(before))
     try:
         lib.MXSetIsNumpyShape(1, ctypes.byref(before))
         yield
     finally:
-        lib.MXSetIsNumpyShape(0, ctypes.byref(before))
+        undo()
 
 
 @contextlib.contextmanager

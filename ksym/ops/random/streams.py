@@ -44,7 +44,8 @@ class RandomStream:
         if value < 0:
             raise GraphError(f"a seed is not negative, unlike {value}")
         self._generator = np.random.Generator(np.random.SFC64(value))
-        self._lock = threading.Lock()
+        # Taken again by a signal handler that draws in the middle of a draw.
+        self._lock = threading.RLock()
 
     def draw(
         self, kind: str, shape: Sequence[int], dtype: str, **parameters: FrozenArray
