@@ -1,8 +1,9 @@
 """What each pass of the compiler saves: the time of a step with it turned off.
 
 For each workload the Keras model is compiled once with all passes, and once without each of them;
-they take turns, in another order each round.  A ratio above 1 is what the pass saves; one of 1.00
-or a bit less is noise, or a pass that this workload has no use for.
+they take turns, in another order each round.  A ratio above 1 is what the pass saves.  The model
+with all passes is built twice, and the ratio of these two is what noise does; others like it are
+noise, or a pass that the workload has no use for.
 
     python benchmarks/passes.py [--rounds 30] [--workloads mlp,cnn] [--off merge]
 """
@@ -21,15 +22,15 @@ os.environ["KERAS_BACKEND"] = "ksym.backend"
 import keras
 import numpy as np
 from contest.report import head, row
-from contest.workloads import SIX, WORKLOADS, Workload
+from contest.workloads import SHOWN, SIX, WORKLOADS, Workload
 
 from ksym.compiler import mode
 from ksym.runtime import loading
 
 Steps = dict[str, Callable[[], Any]]
 KINDS = ("training", "prediction")
-ALL = ""
-"""The name of the variant with all passes."""
+ALL, AGAIN = "all", "all, built again"
+"""The variant with all passes, and its control."""
 
 loading.load()  # it settles the threads, which are printed
 
@@ -45,10 +46,10 @@ def steps(workload: Workload) -> Steps:
 
 
 def variants(workload: Workload, off: str) -> dict[str, Steps]:
-    """Return the steps with all passes, and without each one whose name has `off` in it."""
+    """Return the steps with all passes, twice, and without each one with `off` in its name."""
     found = {}
-    for name in (ALL, *(name for name in mode.names() if off in name)):
-        os.environ[mode.ENVIRONMENT] = f"{name}=0" if name else ""
+    for name in (ALL, AGAIN, *(name for name in mode.names() if off in name)):
+        os.environ[mode.ENVIRONMENT] = "" if name in (ALL, AGAIN) else f"{name}=0"
         keras.backend.clear_session()
         found[name] = steps(workload)
     return found
@@ -83,7 +84,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--seconds", type=float, default=0.02, help="of a turn, at least")
-    parser.add_argument("--workloads", default=",".join([*SIX, "cell-80"]))
+    parser.add_argument("--workloads", default=",".join([*SIX, "cell-80", *SHOWN]))
     parser.add_argument("--off", default="", help="a part of the names of passes to measure")
     options = parser.parse_args()
     print(
@@ -99,12 +100,12 @@ def main() -> None:
             for name, each in times.items():
                 # Neighbours in time are compared, so that what else the machine does hits both.
                 ratio = statistics.median(np.divide(each, times[ALL]))
-                cell = f"{ratio:.2f}" if name else f"{statistics.median(each):.3g} ms"
+                cell = f"{statistics.median(each):.3g} ms" if name == ALL else f"{ratio:.2f}"
                 cells.setdefault((kind, name), []).append(cell)
         print(f"{workload} measured, load {os.getloadavg()[0]:.1f}", flush=True)
     print("\n".join(head("", *workloads)))
     for (kind, name), line in sorted(cells.items(), key=lambda each: KINDS.index(each[0][0])):
-        print(row(f"{kind} without {name}" if name else f"{kind} with all", *line))
+        print(row(f"{kind} {'with' if name in (ALL, AGAIN) else 'without'} {name}", *line))
 
 
 if __name__ == "__main__":

@@ -124,6 +124,19 @@ def resnet(keras: ModuleType) -> Model:
     return _compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
 
 
+def photos(keras: ModuleType) -> Model:
+    """The small network of the Keras blog's "image classification using very little data"."""
+    layers = keras.layers
+    x = layers.Input((150, 150, 3))
+    y = x
+    for filters in (32, 32, 64):
+        y = layers.Conv2D(filters, (3, 3), activation="relu")(y)
+        y = layers.MaxPooling2D((2, 2))(y)
+    y = layers.Dense(64, activation="relu")(layers.Flatten()(y))
+    y = layers.Dense(1, activation="sigmoid")(layers.Dropout(0.5)(y))
+    return _compiled(keras, x, y, keras.optimizers.RMSprop(0.001), "binary_crossentropy")
+
+
 def embedding(keras: ModuleType) -> Model:
     """Keras's examples/imdb_lstm.py without its dropout."""
     layers = keras.layers
@@ -197,12 +210,12 @@ TITLES = {
 }
 
 
-def _recurrent(kind: str, length: int) -> Workload:
-    """A recurrent layer of 128 units on `length` steps of 32 features, batch 32."""
+def _recurrent(kind: str, length: int, features: int = 32, size: int = 32) -> Workload:
+    """A recurrent layer of 128 units on `length` steps of features, in batches of a size."""
 
     def build(keras: ModuleType) -> Model:
         layers = keras.layers
-        x = layers.Input((length, 32))
+        x = layers.Input((length, features))
         if kind == "cell":
             y = layers.RNN(minimal_gated_unit(keras, 128))(x)
         elif kind == "gru":
@@ -216,13 +229,13 @@ def _recurrent(kind: str, length: int) -> Workload:
         return _compiled(keras, x, layers.Dense(1)(y), keras.optimizers.RMSprop(0.001), "mse")
 
     def batch(rng: np.random.Generator) -> Batch:
-        x = rng.random((32, length, 32), dtype="float32")
+        x = rng.random((size, length, features), dtype="float32")
         if kind == "lstm-masked":
-            lengths = rng.integers(1, length, (32, 1), endpoint=True)
+            lengths = rng.integers(1, length, (size, 1), endpoint=True)
             x[np.arange(length) >= lengths] = 0.0
-        return x, rng.random((32, 1), dtype="float32")
+        return x, rng.random((size, 1), dtype="float32")
 
-    title = f"{TITLES[kind]}, {length:,} steps of 32, RMSprop, batch 32"
+    title = f"{TITLES[kind]}, {length:,} steps of {features:,}, RMSprop, batch {size}"
     return Workload(title, build, batch)
 
 
@@ -248,8 +261,18 @@ RECURRENT = {
     for kind in ("lstm", "gru", "cell")
     for length in LENGTHS
 }
-LOOPS = {
-    name: _recurrent(name.removesuffix("-20"), 20) for name in ("gru-default-20", "lstm-masked-20")
+SHOWN = {
+    "photos": Workload(
+        "Convolutions and poolings on 150 x 150, RMSprop, batch 16, channels last",
+        photos,
+        lambda rng: (
+            rng.random((16, 150, 150, 3), dtype="float32"),
+            rng.integers(0, 2, (16, 1)).astype("float32"),
+        ),
+    ),
+    "gru-default-20": _recurrent("gru-default", 20),
+    "lstm-masked-20": _recurrent("lstm-masked", 20),
+    "cell-frames": _recurrent("cell", 50, features=2048, size=4),
 }
-"""Layers that Keras makes of its own loops, which MXNet has no kernel for."""
-WORKLOADS = SIX | RECURRENT | LOOPS
+"""Networks on which passes of the compiler show that the others have no use for."""
+WORKLOADS = SIX | RECURRENT | SHOWN
