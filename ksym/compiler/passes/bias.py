@@ -6,13 +6,13 @@ out of them and back.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 
 from ksym import ops
 from ksym.autodiff import gradients
 from ksym.compiler.passes.declaration import graph_pass
-from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
+from ksym.compiler.passes.peephole import Site, apply_rules, peephole
+from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.leaves import placeholder
 
 
@@ -28,7 +28,6 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
     order = topological_order(outputs)
     if not any(node.operator is ops.convolution for node in order):
         return list(outputs)
-    uses = count_uses(order, outputs)
     by_gradient = {
         node.inputs[0]: node
         for node in order
@@ -45,27 +44,35 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
     summed: dict[Tensor, Tensor] = {}
     added: dict[tuple[Tensor, ...], Tensor] = {}
 
-    def fuse(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
-        if node.operator is ops.add:
-            result = _with_bias(node, inputs, uses)
-            if result is not None:
-                *operands, vector = result.node.inputs
-                added[tuple(operands)] = vector
-            return result
-        if node in biased:
-            g, x, w = inputs
-            # The gradient does not depend on the bias, but it needs its forward node, which would
-            # be computed once more with another one.
-            bias = added.get((x, w), ops.zeros(w.shape[:1], w.dtype))
-            dx, dw, db = ops.convolution_gradient.make([g, x, w, bias], node.attributes)
-            summed[node.inputs[0]] = db
-            return dx, dw
-        if node in sums and node.inputs[0] in summed:
-            return ops.reshape(summed[node.inputs[0]], node.outputs[0].shape)
-        return None
+    @peephole(ops.add)
+    def with_bias(site: Site) -> Tensor | None:
+        result = _with_bias(site)
+        if result is not None:
+            *operands, vector = result.node.inputs
+            added[tuple(operands)] = vector
+        return result
 
-    early = [node for node in order if node not in late]
-    return rewrite(outputs, fuse, order=[*early, *(node for node in order if node in late)])
+    @peephole(ops.convolution_gradient)
+    def with_sum(site: Site) -> Sequence[Tensor] | None:
+        if site.node not in biased:
+            return None
+        g, x, w = site.inputs
+        # The gradient does not depend on the bias, but it needs its forward node, which would
+        # be computed once more with another one.
+        bias = added.get((x, w), ops.zeros(w.shape[:1], w.dtype))
+        dx, dw, db = ops.convolution_gradient.make([g, x, w, bias], site.node.attributes)
+        summed[site.node.inputs[0]] = db
+        return dx, dw
+
+    @peephole(ops.sum_)
+    def that_sum(site: Site) -> Tensor | None:
+        g = site.node.inputs[0]
+        if site.node not in sums or g not in summed:
+            return None
+        return ops.reshape(summed[g], site.node.outputs[0].shape)
+
+    ordered = [*(node for node in order if node not in late), *(n for n in order if n in late)]
+    return apply_rules(outputs, with_bias, with_sum, that_sum, order=ordered)
 
 
 def _sums_channels(node: Node) -> bool:
@@ -75,14 +82,14 @@ def _sums_channels(node: Node) -> bool:
     return node.operator is ops.sum_ and rank > 2 and node.attributes["axis"] == every_other
 
 
-def _with_bias(node: Node, inputs: Sequence[Tensor], uses: Counter[Tensor]) -> Tensor | None:
+def _with_bias(site: Site) -> Tensor | None:
     for position in (0, 1):
-        product, bias = inputs[position], inputs[1 - position]
+        product, bias = site.inputs[position], site.inputs[1 - position]
         convolution = product.node
         if (
             convolution.operator is ops.convolution
             and len(convolution.inputs) == 2
-            and uses[node.inputs[position]] == 1
+            and site.is_only_use(position)
             and _is_per_channel(bias, product)
         ):
             vector = ops.reshape(bias, product.shape[1:2])

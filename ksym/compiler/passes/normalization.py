@@ -11,7 +11,8 @@ from collections.abc import Sequence
 
 from ksym import ops
 from ksym.compiler.passes.declaration import graph_pass
-from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
+from ksym.compiler.passes.peephole import Site, apply_rules, peephole
+from ksym.graph import Tensor
 from ksym.ops.leaves import placeholder
 
 CHANNELS = 1
@@ -27,24 +28,20 @@ def _sample() -> list[Tensor]:
 @graph_pass(sample=_sample, rounding="weights are scaled instead of results")
 def fold_normalization(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which convolutions that are only normalised have the normalised weights."""
-    order = topological_order(outputs)
-    if not any(node.operator is ops.normalize for node in order):
-        return list(outputs)
-    uses = count_uses(order, outputs)
+    return apply_rules(outputs, _normalized)
 
-    def fold(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
-        if (
-            node.operator is not ops.normalize
-            or node.attributes["axis"] != CHANNELS
-            or inputs[0].node.operator is not ops.convolution
-            or uses[node.inputs[0]] != 1  # its gradient reads the result, as moments do
-        ):
-            return None
-        convolution, (_, mean, var, gamma, beta) = inputs[0].node, inputs
-        x, w, *bias = convolution.inputs
-        scale = gamma / ops.sqrt(var + node.attributes["epsilon"])
-        scaled = w * ops.reshape(scale, (-1, *(1,) * (w.rank - 1)))
-        shift = beta - (mean - bias[0] if bias else mean) * scale
-        return ops.convolution.make([x, scaled, shift], convolution.attributes)
 
-    return rewrite(outputs, fold, order=order)
+@peephole(ops.normalize)
+def _normalized(site: Site) -> Tensor | None:
+    convolution, (_, mean, var, gamma, beta) = site.inputs[0].node, site.inputs
+    if (
+        site.node.attributes["axis"] != CHANNELS
+        or convolution.operator is not ops.convolution
+        or not site.is_only_use(0)  # its gradient reads the result, as moments do
+    ):
+        return None
+    x, w, *bias = convolution.inputs
+    scale = gamma / ops.sqrt(var + site.node.attributes["epsilon"])
+    scaled = w * ops.reshape(scale, (-1, *(1,) * (w.rank - 1)))
+    shift = beta - (mean - bias[0] if bias else mean) * scale
+    return ops.convolution.make([x, scaled, shift], convolution.attributes)

@@ -7,13 +7,13 @@ where that is positive, and nowhere else.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 
 from ksym import ops
 from ksym.autodiff import gradients
 from ksym.compiler.passes.declaration import graph_pass
-from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.compiler.passes.peephole import Readers, Site, apply_rules, peephole
+from ksym.graph import Node, Tensor
 from ksym.ops.leaves import placeholder
 
 
@@ -26,46 +26,39 @@ def _sample() -> list[Tensor]:
 @graph_pass(sample=_sample)
 def pool_first(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which max_pool(relu(x)) is relu(max_pool(x)), and so are gradients."""
-    order = topological_order(outputs)
-    if not any(node.operator is ops.max_pool for node in order):
-        return list(outputs)
-    users: dict[Tensor, set[Node]] = defaultdict(set)
-    for node in order:
-        for tensor in node.inputs:
-            users[tensor].add(node)
-    asked = set(outputs)
+    return apply_rules(outputs, _pooled, _masked)
 
-    def moves(rectified: Tensor) -> bool:
-        """Whether nobody needs an activation but its pooling, and the gradients of both."""
-        return (
-            rectified.node.operator is ops.relu
-            and rectified not in asked
-            and all(
-                user.operator in (ops.max_pool, ops.max_pool_gradient)
-                or _is_masked(user, rectified)
-                for user in users[rectified]
-            )
-            and all(
-                len(users[user.outputs[0]]) == 1
-                and all(_is_masked(mask, rectified) for mask in users[user.outputs[0]])
-                for user in users[rectified]
-                if user.operator is ops.max_pool_gradient
-            )
-        )
 
-    def pool(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
-        if node.operator is ops.max_pool and moves(node.inputs[0]):
-            (x,) = inputs[0].node.inputs
-            return ops.relu(ops.max_pool.make([x], node.attributes))
-        if node.operator is ops.relu_gradient and moves(node.inputs[1]):
-            carried = inputs[0].node
-            (x,), g = inputs[1].node.inputs, carried.inputs[0]
-            pooled = ops.relu(ops.max_pool.make([x], carried.attributes))
-            masked = ops.relu_gradient(g, pooled)
-            return ops.max_pool_gradient.make([masked, x], carried.attributes)
+@peephole(ops.max_pool)
+def _pooled(site: Site) -> Tensor | None:
+    if not _moves(site.node.inputs[0], site.readers):
         return None
+    (x,) = site.inputs[0].node.inputs
+    return ops.relu(ops.max_pool.make([x], site.node.attributes))
 
-    return rewrite(outputs, pool, order=order)
+
+@peephole(ops.relu_gradient)
+def _masked(site: Site) -> Tensor | None:
+    if not _moves(site.node.inputs[1], site.readers):
+        return None
+    carried = site.inputs[0].node
+    (x,), g = site.inputs[1].node.inputs, carried.inputs[0]
+    pooled = ops.relu(ops.max_pool.make([x], carried.attributes))
+    return ops.max_pool_gradient.make([ops.relu_gradient(g, pooled), x], carried.attributes)
+
+
+def _moves(rectified: Tensor, readers: Readers) -> bool:
+    """Whether nobody needs an activation but its pooling, and the gradients of both."""
+    if rectified.node.operator is not ops.relu or rectified in readers.outputs:
+        return False
+    for reader in readers.nodes(rectified):
+        if reader.operator is ops.max_pool_gradient:
+            masks = readers.nodes(reader.outputs[0])
+            if len(masks) != 1 or not all(_is_masked(mask, rectified) for mask in masks):
+                return False
+        elif reader.operator is not ops.max_pool and not _is_masked(reader, rectified):
+            return False
+    return True
 
 
 def _is_masked(node: Node, rectified: Tensor) -> bool:
