@@ -1,4 +1,4 @@
-"""Which nodes have their values before anything of a graph runs."""
+"""Predicates of nodes whose values are given before a graph runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from ksym.ops.random.standard import Drawn
 
 
 def is_leaf(node: Node) -> bool:
-    """Whether a node's value is there before anything runs, so that every part can read it."""
+    """Return whether a node's value is given before a graph runs, so that all parts can read it."""
     return node.operator in (placeholder, variable_leaf, constant) or is_drawn(node)
 
 
 def is_drawn(node: Node) -> bool:
-    """Whether a node's value is drawn before anything runs."""
+    """Return whether a node's value is drawn before a graph runs."""
     return isinstance(node.operator, Drawn)
 
 
 def is_drawn_ahead(node: Node) -> bool:
-    """Whether a node draws random numbers that those of many steps can be drawn with."""
+    """Return whether a node draws numbers that can be drawn for many steps of a loop at once."""
     return isinstance(node.operator, Drawn) and node.operator.independent

@@ -1,4 +1,4 @@
-"""The leaves of a graph: constants, and what a call gives values to: placeholders, variables."""
+"""The leaves of a graph: constants, placeholders and variables."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ksym.operator.sampling import Draw, Sample
 
 
 class _Leaf(Operator):
-    """Two leaves are never the same, however alike they look."""
+    """The base of leaves, of which two are never the same, however alike they look."""
 
     pure = False
 
@@ -73,7 +73,7 @@ class _VariableLeaf(_Leaf):
         return None
 
 
-variable_leaf = _VariableLeaf("variable", doc="The value that a `Variable` has at the call.")
+variable_leaf = _VariableLeaf("variable", doc="Return the value that a `Variable` has at the call.")
 
 
 class Constant(Operator):
@@ -122,5 +122,5 @@ constant = Constant(
 
 
 def is_constant(tensor: Tensor) -> bool:
-    """Whether the tensor is a constant node's output."""
+    """Return whether the tensor is a constant node's output."""
     return tensor.node.operator is constant

@@ -1,8 +1,8 @@
-"""The same results by nodes of fewer axes, because MXNet's kernels take few.
+"""Merging axes: the same results by nodes of fewer axes, because MXNet's kernels take few.
 
-Neighbouring axes that an operator treats alike are one axis to it, and an axis of size 1 is none;
-what has too many left is done for one run of axes after the other.  `Operator.merge_axes` says how
-for each operator, with the functions here.
+Neighbouring axes that an operator treats alike are merged into one, and axes of size 1 are dropped.
+An operator that has too many left is applied to one run of axes after the other.  Each operator
+declares its way in `Operator.merge_axes`, with the functions here.
 """
 
 from __future__ import annotations
@@ -15,21 +15,21 @@ from ksym import ops, shapes
 from ksym.graph import Node, Tensor
 
 MOST = 5
-"""What all kernels take: broadcasts, reductions and slices know no more axes."""
+"""The number of axes that all kernels take: broadcasts, reductions and slices know no more."""
 
 MOST_PERMUTED = 6
-"""How many axes MXNet permutes."""
+"""The number of axes that MXNet permutes."""
 
 
 def reshaped(x: Tensor, shape: Sequence[int | None]) -> Tensor:
-    """Return the elements of x in a shape, skipping shapes they were given on the way."""
+    """Reshape x, skipping reshapes that it is the result of."""
     while x.node.operator is ops.reshape:
         x = x.node.inputs[0]
     return x if x.shape == tuple(shape) else ops.reshape(x, shapes.known(tuple(shape)))
 
 
 def runs(labels: Sequence[Any]) -> list[list[int]]:
-    """Return the runs of neighbouring axes of equal labels; those labelled None count nowhere."""
+    """Return the runs of neighbouring axes of equal labels; axes labelled None belong to no run."""
     found: list[list[int]] = []
     last: Any = None
     for axis, label in enumerate(labels):
@@ -48,7 +48,7 @@ def merged(shape: Sequence[int | None], groups: Sequence[Sequence[int]]) -> tupl
 
 
 def around(shape: Sequence[int | None], group: Sequence[int]) -> tuple[int, ...]:
-    """Return three sizes: of what is before a run of axes, of the run, and of what is behind it."""
+    """Return the sizes of the axes before a run of axes, of the run, and of those behind it."""
     first, last = group[0], group[-1] + 1
     return merged(shape, (range(first), range(first, last), range(last, len(shape))))
 
@@ -77,7 +77,7 @@ def stretched(x: Tensor, shape: shapes.Shape) -> Tensor:
 
 
 def elementwise(node: Node) -> Tensor:
-    """Return an elementwise node's result: by axes that broadcast alike, else broadcast first."""
+    """Return an elementwise node's result on merged axes, broadcast first if too many are left."""
     shape = node.outputs[0].shape
     own = [_leading_ones(tensor.shape, len(shape)) for tensor in node.inputs]
     groups: Sequence[Sequence[int]] = runs(
@@ -117,7 +117,7 @@ def _permuted_at_once(x: Tensor, sides: Sequence[int | None], order: Sequence[in
 def _groups_moved(
     sides: Sequence[int | None], order: Sequence[int]
 ) -> tuple[list[int | None], list[int]]:
-    """A permutation of groups of axes that stay together, as the sizes of these and an order."""
+    """Return a permutation of groups of axes that stay together, as their sizes and an order."""
     kept = [axis for axis in range(len(sides)) if sides[axis] != 1]
     places = [kept.index(axis) for axis in order if sides[axis] != 1]
     groups = _neighbours(places)
@@ -127,7 +127,7 @@ def _groups_moved(
 
 
 def _neighbours(places: Sequence[int]) -> list[list[int]]:
-    """Split numbers where one is not the successor of that before it."""
+    """Split numbers where one is not the successor of the one before it."""
     found: list[list[int]] = []
     for place in places:
         if found and place == found[-1][-1] + 1:
@@ -152,7 +152,7 @@ def stacks(node: Node) -> list[Tensor]:
     operands = []
     for tensor in node.inputs:
         matrix = tensor.shape[-2:]
-        if tensor.rank > 2:  # a single matrix is stretched by all kernels
+        if tensor.rank > 2:  # all kernels broadcast a single matrix
             whole = stretched(tensor, (*batch, *matrix))
             tensor = reshaped(whole, (*merged(batch, [range(len(batch))]), *matrix))
         operands.append(tensor)

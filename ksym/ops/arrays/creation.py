@@ -61,7 +61,7 @@ class _Arange(Operator):
 
 arange = _Arange(
     "arange",
-    doc="""Numbers from start to below stop in equal steps.
+    doc="""Return numbers from start to below stop in equal steps.
 
     Args:
         start: The first number; the end if stop is not given, and the start is then 0.

@@ -66,7 +66,7 @@ class _MatrixDiagPart(Operator):
 
 matrix_diag_part = _MatrixDiagPart(
     "matrix_diag_part",
-    doc="""The diagonal of a matrix, or of each of a stack of them.
+    doc="""Return the diagonal of a matrix, or of each of a stack of them.
 
     A strided view of the elements, as MXNet's kernel has no second-order gradient.
 
@@ -147,7 +147,7 @@ class _MatrixDiag(Operator):
 
 matrix_diag = _MatrixDiag(
     "matrix_diag",
-    doc="""Zeros with x on a diagonal of the last two axes.
+    doc="""Put x on a diagonal of the last two axes, with zeros elsewhere.
 
     Args:
         x: A diagonal, or a stack of them in the last axis.

@@ -40,7 +40,7 @@ class _FlatNonzero(Operator):
 
 flatnonzero = _FlatNonzero(
     "flatnonzero",
-    doc="""The positions in row-major order at which x is not zero, as an int64 vector.
+    doc="""Return the positions in row-major order at which x is not zero, as an int64 vector.
 
     Args:
         x: A tensor of any shape and dtype.
@@ -107,7 +107,7 @@ class _MaskPositions(_FlatNonzero):
 
 mask_positions = _MaskPositions(
     "mask_positions",
-    doc="""The positions in row-major order at which a mask of given sides is true.
+    doc="""Return the positions in row-major order at which a mask of given sides is true.
 
     Args:
         mask: Booleans.
@@ -184,7 +184,7 @@ class _UniquePositions(Operator):
 
 unique_positions = _UniquePositions(
     "unique_positions",
-    doc="""Where the distinct elements of x are, in ascending order.
+    doc="""Return the positions of the distinct elements of x, in ascending order.
 
     Args:
         x: A tensor, read in row-major order.

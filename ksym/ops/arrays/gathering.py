@@ -154,7 +154,7 @@ class _TakeGradient(Operator):
 
 
 take_gradient = _TakeGradient(
-    "take_gradient", doc="Zeros of a shape, to whose rows those of g are added by their indices."
+    "take_gradient", doc="Add the rows of g by their indices to zeros of a shape."
 )
 
 

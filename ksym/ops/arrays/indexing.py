@@ -231,7 +231,7 @@ class _SliceGradient(Operator):
 
 
 slice_gradient = _SliceGradient(
-    "slice_gradient", doc="Zeros of a shape, with g put where `slice` would take from."
+    "slice_gradient", doc="Put g into zeros of a shape, where `slice` would take from."
 )
 
 

@@ -60,7 +60,7 @@ def static_shape(x: Tensor) -> np.ndarray:
     return np.array(x.shape, dtype="int64")
 
 
-shape_of = _ShapeOf("shape_of", doc="The shape of x as an int64 vector.")
+shape_of = _ShapeOf("shape_of", doc="Return the shape of x as an int64 vector.")
 
 
 class _Reshape(Operator):
@@ -330,7 +330,7 @@ class _BroadcastTo(Operator):
 
 broadcast_to = _BroadcastTo(
     "broadcast_to",
-    doc="""Stretch x to a shape by NumPy's broadcasting.
+    doc="""Broadcast x to a shape by NumPy's rules.
 
     Raises:
         ShapeError: x does not broadcast to that shape.

@@ -45,7 +45,7 @@ def _read_lower(g: Tensor) -> Tensor:
 
 cholesky = _Cholesky(
     "cholesky",
-    doc="""The lower triangular factor L of a symmetric positive definite matrix L @ L.T.
+    doc="""Return the lower triangular factor L of a symmetric positive definite matrix L @ L.T.
 
     Only the lower triangle is read, as in NumPy, so the gradient is zero above the diagonal.
 
@@ -158,7 +158,7 @@ class _Eigh(Operator):
 
 eigh = _Eigh(
     "eigh",
-    doc="""The eigenvalues, in ascending order, and eigenvectors of a symmetric matrix.
+    doc="""Return the eigenvalues, in ascending order, and eigenvectors of a symmetric matrix.
 
     Only the lower triangle is read, as in NumPy, so the gradient is zero above the diagonal.  Of
     each eigenvector the element of largest magnitude is positive.  Equal eigenvalues have no unique
@@ -242,7 +242,7 @@ class _TallQR(Operator):
 
 
 tall_qr = _TallQR(
-    "tall_qr", doc="What `qr` gives for matrices with at least as many rows as columns."
+    "tall_qr", doc="Return the result of `qr` for matrices with at least as many rows as columns."
 )
 
 

@@ -168,7 +168,7 @@ def _as_matrix(
 
 contraction = _Contraction(
     "contraction",
-    doc="""The sum of products of two tensors over the indices that the result lacks.
+    doc="""Return the sum of products of two tensors over the indices that the result lacks.
 
     One product of matrices, or a stack of them; without a sum an elementwise product.
 

@@ -185,7 +185,7 @@ def _unbatch(g: Tensor, operand: Tensor, other: Tensor) -> Tensor:
 
 matmul = _Matmul(
     "matmul",
-    doc="""The product of matrices, or of stacks of them, by NumPy's rules.
+    doc="""Return the product of matrices, or of stacks of them, by NumPy's rules.
 
     Args:
         a: A vector, a matrix, or a stack of matrices in the last two axes.
@@ -227,7 +227,7 @@ class _IntegerMatmul(_Matmul):
 
 integer_matmul = _IntegerMatmul(
     "integer_matmul",
-    doc="""The product of matrices of int32 or int64, which wraps around as NumPy's does.
+    doc="""Return the product of matrices of int32 or int64, which wraps around as NumPy's does.
 
     What `matmul` becomes for these: MXNet multiplies matrices of floats only.
     """,

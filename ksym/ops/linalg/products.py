@@ -138,7 +138,7 @@ class _Cross(Operator):
 
 cross = _Cross(
     "cross",
-    doc="""The cross product of vectors of three elements.
+    doc="""Return the cross product of vectors of three elements.
 
     Vectors of two elements, which NumPy 2 does not take any more either, are refused.
 

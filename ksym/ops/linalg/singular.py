@@ -126,7 +126,7 @@ class _SVD(Operator):
 
 svd = _SVD(
     "svd",
-    doc="""The singular values, in descending order, and singular vectors of a matrix.
+    doc="""Return the singular values, in descending order, and singular vectors of a matrix.
 
     The matrix is ``u @ diag(values) @ vh``.  Of each column of u the element of largest magnitude
     is positive.  Equal singular values have no unique vectors: the gradient of vectors is infinite
@@ -196,7 +196,7 @@ class _PInv(Operator):
 
 pinv = _PInv(
     "pinv",
-    doc="""The pseudo-inverse of Moore and Penrose, of any matrix or each of a stack of them.
+    doc="""Return the pseudo-inverse of Moore and Penrose, of any matrix or each of a stack of them.
 
     Composed of `svd`, as MXNet's own has no gradient.  Its gradient is that of Golub and Pereyra
     (1973), for changes that keep the rank; it has no singular vectors in it, so equal singular

@@ -92,7 +92,7 @@ class _Inverse(OfSquare):
 
 inv = _Inverse(
     "inv",
-    doc="""The inverse of a matrix, or of each of a stack of them.
+    doc="""Return the inverse of a matrix, or of each of a stack of them.
 
     Args:
         a: Square matrices in the last two axes; integers are computed in float64.
@@ -144,7 +144,7 @@ class _Solve(Operator):
 
 solve = _Solve(
     "solve",
-    doc="""The solution x of a @ x = b.
+    doc="""Return the solution x of a @ x = b.
 
     Args:
         a: Square matrices in the last two axes; integers are computed in float64.
@@ -201,7 +201,7 @@ class _TriangularSolve(_Solve):
 
 triangular_solve = _TriangularSolve(
     "triangular_solve",
-    doc="""The solution x of a @ x = b for a triangular a.
+    doc="""Return the solution x of a @ x = b for a triangular a.
 
     The other triangle of a is not read, and its gradient is zero.  Zeros on the diagonal give
     infinities or NaN rather than an error.
@@ -251,7 +251,7 @@ class _Det(Operator):
 
 det = _Det(
     "det",
-    doc="""The determinant of a matrix, or of each of a stack of them.
+    doc="""Return the determinant of a matrix, or of each of a stack of them.
 
     The gradient inverts the matrix, so there is none for a singular one.
 
@@ -292,7 +292,7 @@ class _Slogdet(_Det):
 
 slogdet = _Slogdet(
     "slogdet",
-    doc="""The sign of the determinant, and the logarithm of its absolute value.
+    doc="""Return the sign of the determinant, and the logarithm of its absolute value.
 
     Of a singular matrix 0 and minus infinity; there is no gradient then.
 

@@ -40,10 +40,10 @@ from ksym.shapes import Shape
 def convolution_attributes(
     x: Tensor, strides: Any, padding: Any, dilation: Any, groups: Any
 ) -> dict[str, Any]:
-    """Return the attributes that convolutions have in the graph.
+    """Return the attributes of a convolution in the graph.
 
     Raises:
-        ShapeError: One of them has no meaning.
+        ShapeError: An attribute has no meaning.
     """
     axes = x.rank - 2
     if not 1 <= axes <= 3:
@@ -60,7 +60,7 @@ def convolution_attributes(
 
 
 def geometry(attributes: Any) -> tuple[Any, Any, Any]:
-    """Return what decides over the positions of the window."""
+    """Return the attributes that decide over the positions of the window."""
     return attributes["strides"], attributes["dilation"], attributes["padding"]
 
 
@@ -101,7 +101,7 @@ class NativeConvolution:
         return tuple(int(d or 0) + b + a for d, (b, a) in zip(shape, self.pairs, strict=True))
 
     def cropped(self, emit: Emitter, value: Any, shape: Shape) -> Any:
-        """Cut off what was padded."""
+        """Cut off the padding."""
         if self.symmetric:
             return value
         begin = tuple(b for b, _ in self.pairs)
@@ -110,11 +110,11 @@ class NativeConvolution:
 
 
 def check_kernel(x: Tensor, w: Tensor) -> None:
-    """Refuse a kernel that no convolution of x has.
+    """Raise an error for a kernel that no convolution of x has.
 
     Raises:
         ShapeError: Its rank differs, or its window is empty.
-        DTypeError: They are not floats.
+        DTypeError: The operands are not floats.
     """
     check_floats(x, w)
     if w.rank != x.rank:
@@ -250,7 +250,7 @@ class _ConvolutionGradient(Operator):
             return *nothing, *(emit("_np_sum", g, axis=over) for _ in bias)
         native = NativeConvolution(source.shape, kernel.shape, node.attributes, bool(bias))
         x = native.padded(emit, x, source)
-        # The same call as in the forward pass, so the emitter gives the node it has already.
+        # The same call as in the forward pass, so the emitter returns the node that exists already.
         forward = emit("Convolution", x, *others, **native.attributes)
         padded = Spec(native.padded_shape(source.shape), source.dtype)
         dx, *rest = emit.backward(
@@ -294,7 +294,7 @@ class _ConvolutionGradient(Operator):
 
 convolution_gradient = _ConvolutionGradient(
     "convolution_gradient",
-    doc="""The gradients of a `convolution` by its input, its kernel, and its bias if it has one.
+    doc="""Return the gradients of a `convolution` by its input, its kernel, and its bias, if any.
 
     Args:
         g: The gradient of the result.

@@ -32,7 +32,7 @@ def correlate(x: Any, w: Any, attributes: Mapping[str, Any]) -> Any:
 def correlate_transposed(
     g: Any, w: Any, x_shape: Any, attributes: Mapping[str, Any]
 ) -> tuple[Any, Callable[[Any], Any]]:
-    """Return the gradient of `correlate` by x, and a function of x that gives that by w."""
+    """Return the gradient of `correlate` by x, and a function of x that returns the one by w."""
     strides, dilation, padding, groups = _geometry(x_shape, attributes)
     window = w.shape[2:]
     pairs = explicit_padding(x_shape[2:], window, strides, dilation, padding)

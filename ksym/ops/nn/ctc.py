@@ -1,7 +1,7 @@
 """Connectionist temporal classification (Graves et al., ICML 2006).
 
-Composed of the recursion over time, in logarithms: MXNet's own `CTCLoss` knows float32 only, and
-its gradient kernel has no gradient.
+The loss is composed of the recursion over time, in logarithms: MXNet's own `CTCLoss` knows float32
+only, and its gradient kernel has no gradient.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats
 
 _IMPOSSIBLE = -1e30
-"""Stands for the logarithm of zero: finite, so that no gradient becomes NaN."""
+"""The number in place of the logarithm of zero: finite, so that no gradient becomes NaN."""
 
 _UNREACHED = -1e20
-"""Totals below this come from impossible paths only."""
+"""The bound below which totals come from impossible paths only."""
 
 
 class _CTCLoss(Operator):
@@ -130,13 +130,13 @@ class _CTCLoss(Operator):
         states = 2 * count + 1
         known = (path >= 0) & (path < classes)
         place = np.arange(states)
-        # Labels after the end do not matter: nothing flows back from them.
+        # Labels after the end do not matter: they have no gradient.
         own, before = path[:, 2:], path[:, :-2]
         skips = ops.not_equal(own, before) & ops.not_equal(own, blank) if count else None
 
         scores = ops.log_softmax(logits, -1)
         marks = ops.cast(ops.equal(path[:, :, None], ops.arange(classes)), dtype)
-        # (batch, time, states): what each step says of the class at each place of the path.
+        # (batch, time, states): the score at each step of the class at each place of the path.
         scores = ops.matmul(ops.transpose(scores, (1, 0, 2)), marks, transpose_b=True)
         impossible = ops.constant(_IMPOSSIBLE, dtype)
         scores = ops.where(known[:, None, :], scores, impossible)
@@ -151,13 +151,13 @@ class _CTCLoss(Operator):
             after = ops.logsumexp(ops.stack(ways, axis=0), 0) + scores[:, t]
             total = ops.where((inputs > t)[:, None], after, total)
 
-        # It ends with the last label or with the blank after it.
+        # The path ends with the last label or with the blank after it.
         last = 2 * lengths[:, None]
         ends = ops.equal(place, last) | ops.equal(place, last - 1)
         result = -ops.logsumexp(ops.where(ends, total, impossible), 1)
         infinite = ops.full_like(result, np.inf)
         result = ops.where(result > -_UNREACHED, infinite, result)
-        # No steps can only tell an empty label.
+        # Without steps only an empty label is possible.
         silent = ops.where(ops.equal(lengths, 0), ops.zeros_like(result), infinite)
         return ops.where(inputs > 0, result, silent)
 
@@ -186,14 +186,14 @@ def _moved_on(total: Tensor, by: int) -> Tensor:
 
 ctc_loss = _CTCLoss(
     "ctc_loss",
-    doc="""The negative logarithm of the probability of labels whose place in time is not known.
+    doc="""Return the negative logarithm of the probability of labels without places in time.
 
     Args:
         logits: (time, batch, classes), before the softmax; logarithms of probabilities do as well.
         labels: (batch, n), integers; those after the end of a sample do not matter.
-        input_lengths: How many steps each sample has.
-        label_lengths: How many labels each sample has.
-        blank: The class that says nothing; negative to count from the last.
+        input_lengths: The number of steps of each sample.
+        label_lengths: The number of labels of each sample.
+        blank: The class that stands for no label; negative to count from the last.
 
     Returns:
         (batch,); infinity where the steps do not suffice for the labels.

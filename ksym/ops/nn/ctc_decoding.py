@@ -1,6 +1,6 @@
-"""Decoding of what connectionist temporal classification learnt, in NumPy.
+"""Decoding for connectionist temporal classification, in NumPy.
 
-What comes out has as many labels as it happens to have: the operator `ctc_decode` runs on the host.
+The number of labels in the result depends on the data: the operator `ctc_decode` runs on the host.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from ksym.operator.sampling import Draw, Sample
 def greedy_decode(
     log_probabilities: Any, lengths: Any, blank: int = -1, merge_repeated: bool = True
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the labels of the most probable path, as tf.nn.ctc_greedy_decoder.
+    """Return the labels of the most probable path, like tf.nn.ctc_greedy_decoder.
 
     Args:
         log_probabilities: (time, batch, classes).
-        lengths: How many steps each sample has.
-        blank: The class that says nothing; negative to count from the last.
+        lengths: The number of steps of each sample.
+        blank: The class that stands for no label; negative to count from the last.
         merge_repeated: Whether a label repeated without a blank between counts once.
 
     Returns:
@@ -55,16 +55,16 @@ def beam_search_decode(
     blank: int = -1,
     merge_repeated: bool = False,
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """Return the most probable labels over all their paths, as tf.nn.ctc_beam_search_decoder.
+    """Return the most probable labels over all paths, like tf.nn.ctc_beam_search_decoder.
 
-    Prefix beam search (Graves and Jaitly, ICML 2014).
+    It is a prefix beam search (Graves and Jaitly, ICML 2014).
 
     Args:
         log_probabilities: (time, batch, classes), not necessarily normalised.
-        lengths: How many steps each sample has.
-        beam_width: How many prefixes are kept at each step.
-        top_paths: How many results to return, the best first; at most beam_width.
-        blank: The class that says nothing; negative to count from the last.
+        lengths: The number of steps of each sample.
+        beam_width: The number of prefixes kept at each step.
+        top_paths: The number of results, the best first; at most beam_width.
+        blank: The class that stands for no label; negative to count from the last.
         merge_repeated: Whether equal neighbours in the result are merged, as TensorFlow offers.
 
     Returns:
@@ -108,7 +108,7 @@ def _search(scores: np.ndarray, width: int, blank: int) -> list[tuple[tuple[int,
                 longer, before = (*prefix, label), both
                 if prefix and prefix[-1] == label:
                     spoken[prefix] = np.logaddexp(spoken[prefix], by_label + score)
-                    before = by_blank  # only a blank separates it from its like
+                    before = by_blank  # only a blank separates it from an equal label
                 spoken[longer] = np.logaddexp(spoken[longer], before + score)
         ends = {prefix: (silent[prefix], spoken[prefix]) for prefix in {*silent, *spoken}}
         best = sorted(ends, key=lambda prefix: (-np.logaddexp(*ends[prefix]), prefix))
@@ -197,15 +197,15 @@ class _CTCDecode(Operator):
 
 ctc_decode = _CTCDecode(
     "ctc_decode",
-    doc="""The most probable labels, by the best path or by beam search.
+    doc="""Return the most probable labels, by the best path or by beam search.
 
     Args:
         scores: (time, batch, classes), logarithms of probabilities.
-        lengths: How many steps each sample has.
-        greedy: The best path instead of a beam search.
-        beam_width: How many prefixes the search keeps at each step.
-        top_paths: How many results a search gives.
-        blank: The class that says nothing; negative to count from the last.
+        lengths: The number of steps of each sample.
+        greedy: Take the best path instead of a beam search.
+        beam_width: The number of prefixes that the search keeps at each step.
+        top_paths: The number of results of a search.
+        blank: The class that stands for no label; negative to count from the last.
         merge_repeated: Whether a label repeated without a blank between counts once.
 
     Returns:

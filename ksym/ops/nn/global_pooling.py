@@ -1,4 +1,4 @@
-"""Max and average pooling over all spatial axes there are."""
+"""Max and average pooling over all spatial axes."""
 
 from __future__ import annotations
 

@@ -86,12 +86,12 @@ class _ExtractPatches(Operator):
 
 extract_patches = _ExtractPatches(
     "extract_patches",
-    doc="""What lies under a window at each of its positions.
+    doc="""Return the elements under a window at each of its positions.
 
     Args:
         x: (batch, channels, spatial axes...), floats.
         window: Its size, an int or one for each spatial axis.
-        strides: How far it moves.
+        strides: The distance between positions.
         dilation: The distance between neighbours in the window.
 
     Returns:
@@ -171,13 +171,13 @@ class _LocalConvolution(Operator):
 
 local_convolution = _LocalConvolution(
     "local_convolution",
-    doc="""A convolution with a kernel of its own at each position, as one stack of products.
+    doc="""Convolve x with a kernel of its own at each position, as one stack of products.
 
     Args:
         x: (batch, channels, spatial axes...).
         w: (positions along each spatial axis..., channels * elements of the window, filters).
         window: Its size, an int or one for each spatial axis.
-        strides: How far it moves.
+        strides: The distance between positions.
 
     Returns:
         (batch, filters, positions along each spatial axis...).

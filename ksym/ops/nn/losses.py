@@ -17,7 +17,7 @@ from ksym.ops.nn.windows import check_floats
 
 
 class _CrossEntropy(Operator):
-    """A composition; a node of its own so that mistakes seen at the call are named after it."""
+    """A composition that is a node of its own, so that errors found at the call have its name."""
 
     def differentiable_form(self, node: Node) -> list[Tensor]:
         return [self.expand(node)]
@@ -64,7 +64,7 @@ class _SigmoidCrossEntropy(_CrossEntropy):
 
 sigmoid_cross_entropy = _SigmoidCrossEntropy(
     "sigmoid_cross_entropy",
-    doc="""The cross entropy of independent events, element by element.
+    doc="""Return the cross entropy of independent events, element by element.
 
     Computed as log(1 + exp(x)) - x * z, of logits x and labels z.
 
@@ -108,7 +108,7 @@ class _SoftmaxCrossEntropy(_CrossEntropy):
 
 softmax_cross_entropy = _SoftmaxCrossEntropy(
     "softmax_cross_entropy",
-    doc="""The cross entropy between distributions over classes.
+    doc="""Return the cross entropy between distributions over classes.
 
     Args:
         labels: The probability of each class.
@@ -163,7 +163,7 @@ class _SparseSoftmaxCrossEntropy(_CrossEntropy):
 
 sparse_softmax_cross_entropy = _SparseSoftmaxCrossEntropy(
     "sparse_softmax_cross_entropy",
-    doc="""The cross entropy for labels that are numbers of classes.
+    doc="""Return the cross entropy for labels that are numbers of classes.
 
     Args:
         labels: Integers, of the shape of logits without the axis; a label that is no class gives 0.

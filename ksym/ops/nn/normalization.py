@@ -22,7 +22,7 @@ def _all_but(axis: int, rank: int) -> tuple[int, ...]:
 
 
 def _statistics(x: Any, over: tuple[int, ...]) -> tuple[Any, Any]:
-    """In NumPy: mean and variance, NaN of no elements."""
+    """Return the mean and the variance in NumPy, NaN of no elements."""
     count = np.float64(np.prod([x.shape[a] for a in over]))
     mean = x.sum(axis=over, keepdims=True) / count
     var = np.square(x - mean).sum(axis=over) / count
@@ -120,7 +120,7 @@ def _one(node: Node) -> np.ndarray:
 
 
 def _emit(emit: Emitter, node: Node, source: Tensor, x: Any, gamma: Any, beta: Any) -> Any:
-    """Emit MXNet's BatchNorm; it wants running statistics to write to, which nothing reads."""
+    """Emit MXNet's BatchNorm, with memory for running statistics, which nothing reads."""
     channels = source.shape[node.attributes["axis"]]
     return emit(
         "BatchNorm",
@@ -155,8 +155,8 @@ batch_norm = _BatchNorm(
 
     Args:
         x: A tensor with a channel axis.
-        gamma: What to scale each channel by.
-        beta: What to add to each channel afterwards.
+        gamma: The scale of each channel.
+        beta: The shift of each channel, added afterwards.
         axis: The channel axis.
         epsilon: Added to the variance.
 
@@ -242,7 +242,7 @@ class _BatchNormGradient(Operator):
 
 batch_norm_gradient = _BatchNormGradient(
     "batch_norm_gradient",
-    doc="The gradients of `batch_norm`'s first result by x, gamma and beta, given its own, g.",
+    doc="Return the gradients of `batch_norm` by x, gamma and beta, given g of its first result.",
 )
 
 
@@ -310,8 +310,8 @@ normalize = _Normalize(
         x: A tensor with a channel axis.
         mean: The mean of each channel.
         var: The variance of each channel.
-        gamma: What to scale each channel by.
-        beta: What to add to each channel afterwards.
+        gamma: The scale of each channel.
+        beta: The shift of each channel, added afterwards.
         axis: The channel axis.
         epsilon: Added to the variance.
     """,

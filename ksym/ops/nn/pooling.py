@@ -68,7 +68,7 @@ def _window_slices(offset: Sequence[int], out: Sequence[int], attributes: Any) -
 
 
 def _windows(x: Any, attributes: Any, fill: float) -> Any:
-    """In NumPy: the elements under each window on a new last axis."""
+    """Return in NumPy the elements under each window on a new last axis."""
     out = _output_shape(x.shape, attributes)[2:]
     x = np.pad(x, [(0, 0), (0, 0), *_pairs(x.shape, attributes)], constant_values=fill)
     offsets = itertools.product(*map(range, attributes["window"]))
@@ -77,7 +77,7 @@ def _windows(x: Any, attributes: Any, fill: float) -> Any:
 
 
 def _counts(shape: Shape, attributes: Any, dtype: str) -> np.ndarray:
-    """How many elements of the input, not of the padding, lie under each window."""
+    """Count the elements of the input, not of the padding, under each window."""
     inside = np.ones((1, 1, *shapes.known(shape[2:])), dtype)
     return np.asarray(_windows(inside, attributes, 0.0).sum(axis=-1))
 
@@ -115,7 +115,7 @@ class _NativePooling:
             "pooling_convention": convention,
             "count_include_pad": self.separate,
         }
-        # Averages over explicit padding count it; this sets that right.
+        # Averages over explicit padding count it; the factor undoes that.
         self.scale: np.ndarray | None = None
         if self.separate and mode == "avg":
             self.scale = np.prod(attributes["window"]) / _counts(shape, attributes, "float64")
@@ -124,7 +124,7 @@ class _NativePooling:
         return pad_value(emit, x, self.source, self.pairs, fill) if self.separate else x
 
     def backward(self, emit: Emitter, operands: Sequence[Any], y: Any) -> Any:
-        """Emit the gradient kernel, and cut off what was padded."""
+        """Emit the gradient kernel, and cut off the padding."""
         sides = shapes.known(self.source.shape)
         pairs = self.pairs if self.separate else [(0, 0)] * len(sides)
         padded = tuple(d + b + a for d, (b, a) in zip(sides, pairs, strict=True))
@@ -172,7 +172,7 @@ class _Pool(BothFormats):
 
 
 def _check_windows(node: Node, x: Tensor) -> None:
-    """Refuse windows that do not fit into x, or hold nothing of it."""
+    """Raise an error for windows that do not fit into x, or contain no element of it."""
     sides = x.shape[2:]
     check_fits(node, sides, node.attributes["window"])
     if 0 in sides and 0 not in node.outputs[0].shape[2:]:
@@ -212,12 +212,12 @@ def _emit_max(
 
 max_pool = _MaxPool(
     "max_pool",
-    doc="""The largest element under each window.
+    doc="""Return the largest element under each window.
 
     Args:
         x: (batch, channels, 1 to 3 spatial axes).
         window: Its size, an int or one for each spatial axis.
-        strides: How far it moves; by default its own size.
+        strides: The distance between positions; by default its own size.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
             (batch, spatial axes..., channels).
@@ -273,7 +273,7 @@ class _MaxPoolGradient(_Carrier):
         source = node.inputs[1]
         native = _NativePooling("max", source, node.attributes)
         x, (y, workspace) = _emit_max(emit, native, x, source.dtype)
-        # The first workspace stands for its own gradient, which is not read.
+        # The first workspace takes the place of its own gradient, which is not read.
         return native.backward(emit, [g, workspace, x, y, workspace], y)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
@@ -282,12 +282,13 @@ class _MaxPoolGradient(_Carrier):
 
 
 max_pool_gradient = _MaxPoolGradient(
-    "max_pool_gradient", doc="The gradient of `max_pool`: g goes to the largest of each window."
+    "max_pool_gradient",
+    doc="Return the gradient of `max_pool`: g goes to the largest of each window.",
 )
 
 
 class _MaxPoolSelect(_Carrier):
-    """Composed: MXNet has no kernel for it; second-order gradients only need it."""
+    """A composition, as MXNet has no kernel; only gradients of second order need it."""
 
     def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
         check_floats(x)
@@ -330,7 +331,7 @@ class _MaxPoolSelect(_Carrier):
 
 
 max_pool_select = _MaxPoolSelect(
-    "max_pool_select", doc="Under each window the element of v where x is largest."
+    "max_pool_select", doc="Return under each window the element of v where x is largest."
 )
 
 
@@ -355,12 +356,12 @@ class _AveragePool(_Pool):
 
 average_pool = _AveragePool(
     "average_pool",
-    doc="""The mean of the elements under each window; padding does not count.
+    doc="""Return the mean of the elements under each window; padding does not count.
 
     Args:
         x: (batch, channels, 1 to 3 spatial axes).
         window: Its size, an int or one for each spatial axis.
-        strides: How far it moves; by default its own size.
+        strides: The distance between positions; by default its own size.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
             (batch, spatial axes..., channels).
@@ -401,8 +402,8 @@ class _AveragePoolGradient(_Carrier):
         sides = shapes.known(x.shape)
         if node.attributes["window"] != sides[2:]:
             return None
-        # The window is all there is.  oneDNN's kernel takes a hundred times as long, and leaves a
-        # layout that a batch normalisation before it has no fast kernel for.
+        # The window is the whole image.  oneDNN's kernel takes a hundred times as long, and leaves
+        # a layout for which a batch normalisation before it has no fast kernel.
         return ops.broadcast_to(g / math.prod(sides[2:]), sides)
 
     def gradient(self, node: Node, h: Tensor) -> list[Tensor | None]:
@@ -410,5 +411,5 @@ class _AveragePoolGradient(_Carrier):
 
 
 average_pool_gradient = _AveragePoolGradient(
-    "average_pool_gradient", doc="The gradient of `average_pool`: g is shared out evenly."
+    "average_pool_gradient", doc="Return the gradient of `average_pool`: g is shared out evenly."
 )

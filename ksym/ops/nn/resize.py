@@ -17,7 +17,7 @@ from ksym.ops.nn.windows import BothFormats, check_floats, check_format
 
 
 def interpolation_matrix(before: int, after: int, method: str, coordinates: str) -> np.ndarray:
-    """Return the weights (before, after) with which elements make up those of another size."""
+    """Return the weights (before, after) of the elements in the elements of another size."""
     places = np.arange(after, dtype="float64")
     if coordinates == "half_pixel":
         places = (places + 0.5) * (before / after) - 0.5
@@ -134,7 +134,7 @@ resize = _Resize(
         x: (batch, channels, spatial axes...), floats.
         sides: The spatial sizes of the result.
         method: ``"nearest"`` or ``"bilinear"`` (linear along each axis).
-        coordinates: Where the elements of the result lie among those of x: ``"half_pixel"`` (as
+        coordinates: The positions of the result's elements among those of x: ``"half_pixel"`` (as
             tf.image.resize), ``"align_corners"``, or ``"asymmetric"`` (i / factor, as
             tf.compat.v1.image.resize).
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
@@ -196,5 +196,6 @@ class _ResizeGradient(Operator):
 
 
 resize_gradient = _ResizeGradient(
-    "resize_gradient", doc="The gradient of `resize`: g spread over what it was made up of."
+    "resize_gradient",
+    doc="Return the gradient of `resize`: g is spread by the weights of the interpolation.",
 )

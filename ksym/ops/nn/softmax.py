@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 
 
 class _Softmax(Operator):
-    """`softmax` and `log_softmax`: they differ in kernel and chain rule."""
+    """The base of `softmax` and `log_softmax`, which differ in kernel and chain rule."""
 
     def __init__(
         self,
@@ -87,14 +87,14 @@ softmax = _Softmax(
     _softmax,
     lambda y, g, axis: y * (g - ops.sum_(g * y, axis, keepdims=True)),
     _written_softmax,
-    "Exponentials along an axis, scaled to a sum of one.",
+    "Return exponentials along an axis, scaled to a sum of one.",
 )
 log_softmax = _Softmax(
     "log_softmax",
     lambda x, axis: x - np.log(np.exp(x).sum(axis=axis, keepdims=True)),
     lambda y, g, axis: g - ops.exp(y) * ops.sum_(g, axis, keepdims=True),
     _written_log_softmax,
-    "The logarithm of `softmax`, computed without overflow or underflow.",
+    "Return the logarithm of `softmax`, computed without overflow or underflow.",
 )
 
 
@@ -133,7 +133,7 @@ class _Glu(Operator):
 
 glu = _Glu(
     "glu",
-    doc="""The first half along an axis, gated by `sigmoid` of the second (arXiv:1612.08083).
+    doc="""Return the first half along an axis, gated by `sigmoid` of the second (arXiv:1612.08083).
 
     Composed: MXNet has none.
 

@@ -23,7 +23,7 @@ def _standardized(x: Tensor, over: Sequence[int], epsilon: float) -> Tensor:
 
 
 def _beside(x: Tensor, vector: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return what belongs to axes of x so that it broadcasts against x."""
+    """Reshape a tensor over some axes of x so that it broadcasts against x."""
     places = tuple(slice(None) if a in axes else None for a in range(x.rank))
     return vector[places] if places else vector
 
@@ -81,8 +81,8 @@ layer_norm = _LayerNorm(
 
     Args:
         x: A tensor.
-        gamma: What to scale the elements along the axes by; of the sizes of these axes.
-        beta: What to add to them afterwards; of the same shape.
+        gamma: The scale of the elements along the axes; of the sizes of these axes.
+        beta: The shift, added afterwards; of the same shape.
         axis: An axis or several.
         epsilon: Added to the variance.
 
@@ -122,7 +122,7 @@ rms_norm = _RMSNorm(
 
     Args:
         x: A tensor.
-        gamma: What to scale the elements along the axes by; of the sizes of these axes.
+        gamma: The scale of the elements along the axes; of the sizes of these axes.
         axis: An axis or several.
         epsilon: Added to the mean square.
 
@@ -204,8 +204,8 @@ group_norm = _GroupNorm(
 
     Args:
         x: A tensor whose first axis is that of the samples.
-        gamma: What to scale each channel by.
-        beta: What to add to each channel afterwards.
+        gamma: The scale of each channel.
+        beta: The shift of each channel, added afterwards.
         groups: Into how many equal groups of neighbours the channels are put; with 1 it is a
             `layer_norm` of whole samples.
         axis: The channel axis.
@@ -238,8 +238,8 @@ instance_norm = _InstanceNorm(
 
     Args:
         x: A tensor whose first axis is that of the samples.
-        gamma: What to scale each channel by.
-        beta: What to add to each channel afterwards.
+        gamma: The scale of each channel.
+        beta: The shift of each channel, added afterwards.
         axis: The channel axis.
         epsilon: Added to the variance.
 

@@ -91,7 +91,7 @@ class _ConvolutionTranspose(BothFormats):
         if out.rank == 5 or max(node.attributes["dilation"]) > 1:
             return self._by_gradient(emit, native, x, w, padded, node)
         options = dict(native.attributes, num_filter=out.shape[1])
-        # How far the result reaches beyond what the last window covers.
+        # The number of elements of the result beyond the last window.
         options["adj"] = tuple(
             int(side or 0) + 2 * pad - ((int(positions or 0) - 1) * stride + (k - 1) * dilate + 1)
             for side, pad, positions, stride, k, dilate in zip(
@@ -109,7 +109,7 @@ class _ConvolutionTranspose(BothFormats):
     def _by_gradient(
         self, emit: Emitter, native: NativeConvolution, x: Any, w: Any, padded: Shape, node: Node
     ) -> Any:
-        """As a gradient at any input.
+        """Emit the transpose as a gradient of the convolution at any input.
 
         `Deconvolution` lacks three axes on some of its paths, and misplaces dilated kernels.
         """
@@ -143,7 +143,7 @@ class _ConvolutionTranspose(BothFormats):
 
 convolution_transpose = _ConvolutionTranspose(
     "convolution_transpose",
-    doc="""The transpose of a `convolution`: what its gradient does to the input.
+    doc="""Apply the transpose of a `convolution`: its gradient by the input.
 
     Args:
         x: (batch, filters, spatial axes).

@@ -1,4 +1,4 @@
-"""What convolutions and poolings share: windows that slide over the spatial axes."""
+"""Windows that slide over the spatial axes, for convolutions and poolings."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
     """Return one positive int for each spatial axis, from an int or a sequence.
 
     Raises:
-        ShapeError: There is another number of them, or one is not a positive integer.
+        ShapeError: Their number differs, or one is not a positive integer.
     """
     try:
         numbers = tuple(index(v) for v in value) if hasattr(value, "__len__") else None
@@ -33,10 +33,10 @@ def per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
 
 
 def check_positive(value: Any, what: str) -> int:
-    """Return a positive int.
+    """Return the number as an int, if it is positive.
 
     Raises:
-        ShapeError: It is none.
+        ShapeError: It is not a positive integer.
     """
     return per_axis((value,), 1, what)[0]
 
@@ -46,7 +46,7 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
 
     Args:
         padding: ``"valid"``, ``"same"``, ``"causal"``, or pairs of ints.
-        axes: How many spatial axes there are.
+        axes: The number of spatial axes.
         causal: Whether the operator knows causal padding, which is for one axis.
 
     Raises:
@@ -71,10 +71,10 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
 
 
 def check_floats(*tensors: Tensor) -> None:
-    """Refuse operands that are not floats.
+    """Raise an error for operands that are not floats.
 
     Raises:
-        DTypeError: One is not.
+        DTypeError: An operand is not a float.
     """
     for tensor in tensors:
         if not dtypes.is_float(tensor.dtype):
@@ -82,7 +82,7 @@ def check_floats(*tensors: Tensor) -> None:
 
 
 def check_meets(g: Tensor, shape: Shape, dtype: str) -> None:
-    """Refuse a gradient that is not of the shape and dtype of what it is the gradient of.
+    """Raise an error for a gradient of another shape or dtype than its tensor.
 
     Raises:
         ShapeError: It has another shape.
@@ -98,7 +98,7 @@ class BothFormats(Operator):
     """An operator over spatial axes whose public form takes a data format.
 
     The operator itself has channels first, as MXNet's kernels do.  For channels last the input is
-    transposed before and the result after; the compiler cancels what meets in between.
+    transposed before and the result after; the compiler cancels transpositions between layers.
     """
 
     def __call__(
@@ -111,7 +111,7 @@ class BothFormats(Operator):
 
 
 def check_format(data_format: str) -> None:
-    """Refuse an unknown data format.
+    """Raise an error for an unknown data format.
 
     Raises:
         ShapeError: It is not known.
@@ -136,7 +136,7 @@ def channels_last(x: Tensor) -> Tensor:
 def cut(
     offset: Sequence[int], sides: Sequence[int], strides: Sequence[int], dilation: Sequence[int]
 ) -> tuple[slice, ...]:
-    """Return what lies at an offset inside of the window, at each of its positions."""
+    """Return the elements at an offset inside of the window, for each of its positions."""
     return tuple(
         slice(o * d, o * d + (side - 1) * s + 1, s) if side else slice(0, 0)
         for o, d, s, side in zip(offset, dilation, strides, sides, strict=True)
@@ -150,7 +150,7 @@ def output_sides(
     dilation: Sequence[int],
     padding: Padding,
 ) -> Shape:
-    """Return how many positions a window takes along each spatial axis."""
+    """Return the number of positions of a window along each spatial axis."""
     return tuple(
         None
         if width is None
@@ -186,9 +186,10 @@ def explicit_padding(
 
 
 def check_fits(node: Node, sides: Shape, window: Sequence[int | None]) -> None:
-    """Refuse a window that is larger than what it slides over, now that sizes are known.
+    """Raise an error for a window that is larger than its axis, when sizes are known.
 
-    Not while the graph is built: Keras builds models with such layers and never runs them.
+        It is not an error while the graph is built: Keras builds models with such layers and never
+    runs them.
     """
     if 0 in node.outputs[0].shape[2:] and 0 not in sides:
         raise ShapeError(

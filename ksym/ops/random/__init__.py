@@ -1,1 +1,1 @@
-"""Random numbers, and the streams that they come from."""
+"""Random numbers, and the streams they are drawn from."""

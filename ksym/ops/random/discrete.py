@@ -1,7 +1,7 @@
-"""Random choices: trials, classes, orders, and dropout.
+"""Random choices: trials, classes, permutations, and dropout.
 
-Where no gradient flows through what is chosen, the operator is of its own kind: asking for one
-names it.
+An operator through whose result no gradient flows is a node of its own, so that an error about a
+missing gradient names it.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from ksym.ops.random.streams import RandomStream, as_stream
 
 
 def _chances(p: Any) -> Tensor:
-    """Return probabilities as floats in which they are compared.
+    """Convert probabilities to the float dtype in which they are compared.
 
     Raises:
-        GraphError: They are known, and some are no probabilities.
+        GraphError: They are known, and some are not probabilities.
     """
     tensor = as_tensor(p)
     value = tensor.value if is_constant(tensor) else None
@@ -87,7 +87,7 @@ class _Binomial(Cut):
 
 random_binomial = _Binomial(
     "random_binomial",
-    doc="""How many of n trials succeed, each with probability p.
+    doc="""Draw the number of successes in n trials, each with probability p.
 
     Draws n numbers for each element.
 
@@ -129,7 +129,7 @@ class _Bernoulli(Cut):
 
 random_bernoulli = _Bernoulli(
     "random_bernoulli",
-    doc="""Ones with probability p, else zeros.
+    doc="""Draw ones with probability p, else zeros.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -191,7 +191,7 @@ class _Categorical(Cut):
 
 random_categorical = _Categorical(
     "random_categorical",
-    doc="""Numbers of classes, drawn with the probabilities softmax(logits).
+    doc="""Draw numbers of classes with the probabilities softmax(logits).
 
     The largest of logits with Gumbel noise added (E. J. Gumbel, 1954; Maddison et al., 2014).
 
@@ -224,11 +224,11 @@ def _multinomial_sample(draw: Draw) -> Sample:
     unproven=DRAWN_ANEW,
 )
 def random_multinomial(p: Any, n: int, dtype: Any = "int64", stream: Stream = None) -> Tensor:
-    """How often each class comes up in n draws with probabilities p.
+    """Draw the number of times that each class comes up in n draws with probabilities p.
 
     Args:
         p: Floats of shape (..., classes); scaled to add up to 1.
-        n: How many draws, an int.
+        n: The number of draws, an int.
         dtype: The dtype of the result.
         stream: As for `random_uniform`.
 
@@ -251,7 +251,7 @@ def random_multinomial(p: Any, n: int, dtype: Any = "int64", stream: Stream = No
     unproven=DRAWN_ANEW,
 )
 def random_shuffle(x: Any, stream: Stream = None) -> Tensor:
-    """Return x with what lies along its first axis in random order.
+    """Return x with the slices along its first axis in random order.
 
     Args:
         x: A tensor with at least one axis.
@@ -286,7 +286,7 @@ def dropout(x: Any, rate: float, noise_shape: Any = None, stream: Stream = None)
         stream: As for `random_uniform`.
 
     Raises:
-        DTypeError: x has no floats.
+        DTypeError: x is not of floats.
         GraphError: The rate is not in its range.
         ShapeError: The noise does not broadcast to the shape of x.
     """
@@ -296,7 +296,7 @@ def dropout(x: Any, rate: float, noise_shape: Any = None, stream: Stream = None)
     if not 0.0 <= rate < 1.0:
         raise GraphError(f"the rate {rate} is not in the range from 0 up to, not including, 1")
     shape = ops.shape_of(x) if noise_shape is None else noise_shape
-    # Bits are drawn faster than floats, and meet the rate as closely.
+    # Bits are drawn faster than floats, and approximate the rate as closely.
     bits = np.iinfo("int32")
     drawn = random_integers(shape, bits.min, bits.max + 1, "int32", stream)
     within(drawn.shape, x.shape, "the noise")

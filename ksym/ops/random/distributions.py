@@ -1,8 +1,9 @@
-"""Random tensors of the usual distributions, with parameters that may be tensors of the graph.
+"""Random tensors of the usual distributions, whose parameters may be tensors of the graph.
 
-A distribution that is a standard one shifted and scaled is written as that, so gradients reach its
-parameters and are those for the numbers drawn.  The others are operators of their own that cut
-gradients: asking for one names them.  What is no density is in `ksym.ops.random.discrete`.
+A distribution that is a standard one, shifted and scaled, is composed that way, so that gradients
+reach its parameters; they are the gradients for the numbers drawn.  The others are operators of
+their own that cut gradients, and are named by an error about a missing gradient.  Distributions
+without a density are in `ksym.ops.random.discrete`.
 """
 
 from __future__ import annotations
@@ -35,13 +36,13 @@ from ksym.ops.random.streams import RandomStream, as_stream
 Stream = RandomStream | int | None
 
 GAMMA_ROUNDS = 8
-"""How often a gamma number with a symbolic alpha is proposed, see `random_gamma`."""
+"""The number of proposals for a gamma number with a symbolic alpha, see `random_gamma`."""
 
 DRAWN_ANEW = {"gradients": "each call draws anew; tests/ops/random/test_random.py checks them"}
 
 
 def _spread(parameter: Any, drawn: Tensor, name: str) -> Tensor:
-    """Return a parameter in the dtype of what is drawn; it must not stretch it."""
+    """Convert a parameter to the dtype of the numbers drawn; it must not stretch their shape."""
     tensor = cast_to(as_tensor(parameter), drawn.dtype)
     if tensor.rank:
         within(tensor.shape, drawn.shape, name)
@@ -50,7 +51,7 @@ def _spread(parameter: Any, drawn: Tensor, name: str) -> Tensor:
 
 
 class _Distribution(Composite):
-    """A composition of a standard distribution, whose parameters are its operands after the shape.
+    """A composition of a standard distribution; its parameters are the operands after the shape.
 
     Args:
         build: The public function.
@@ -93,7 +94,7 @@ def random_uniform(
     minval: Any = 0.0,
     maxval: Any = 1.0,
 ) -> Tensor:
-    """Random numbers from minval up to, not including, maxval (but for rounding).
+    """Draw random numbers from minval up to, not including, maxval (but for rounding).
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -122,7 +123,7 @@ def random_normal(
     mean: Any = 0.0,
     stddev: Any = 1.0,
 ) -> Tensor:
-    """Random normal numbers.
+    """Draw normal numbers.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -142,7 +143,7 @@ def random_truncated_normal(
     mean: Any = 0.0,
     stddev: Any = 1.0,
 ) -> Tensor:
-    """Random normal numbers, drawn again where they are beyond two deviations from the mean.
+    """Draw normal numbers, again where they are beyond two deviations from the mean.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -159,7 +160,7 @@ def random_truncated_normal(
 def random_exponential(
     shape: Any, dtype: Any = dtypes.DEFAULT_FLOAT, stream: Stream = None, scale: Any = 1.0
 ) -> Tensor:
-    """Random numbers of density exp(-x / scale) / scale, for positive x.
+    """Draw random numbers of density exp(-x / scale) / scale, for positive x.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -179,7 +180,7 @@ def random_laplace(
     loc: Any = 0.0,
     scale: Any = 1.0,
 ) -> Tensor:
-    """Random numbers of density exp(-|x - loc| / scale) / (2 scale).
+    """Draw random numbers of density exp(-|x - loc| / scale) / (2 scale).
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -199,14 +200,14 @@ def random_gumbel(
     loc: Any = 0.0,
     scale: Any = 1.0,
 ) -> Tensor:
-    """Random numbers of density exp(-z - exp(-z)) / scale, where z is (x - loc) / scale.
+    """Draw random numbers of density exp(-z - exp(-z)) / scale, where z is (x - loc) / scale.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
         dtype: A float dtype.
         stream: As for `random_uniform`.
-        loc: Where the density is largest; a number, or a tensor that broadcasts to shape.
-        scale: How wide it is, likewise.
+        loc: The place of the largest density; a number, or a tensor that broadcasts to shape.
+        scale: The width of the density, likewise.
     """
     return _located(standard_gumbel(shape, dtype, stream), loc, scale)
 
@@ -223,7 +224,7 @@ class Cut(Operator):
 
 
 def noise_dtype(dtype: str) -> str:
-    """What chances are drawn in: eleven bits of float16 would be too coarse."""
+    """Return the dtype that probabilities are drawn in: 11 bits of float16 would be too coarse."""
     return "float64" if dtype == "float64" else "float32"
 
 
@@ -256,11 +257,11 @@ class _SymbolicGamma(Cut):
         v = ops.where(root > 0.0, root * root * root, 1.0)
         bound = 0.5 * normal * normal + d * (1.0 - v + ops.log(v))
         accepted = ops.logical_and(root > 0.0, ops.log(1.0 - chance) < bound)
-        # 1, the likeliest proposal, where none is accepted.
+        # 1, the most probable proposal, where none is accepted.
         result = ops.ones_like(d)
         for turn in reversed(range(GAMMA_ROUNDS)):
             result = ops.where(accepted[turn], v[turn], result)
-        # Marsaglia and Tsang's boost: a number for alpha + 1, scaled down.
+        # Marsaglia and Tsang's boost: a number drawn for alpha + 1, scaled down.
         boost = ops.log(1.0 - standard_uniform(shape, alpha.dtype, stream)) / alpha
         result = d * result * ops.where(small, ops.exp(boost), 1.0)
         return ops.cast(result, node.attributes["dtype"])
@@ -272,7 +273,7 @@ class _SymbolicGamma(Cut):
 
 symbolic_gamma = _SymbolicGamma(
     "symbolic_gamma",
-    doc="""Random gamma numbers of rate 1 for an alpha that is a tensor; see `random_gamma`.
+    doc="""Draw gamma numbers of rate 1 for an alpha that is a tensor; see `random_gamma`.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -291,13 +292,13 @@ def random_gamma(
     dtype: Any = dtypes.DEFAULT_FLOAT,
     stream: Stream = None,
 ) -> Tensor:
-    """Random numbers of density beta^alpha x^(alpha-1) exp(-beta x) / Gamma(alpha), for positive x.
+    """Draw random numbers of density beta^alpha x^(alpha-1) exp(-beta x) / Gamma(alpha), x > 0.
 
-    For an alpha of numbers NumPy draws them.  For a tensor they are drawn by the rejections of
+    If alpha is given as numbers, NumPy draws.  For a tensor they are drawn by the rejections of
     Marsaglia and Tsang (A simple method for generating gamma variables, 2000) in eight rounds.  A
-    round accepts 95.1% at worst (alpha 1, and towards 0), 98.2% at alpha 2 and ever more beyond; so
-    1.05 rounds are needed on average, and three in 10^11 elements stay without after eight: they
-    get the mode of the proposals.  Gradients reach beta, not alpha.
+    round accepts 95.1% at worst (alpha 1, and towards 0), 98.2% at alpha 2 and more beyond; so
+    1.05 rounds are needed on average, and three in 10^11 elements have none after eight rounds:
+    they get the mode of the proposals.  Gradients reach beta, not alpha.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.

@@ -1,10 +1,10 @@
-"""Operators that draw random numbers, anew at every call.
+"""Operators that draw random numbers at every call.
 
 Each random node draws from a `RandomStream` of its own, on the host.  In a compiled graph the
 numbers arrive as inputs.
 
-What is drawn here is of a standard form; `ksym.ops.random.distributions` makes the distributions
-that users ask for of it.
+The numbers have standard distributions; `ksym.ops.random.distributions` composes the
+distributions with parameters of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def float_dtype(dtype: Any) -> str:
     """Return the name of a dtype of random numbers that are floats.
 
     Raises:
-        DTypeError: It is another.
+        DTypeError: It is not a float dtype.
     """
     name = dtypes.canonical(dtype)
     if not dtypes.is_float(name):
@@ -56,10 +56,10 @@ def float_dtype(dtype: Any) -> str:
 
 
 class Drawn(Operator):
-    """An operator whose results the host draws.
+    """An operator whose results are drawn on the host.
 
     Args:
-        kind: What is drawn, of `DISTRIBUTIONS`.
+        kind: The distribution, a key of `DISTRIBUTIONS`.
         doc: The docstring.
         name: The name.
 
@@ -106,23 +106,23 @@ _STANDARD_DOC = """{}
             decides.
     """
 standard_uniform = Drawn(
-    "uniform", _STANDARD_DOC.format("Random numbers from 0 up to, not including, 1.")
+    "uniform", _STANDARD_DOC.format("Draw random numbers from 0 up to, not including, 1.")
 )
 standard_normal = Drawn(
-    "normal", _STANDARD_DOC.format("Random normal numbers of mean 0 and deviation 1.")
+    "normal", _STANDARD_DOC.format("Draw normal numbers of mean 0 and deviation 1.")
 )
 standard_truncated_normal = Drawn(
     "truncated_normal",
-    _STANDARD_DOC.format("Random normal numbers, drawn again where they are beyond two."),
+    _STANDARD_DOC.format("Draw normal numbers, again where they are beyond two."),
 )
 standard_exponential = Drawn(
-    "exponential", _STANDARD_DOC.format("Random numbers of density exp(-x), for positive x.")
+    "exponential", _STANDARD_DOC.format("Draw random numbers of density exp(-x), for positive x.")
 )
 standard_laplace = Drawn(
-    "laplace", _STANDARD_DOC.format("Random numbers of density exp(-|x|) / 2.")
+    "laplace", _STANDARD_DOC.format("Draw random numbers of density exp(-|x|) / 2.")
 )
 standard_gumbel = Drawn(
-    "gumbel", _STANDARD_DOC.format("Random numbers of density exp(-x - exp(-x)).")
+    "gumbel", _STANDARD_DOC.format("Draw random numbers of density exp(-x - exp(-x)).")
 )
 
 
@@ -139,7 +139,7 @@ class _StandardGamma(Drawn):
                 f"alpha is the symbolic {alpha!r}, a number or an array is needed",
                 remedy="random_gamma takes tensors",
             )
-        dtypes.storable(alpha)  # refuses what is not numeric
+        dtypes.storable(alpha)  # raises an error if it is not numeric
         values = np.asarray(alpha, "float64")
         if not (values > 0).all():
             raise GraphError("the shape parameter alpha of a gamma distribution is positive")
@@ -159,7 +159,7 @@ class _StandardGamma(Drawn):
 
 standard_gamma = _StandardGamma(
     "gamma",
-    doc="""Random numbers of density x^(alpha-1) exp(-x) / Gamma(alpha), for positive x.
+    doc="""Draw random numbers of density x^(alpha-1) exp(-x) / Gamma(alpha), for positive x.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -209,7 +209,7 @@ class _RandomIntegers(Drawn):
 random_integers = _RandomIntegers(
     "integers",
     name="random_integers",
-    doc="""Random integers from low up to, not including, high, all equally likely.
+    doc="""Draw random integers from low up to, not including, high, all equally likely.
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
@@ -246,7 +246,7 @@ class _RandomPermutation(Drawn):
 random_permutation = _RandomPermutation(
     "permutation",
     name="random_permutation",
-    doc="""The numbers from 0 up to, not including, count in random order, as int64.
+    doc="""Draw the numbers from 0 up to, not including, count in random order, as int64.
 
     Args:
         count: How many: an int or a scalar tensor computed from shapes.
@@ -262,10 +262,10 @@ random_permutation = _RandomPermutation(
 
 
 def whole_number(value: Any, name: str) -> int:
-    """Return an int that decides how a graph is built.
+    """Return a number that decides how a graph is built as an int.
 
     Raises:
-        DTypeError: It is not one.
+        DTypeError: It is not an integer.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer):
         raise DTypeError(f"{name} is {value!r}, not an int", remedy="it is known when building")
@@ -273,10 +273,10 @@ def whole_number(value: Any, name: str) -> int:
 
 
 def within(parameter: shapes.Shape, shape: shapes.Shape, name: str) -> shapes.Shape:
-    """Return what is known of a shape that a parameter has to broadcast to.
+    """Return the known part of a shape that a parameter has to broadcast to.
 
     Raises:
-        ShapeError: It does not.
+        ShapeError: The parameter does not.
     """
     try:
         fits = shapes.compatible(shapes.broadcast(parameter, shape), shape)

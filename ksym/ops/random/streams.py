@@ -1,8 +1,8 @@
-"""Streams of random numbers, and how NumPy's generators draw each kind of them.
+"""Streams of random numbers, and the drawing of each distribution by NumPy's generators.
 
-A stream draws on the host: so the same seed gives the same numbers bit for bit whatever the device,
-the number of threads and the order in which a graph runs, and on CPU this is faster than MXNet's
-samplers.
+A stream draws on the host.  So the same seed gives the same numbers bit for bit, whatever the
+device, the number of threads and the order in which a graph runs; and on CPU it is faster than
+MXNet's samplers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from ksym.graph import FrozenArray, Tensor, topological_order
 
 
 class RandomStream:
-    """A sequence of random numbers that goes on from one call to the next.
+    """A sequence of random numbers that is continued from one call to the next.
 
-    It can be pickled, and its state taken and given back, so that a run can be resumed where it
+    It can be pickled, and its state can be read and set, so that a run can be resumed where it
     stopped.
 
     Args:
-        seed: Equal seeds give equal sequences; without one the next from `seed` is taken.
+        seed: A number; equal seeds give equal sequences.  By default the next one from `seed`.
 
     Raises:
         GraphError: The seed is negative.
@@ -56,19 +56,19 @@ class RandomStream:
             kind: One of `DISTRIBUTIONS`.
             shape: The shape.
             dtype: The dtype.
-            parameters: What else that distribution takes.
+            parameters: The parameters of that distribution.
         """
         values = [parameter.array for parameter in parameters.values()]
         with self._lock:
             return DISTRIBUTIONS[kind](self._generator, tuple(shape), dtype, *values)
 
     def get_state(self) -> dict[str, Any]:
-        """Return where the sequence has got to; changes nothing."""
+        """Return the state of the sequence, without changing it."""
         with self._lock:
             return copy.deepcopy(dict(self._generator.bit_generator.state))
 
     def set_state(self, state: dict[str, Any]) -> None:
-        """Go on from where `get_state` was called.
+        """Continue the sequence from the state that `get_state` returned.
 
         Raises:
             GraphError: It is not the state of a stream.
@@ -111,7 +111,7 @@ def _next_seed() -> int:
 
 
 def random_streams(outputs: Iterable[Tensor]) -> list[RandomStream]:
-    """Return the streams that tensors draw from, each once, in the order of the graph.
+    """Return the streams that a graph draws from, each once, in the order of the graph.
 
     The same program finds them in the same order, so their states can be kept beside the values of
     its variables, and a run be resumed.
@@ -121,7 +121,7 @@ def random_streams(outputs: Iterable[Tensor]) -> list[RandomStream]:
 
 
 def as_stream(stream: RandomStream | int | None) -> RandomStream:
-    """Return a stream; a number is the seed of a new one."""
+    """Return a stream as it is, and a new stream for a number, its seed."""
     return stream if isinstance(stream, RandomStream) else RandomStream(stream)
 
 
@@ -129,13 +129,13 @@ def as_stream(stream: RandomStream | int | None) -> RandomStream:
 
 
 def _native(dtype: str) -> Any:
-    """The dtype NumPy draws in: float16 is rounded from float32."""
+    """Return the dtype NumPy draws in: float16 is rounded from float32."""
     return np.float64 if dtype == "float64" else np.float32
 
 
 def _uniform(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     if dtype == "float16":
-        # Rounding would give 1; these are exact, as are NumPy's 24 and 53 bits for wider floats.
+        # Rounding could give 1; these bits are exact, like NumPy's 24 and 53 bits of wider floats.
         return (generator.integers(0, 2**11, shape) / 2**11).astype(dtype)
     return generator.random(shape, _native(dtype))
 
@@ -186,7 +186,7 @@ def _integers(
     last: np.ndarray,
 ) -> np.ndarray:
     if dtype == "int32" and low == _INT32.min and last == _INT32.max:
-        # All there are: the generator's own words, each of them two, at half the cost.
+        # All values of the dtype: the generator's own words, each split into two, at half the cost.
         size = math.prod(shape)
         words = np.asarray(generator.bit_generator.random_raw(-(-size // 2)))
         return words.view(dtype)[:size].reshape(shape)
@@ -208,4 +208,4 @@ DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = {
     "integers": _integers,
     "permutation": _permutation,
 }
-"""How each kind of random number is drawn: ``(generator, shape, dtype, *parameters)``."""
+"""For each distribution the function that draws: ``(generator, shape, dtype, *parameters)``."""

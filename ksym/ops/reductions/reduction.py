@@ -242,7 +242,7 @@ sum_ = _Sum(
     np.sum,
     "_np_sum",
     lambda x, y, g, axes: g,
-    "The sum of elements; of booleans and small integers as int64, as in NumPy.",
+    "Return the sum of elements; of booleans and small integers as int64, as in NumPy.",
     empty=0.0,
     result=accumulated,
 )
@@ -271,7 +271,7 @@ prod = _Prod(
     np.prod,
     "_np_prod",
     _prod_gradient,
-    "The product of elements; of booleans and small integers as int64, as in NumPy.",
+    "Return the product of elements; of booleans and small integers as int64, as in NumPy.",
     empty=1.0,
     result=accumulated,
 )
@@ -288,7 +288,7 @@ max_ = Reduction(
     np.max,
     "_np_max",
     _extremum_gradient,
-    "The largest element; elements that share the maximum share the gradient, as in TensorFlow.",
+    "Return the largest element; equal ones share the gradient, as in TensorFlow.",
     apart=0.05,
 )
 min_ = Reduction(
@@ -296,7 +296,7 @@ min_ = Reduction(
     np.min,
     "_np_min",
     _extremum_gradient,
-    "The smallest element; elements that share the minimum share the gradient, as in TensorFlow.",
+    "Return the smallest element; equal ones share the gradient, as in TensorFlow.",
     apart=0.05,
 )
 
@@ -316,7 +316,7 @@ any_ = _Boolean(
     np.any,
     "_np_max",
     None,
-    "Whether any element is true.",
+    "Return whether any element is true.",
     empty=0.0,
     result=lambda dtype: "bool",
 )
@@ -325,7 +325,7 @@ all_ = _Boolean(
     np.all,
     "_np_min",
     None,
-    "Whether all elements are true.",
+    "Return whether all elements are true.",
     empty=1.0,
     result=lambda dtype: "bool",
 )
@@ -374,7 +374,7 @@ class _ArgExtremum(Operator):
         )
 
 
-_ARG_DOC = """The index of the {} element along an axis, as int64; of equals the first.
+_ARG_DOC = """Return the index of the {} element along an axis, as int64; of equals the first.
 
     Args:
         x: A tensor.

@@ -68,7 +68,7 @@ class _CumSum(_RunningTotal):
 
 cumsum = _CumSum(
     "cumsum",
-    doc="""The running sum along an axis; of booleans and small integers as int64, as in NumPy.
+    doc="""Return the running sum along an axis; of booleans and small integers as int64.
 
     Args:
         x: A tensor.
@@ -105,7 +105,7 @@ def _next_factors(x: Tensor, axis: int) -> Tensor:
 
 cumprod = _CumProd(
     "cumprod",
-    doc="""The running product along an axis; of booleans and small integers as int64.
+    doc="""Return the running product along an axis; of booleans and small integers as int64.
 
     Its gradients divide by nothing, so that they are exact where elements are zero.
 
@@ -159,7 +159,7 @@ class _CumExtreme(_RunningTotal):
         return Sample(x, attributes={"axis": axis})
 
 
-_EXTREME_DOC = """The {0} element so far along an axis, as numpy.{1}.accumulate.
+_EXTREME_DOC = """Return the {0} element so far along an axis, as numpy.{1}.accumulate.
 
     The gradient goes to the place the {2} came from, of equals to the first.
 

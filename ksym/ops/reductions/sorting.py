@@ -86,7 +86,7 @@ def _stabilised(emit: Emitter, x: Any, order: Any, shape: tuple[int, ...]) -> An
 
 argsort = _Argsort(
     "argsort",
-    doc="""The indices that sort x along an axis, as int64; equals keep their order.
+    doc="""Return the indices that sort x along an axis, as int64; equals keep their order.
 
     Args:
         x: A tensor.
