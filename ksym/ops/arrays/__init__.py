@@ -1,1 +1,1 @@
-"""Making arrays, their shapes, and moving, taking and joining their elements."""
+"""Operators that create arrays, change their shapes, and move, take and join their elements."""

@@ -1,4 +1,4 @@
-"""Other orders, parts and surroundings of the elements of a tensor."""
+"""Operators that reorder, split and pad the elements of a tensor."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def moveaxis(x: Any, source: Any, destination: Any) -> Tensor:
     Args:
         x: A tensor.
         source: An axis or several.
-        destination: For each of them where it goes.
+        destination: The new position of each of them.
     """
     x = as_tensor(x)
     ends = [[a] if isinstance(a, int | np.integer) else list(a) for a in (source, destination)]
@@ -80,13 +80,13 @@ def _sample_roll(draw: Draw) -> Sample:
 
 @composite(numpy=np.roll, sample=_sample_roll)
 def roll(x: Any, shift: Any, axis: Any = None) -> Tensor:
-    """Move the elements of x along axes, those that leave coming in at the other end.
+    """Shift the elements of x along axes; those that leave come in at the other end.
 
     Args:
         x: A tensor.
-        shift: How far: one number, or one for each axis.
-        axis: Along which axis, or several of them, of which one named twice is moved along twice;
-            by default the elements are taken in a row.
+        shift: The distance: one number, or one for each axis.
+        axis: An axis or several, of which one named twice is shifted along twice; by default the
+            elements are taken in a row.
 
     Raises:
         ShapeError: There is no such axis, or there are not as many shifts as axes.
@@ -126,15 +126,15 @@ def _sample_turn(draw: Draw) -> Sample:
 
 @composite(numpy=np.rot90, sample=_sample_turn)
 def rot90(x: Any, k: int = 1, axes: Any = (0, 1)) -> Tensor:
-    """Turn x by quarters in the plane of two axes.
+    """Rotate x by quarters in the plane of two axes.
 
     Args:
         x: A tensor of rank 2 or more.
-        k: By how many quarters, from the first axis towards the second.
+        k: The number of quarters, from the first axis towards the second.
         axes: The two axes.
 
     Raises:
-        ShapeError: These are not two axes.
+        ShapeError: axes are not two axes of x.
     """
     x = as_tensor(x)
     plane = [shapes.axis(a, x.rank) for a in axes]
@@ -178,7 +178,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
 
     Args:
         x: A tensor.
-        sections: Into how many equal parts, or the places to cut at.
+        sections: The number of equal parts, or the places to cut at.
         axis: The axis to cut.
 
     Raises:
@@ -194,7 +194,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
         if side is not None:
             cuts = [side // sections * i for i in range(sections + 1)]
             return tuple(x[(*before, slice(*pair))] for pair in pairwise(cuts))
-        # Reshaping checks at the call what is not known yet.
+        # Reshaping checks at the call the sizes that are not known yet.
         sides = [ops.shape_of(x)[a] if d is None else d for a, d in enumerate(x.shape)]
         part = sides[axis] // sections
         rows = ops.reshape(x, [*sides[:axis], int(sections), part, *sides[axis + 1 :]])
@@ -285,7 +285,7 @@ def _sample_reflected(draw: Draw) -> Sample:
 
 
 def _source_places(places: Tensor, side: Any, mode: str) -> Tensor:
-    """For places along a padded axis, where in the axis their elements come from."""
+    """Return for each place along a padded axis the place of its element in the axis."""
     if mode == "edge":
         return ops.clip(places, 0, side - 1)
     if mode == "wrap":
@@ -298,7 +298,7 @@ def _source_places(places: Tensor, side: Any, mode: str) -> Tensor:
 
 
 def _pad_numpy(x: Any, padding: Any, mode: str) -> Any:
-    # Spelled out: before 1.25 NumPy goes astray where it pads with more than there is.
+    # Written out: NumPy before 1.25 is wrong where the padding is larger than the axis.
     for axis, (before, after) in enumerate(padding):
         side = x.shape[axis]
         turns = {
@@ -315,13 +315,13 @@ def _pad_numpy(x: Any, padding: Any, mode: str) -> Any:
 
 @composite(numpy=_pad_numpy, sample=_sample_reflected)
 def pad_from_inside(x: Any, padding: Any, mode: str = "reflect") -> Tensor:
-    """Put elements of x around x: what `pad` does in all modes but ``"constant"``.
+    """Pad x with its own elements: `pad` in all modes but ``"constant"``.
 
     Args:
         x: A tensor.
-        padding: For each axis how many to put (before, after).
+        padding: For each axis the numbers of elements (before, after).
         mode: ``"reflect"`` at the last element, ``"symmetric"`` behind it, ``"edge"`` to repeat it,
-            or ``"wrap"`` to go on at the other end.
+            or ``"wrap"`` to continue at the other end.
 
     Raises:
         ShapeError: The padding does not fit, or there is no such mode.

@@ -1,4 +1,4 @@
-"""Making tensors of numbers: filled, counting, and identity matrices."""
+"""Operators that create tensors: filled ones, ranges, and identity matrices."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FL
     Args:
         n: The number of rows.
         m: The number of columns; as many as rows by default.
-        k: Which diagonal: above the main one if positive, below if negative.
+        k: The number of the diagonal: above the main one if positive, below if negative.
         dtype: The dtype of the result.
     """
     rows, columns = arange(n), arange(n if m is None else m)
@@ -146,7 +146,7 @@ def linspace(start: Any, stop: Any, num: int = 50) -> Tensor:
     Args:
         start: The first number, or a tensor of them; integers are taken as float64.
         stop: The last number, or a tensor of them.
-        num: How many.
+        num: The count of numbers.
     """
     start, stop = promoted(start, stop)
     if num < 0:

@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 
 
 def _length(rows: int | None, columns: int | None, offset: int) -> int | None:
-    """How many elements a diagonal has."""
+    """Return the number of elements of a diagonal."""
 
     def length(rows: int, columns: int) -> int:
         return max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
@@ -26,7 +26,7 @@ def _length(rows: int | None, columns: int | None, offset: int) -> int | None:
 
 
 def _steps(columns: int, length: int, offset: int) -> slice:
-    """Where a diagonal of at least one element lies among the elements of a row-major matrix."""
+    """Return the places of a diagonal's elements, at least one, in a row-major matrix."""
     start = offset if offset >= 0 else -offset * columns
     return slice(start, start + (length - 1) * (columns + 1) + 1, columns + 1)
 
@@ -72,7 +72,7 @@ matrix_diag_part = _MatrixDiagPart(
 
     Args:
         x: Matrices in the last two axes.
-        offset: How far above the main diagonal; below it if negative.
+        offset: The distance above the main diagonal; below it if negative.
     """,
 )
 
@@ -151,7 +151,7 @@ matrix_diag = _MatrixDiag(
 
     Args:
         x: A diagonal, or a stack of them in the last axis.
-        offset: How far above the main diagonal to put it; below it if negative.
+        offset: The distance above the main diagonal; below it if negative.
         shape: The shape of the result; by default its matrices are square and just hold x.
 
     Raises:
@@ -180,7 +180,7 @@ def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
     Args:
         x: A tensor of rank 2 or more.
-        offset: How far above the main diagonal; below it if negative.
+        offset: The distance above the main diagonal; below it if negative.
         axis1: The axis of the rows.
         axis2: The axis of the columns.
 
@@ -209,7 +209,7 @@ def diag(x: Any, k: int = 0) -> Tensor:
 
     Args:
         x: A vector or a matrix.
-        k: Which diagonal: above the main one if positive, below it if negative.
+        k: The number of the diagonal: above the main one if positive, below it if negative.
 
     Raises:
         ShapeError: The rank of x is not 1 or 2.
@@ -229,7 +229,7 @@ def trace(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Tensor:
 
     Args:
         x: A tensor of rank 2 or more.
-        offset: How far above the main diagonal; below it if negative.
+        offset: The distance above the main diagonal; below it if negative.
         axis1: The axis of the rows.
         axis2: The axis of the columns.
 

@@ -1,8 +1,8 @@
 """Operators whose result has a size that depends on data.
 
-They run on the host, between native graphs; what depends on their results is compiled for the sizes
-that turn up.  Each gives positions only, so that the values are gathered by `take` and gradients
-flow through that.
+They run on the host, between native graphs; the graph behind them is compiled for the sizes of
+their results.  Each returns positions only; the values are gathered by `take`, through which
+gradients flow.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def argwhere(x: Any) -> Tensor:
     sides = ops.shape_of(x)
     columns: list[Tensor] = []
     for axis in range(x.rank - 1, -1, -1):
-        side = ops.maximum(sides[axis], 1)  # of an empty axis no index is asked for
+        side = ops.maximum(sides[axis], 1)  # an empty axis has no index
         columns.insert(0, ops.mod(left, side))
         left = ops.floor_divide(left, side)
     return ops.stack(columns, axis=1)
@@ -147,7 +147,7 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
 
     Raises:
         DTypeError: The mask is not of booleans.
-        ShapeError: Its shape is not that of the axes, or it is a scalar.
+        ShapeError: The mask has another shape than the axes, or is a scalar.
     """
     x, mask = as_tensor(x), as_tensor(mask)
     axis = shapes.axis(axis, x.rank)
@@ -197,7 +197,7 @@ unique_positions = _UniquePositions(
 
 
 def _unique_sample(draw: Draw) -> Sample:
-    # Floats are apart: two that trade places, or become one, change the results by a jump.
+    # Floats are drawn apart: two that change order, or become equal, change the results by a jump.
     dtype = draw.dtype("integer", "float")
     return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
 
@@ -210,13 +210,13 @@ def _unique(x: Any) -> Any:
 def unique(x: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return the distinct elements of x in ascending order, as numpy.unique does.
 
-    The gradient of an element goes to where it comes first.
+    The gradient of an element is that of its first occurrence.
 
     Args:
         x: A tensor, read in row-major order.
 
     Returns:
-        The elements; for each element of x which of them it is; and how often each occurs.
+        The elements; for each element of x its number among them; and the count of each.
     """
     x = as_tensor(x)
     index, inverse, counts = unique_positions(x)

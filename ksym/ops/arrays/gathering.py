@@ -1,4 +1,4 @@
-"""Gathering by integer tensors, and adding up where they point to."""
+"""Gathering by integer tensors, and its gradient."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from ksym.shapes import UNKNOWN
 
 
 def check_indices(indices: Tensor, side: int | None) -> None:
-    """Refuse what cannot index an axis.
+    """Raise an error for indices that an axis does not have.
 
     Raises:
-        DTypeError: They are not integers.
+        DTypeError: The indices are not integers.
         ShapeError: The axis is empty, or a known index lies outside of it.
     """
     if dtypes.kind(indices.dtype) != 1:
@@ -34,7 +34,7 @@ def check_indices(indices: Tensor, side: int | None) -> None:
     if side is None or count == 0:
         return
     if side == 0 and count is None:
-        return  # that there are no indices either can turn out at the call
+        return  # without indices an empty axis is no error, which may show only at the call
     if side == 0:
         raise ShapeError("an axis without elements cannot be indexed")
     if indices.value is not None:
@@ -65,7 +65,7 @@ class _Take(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, indices = node.inputs
         axis = node.attributes["axis"]
-        # Bring the gathered axes to the front, where take_gradient adds rows up.
+        # Move the gathered axes to the front, where take_gradient adds rows.
         moved = [*range(axis, axis + indices.rank), *range(axis)]
         moved += range(axis + indices.rank, g.rank)
         rows = ops.transpose(g, moved) if axis else g

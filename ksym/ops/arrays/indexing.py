@@ -24,7 +24,7 @@ Bounds = tuple[slice, ...]
 
 
 def slice_bounds(node: Node, first: int = 1) -> Bounds:
-    """The Python slices of a node, from its static operands, the first of these, and attributes."""
+    """Return the Python slices of a node, from its attributes and two operands, from first on."""
     starts, stops = static(node, first), static(node, first + 1)
     return _as_slices(starts, stops, node.attributes)
 
@@ -43,12 +43,12 @@ def _as_slices(starts: Any, stops: Any, attributes: Any) -> Bounds:
 
 
 def _native_bounds(bounds: Bounds, shape: shapes.Shape) -> dict[str, Any]:
-    """The attributes of MXNet's slice operators."""
+    """Return the attributes of MXNet's slice operators."""
     begin, end, step = [], [], []
     for bound, side in zip(bounds, shape, strict=True):
         start, stop, by = bound.indices(int(side or 0))
         begin.append(start)
-        # Below the first element MXNet wants None, as -1 would mean the last.
+        # For an end before the first element MXNet takes None, as -1 would mean the last one.
         end.append(None if stop < 0 else stop)
         step.append(by)
     return {"begin": tuple(begin), "end": tuple(end), "step": tuple(step)}
@@ -57,7 +57,7 @@ def _native_bounds(bounds: Bounds, shape: shapes.Shape) -> dict[str, Any]:
 def slice_sides(
     shape: shapes.Shape, starts: Tensor, stops: Tensor, attributes: Any
 ) -> shapes.Shape:
-    """The shape that slices take from a tensor of a shape.
+    """Return the shape of slices of a tensor of a shape.
 
     Raises:
         ShapeError: There are not as many bounds as axes, or a step is zero.
@@ -81,7 +81,7 @@ def slice_sides(
 
 
 def _axis_by_axis(node: Node, first: int) -> Tensor:
-    """The result of a slice, or of its gradient, by one axis after the other."""
+    """Return the result of a slice, or of its gradient, by one axis after the other."""
     x, out = node.inputs[0], node.outputs[0].shape
     starts, stops = static(node, first), static(node, first + 1)
     sides = list(x.shape)
@@ -236,11 +236,11 @@ slice_gradient = _SliceGradient(
 
 
 _POSITIONS = "positions"
-"""Stands in the key of a sample for the next of its arrays of positions."""
+"""The mark in the key of a sample for the next of its arrays of positions."""
 
 
 def _key_with(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
-    """The key of a sample with arrays, or tensors, in their places."""
+    """Return the key of a sample with arrays, or tensors, in their places."""
     given = iter(positions)
     return tuple(next(given) if item is _POSITIONS else item for item in key)
 
@@ -266,7 +266,7 @@ def _sample_index(draw: Draw) -> Sample:
             positions.append(draw.array(lead, -side, side - 1, dtype="int64"))
         else:
             key.append(bounds)
-    # Behind all others, so that the place of each index in the key is that of its axis.
+    # After all others, so that the place of each index in the key is that of its axis.
     key += draw.choose(((), (None,), (Ellipsis,)))
     return Sample(x, *positions, attributes={"key": tuple(key)})
 
@@ -279,9 +279,9 @@ def _apply_index(x: Tensor, *positions: Any, key: Sequence[Any]) -> Tensor:
 def index(x: Any, key: Any) -> Tensor:
     """Return ``x[key]``, by NumPy's rules for integers, slices, None, ``...`` and integer tensors.
 
-    Several integer tensors are broadcast against each other and pick elements together; their axes
-    stand in the result where the first of them stood, or in front if a slice or None stands between
-    them.  Indices that are not known while the graph is built wrap around.
+    Several integer tensors are broadcast against each other and pick elements together; in the
+    result their axes are at the place of the first of them, or in front if a slice or None is
+    between them.  Indices that are not known while the graph is built wrap around.
 
     Raises:
         ShapeError: There are more indices than axes, or a static index is out of range.
@@ -354,7 +354,7 @@ def _gather(x: Tensor, gathered: dict[int, Tensor], dropped: list[int]) -> Tenso
         rest = [a for a in rest if a not in dropped]
     if axes != list(range(axes[0], axes[-1] + 1)):
         return result
-    # Neighbours leave their axes where they were.
+    # The axes of neighbouring tensors stay where they were.
     before = sum(a < axes[0] for a in rest)
     order = [*range(flat.rank, flat.rank + before), *range(flat.rank)]
     return ops.transpose(result, [*order, *range(flat.rank + before, result.rank)])

@@ -1,4 +1,4 @@
-"""Joining tensors side by side, cutting them into near equal parts, and grids of coordinates."""
+"""Operators that join tensors, split them into nearly equal parts, and make coordinate grids."""
 
 from __future__ import annotations
 
@@ -41,12 +41,12 @@ def atleast_3d(x: Any) -> Tensor:
 
 
 def _together(name: str) -> Any:
-    """How tests apply a function of several tensors in a list."""
+    """Return a function of several operands, for tests, from a function of a list of tensors."""
     return lambda *tensors: getattr(ops, name)(tensors)
 
 
 def _sample_joined(axis: int, at_least: Any) -> Any:
-    """Samples of tensors that agree on all axes but one, which vectors and scalars may lack."""
+    """Return a sampler of tensors that agree on all axes but one, which vectors may lack."""
 
     def sample(draw: Draw) -> Sample:
         shape, dtype = draw.shape(min_side=0), draw.dtype(*KINDS)
@@ -141,11 +141,11 @@ def _sample_array_split(draw: Draw) -> Sample:
     sample=_sample_array_split,
 )
 def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
-    """Cut x along an axis into parts that differ by one at most, the longer ones first.
+    """Cut x along an axis into parts whose sizes differ by one at most, the longer ones first.
 
     Args:
         x: A tensor.
-        sections: Into how many parts, or the places to cut at.
+        sections: The number of parts, or the places to cut at.
         axis: The axis to cut.
 
     Raises:
@@ -182,12 +182,12 @@ def meshgrid(*vectors: Any, indexing: str = "xy") -> tuple[Tensor, ...]:
     """Return the coordinates of a grid: each vector along an axis of its own.
 
     Args:
-        vectors: The coordinates along each axis; what is no vector is taken in a row.
+        vectors: The coordinates along each axis; other tensors are flattened.
         indexing: ``"xy"`` if the first vector runs along the second axis and the second along the
             first, as in a picture; ``"ij"`` if each runs along the axis of its number.
 
     Raises:
-        ShapeError: indexing is neither.
+        ShapeError: indexing is neither of the two.
     """
     if indexing not in ("xy", "ij"):
         raise ShapeError(f'grids are indexed by "xy" or "ij", not {indexing!r}')

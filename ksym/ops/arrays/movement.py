@@ -1,4 +1,4 @@
-"""Joining, repeating and reversing tensors."""
+"""Operators that join, repeat and reverse tensors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ksym.ops.arrays.shape import without_bool
 
 
 def _common_shape(tensors: Sequence[Tensor], axis: int) -> list[int | None]:
-    """The sizes that tensors share on all axes but one."""
+    """Return the sizes that tensors share on all axes but one."""
     first = tensors[0]
     for tensor in tensors:
         if tensor.rank != first.rank:
@@ -134,7 +134,7 @@ concatenate = _Concatenate(
 
     Args:
         tensors: Tensors of one rank, whose sizes agree on all other axes.
-        axis: Where to join.
+        axis: The axis to join along.
 
     Raises:
         ShapeError: The sizes on the other axes, or the ranks, differ.
@@ -217,7 +217,7 @@ class _Tile(Operator):
         times = tuple(int(t) for t in static(node, 1))
         if len(times) <= 3:
             return emit("_npi_tile", x, reps=times)
-        # The kernel fails or leaves results of more axes unwritten, so: an axis at a time, as rows.
+        # The kernel fails, or does not write results of more axes: one axis at a time, as rows.
         sides: list[Any] = [1] * (len(times) - node.inputs[0].rank) + list(node.inputs[0].shape)
         for axis, count in enumerate(times):
             if count != 1:
@@ -259,7 +259,7 @@ tile = _Tile(
 
     Args:
         x: A tensor.
-        repeats: How often along each axis; missing leading ones are 1, missing axes of x too.
+        repeats: The count along each axis; missing leading ones are 1, missing axes of x too.
     """,
 )
 
@@ -324,7 +324,7 @@ class _Repeat(Operator):
 
 
 def _repeated(repeats: Sequence[int]) -> np.ndarray:
-    """The place each slice of a repetition comes from."""
+    """Return the place of each slice of a repetition in its operand."""
     return np.repeat(np.arange(len(repeats)), repeats)
 
 
@@ -334,7 +334,7 @@ repeat = _Repeat(
 
     Args:
         x: A tensor.
-        repeats: How often: one number for all slices, or one for each of them.
+        repeats: The count: one number for all slices, or one for each of them.
         axis: The axis; by default the elements are taken in a row.
     """,
 )

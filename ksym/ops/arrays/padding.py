@@ -1,4 +1,4 @@
-"""Putting something around a tensor."""
+"""Padding with a constant."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """Return one pair (before, after) for each axis.
 
     Raises:
-        ShapeError: There are more or fewer, or an amount is negative.
+        ShapeError: The number of pairs differs from that of the axes, or an amount is negative.
     """
     pairs = tuple((int(before), int(after)) for before, after in padding)
     if len(pairs) != rank:
@@ -101,11 +101,11 @@ def pad_value(emit: Emitter, x: Any, source: Tensor, padding: Any, value: float 
     """Emit padding of a tensor of two or more axes with a constant.
 
     Args:
-        emit: Takes native operators.
-        x: What to pad.
-        source: The tensor that it is the value of.
+        emit: The emitter.
+        x: The native array to pad.
+        source: The tensor whose value it is.
         padding: A pair for each axis.
-        value: What to put there.
+        value: The constant.
     """
     is_image = len(padding) in (4, 5) and not any(map(any, padding[:2]))
     if is_image and dtypes.is_float(source.dtype) and 0 not in source.shape:
@@ -122,7 +122,7 @@ pad = _Pad(
     Args:
         x: A tensor.
         padding: For each axis how many to put (before, after).
-        value: What to put there.
+        value: The constant to pad with.
         mode: ``"constant"``, or one of those of `pad_from_inside`: ``"reflect"``, ...
     """,
 )

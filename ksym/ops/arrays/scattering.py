@@ -17,7 +17,7 @@ from ksym.ops.arrays.gathering import check_indices
 
 
 def _axis_sizes(x: Tensor, axes: Sequence[int]) -> list[Any]:
-    """The sizes of axes: numbers where they are known."""
+    """Return the sizes of axes, as numbers where they are known."""
     whole = ops.shape_of(x)
     return [whole[a] if x.shape[a] is None else x.shape[a] for a in axes]
 
@@ -99,8 +99,8 @@ def scatter_nd(indices: Any, updates: Any, shape: Any) -> Tensor:
 
     Args:
         indices: Integers; the last axis holds a position in as many leading axes of the result.
-        updates: What to add, of shape ``indices.shape[:-1] + shape[indices.shape[-1]:]``; where a
-            position is repeated they add up.
+        updates: The values to add, of shape ``indices.shape[:-1] + shape[indices.shape[-1]:]``;
+            for a repeated position they add up.
         shape: The shape of the result.
     """
     indices, updates, shape = as_tensor(indices), as_tensor(updates), shape_operand(shape)
@@ -144,7 +144,7 @@ def _sample_take_along(draw: Draw) -> Sample:
 
 @composite(numpy=_take_along_numpy, sample=_sample_take_along)
 def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
-    """Gather elements of x along an axis, each by an index of its own, as `argsort` gives them.
+    """Gather elements of x along an axis, each by its own index, as `argsort` returns them.
 
     Args:
         x: A tensor.
@@ -165,7 +165,7 @@ def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
 
 
 def _positions(x: Tensor, key: Any) -> Tensor:
-    """The flat position in x of each element of ``x[key]``."""
+    """Return the flat position in x of each element of ``x[key]``."""
     total = shapes.size(x.shape)
     count = ops.prod(ops.shape_of(x)) if total is None else total
     return ops.index(ops.reshape(ops.arange(count), ops.shape_of(x)), key)
@@ -179,7 +179,7 @@ def _arguments(x: Any, key: Any, value: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _added(x: Tensor, positions: Tensor, value: Tensor) -> Tensor:
-    """Zeros of x's shape to which value is added at flat positions."""
+    """Return zeros of x's shape to which value is added at flat positions."""
     size = ops.prod(ops.shape_of(x))
     return ops.reshape(ops.take_gradient(value, positions, [size]), ops.shape_of(x))
 
@@ -255,7 +255,7 @@ def index_update(x: Any, key: Any, value: Any) -> Tensor:
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
     """
     x, positions, value = _arguments(x, key, value)
-    # Sorted by place, the last of each run is the one that counts.
+    # Sorted by place, the last value of each run is the one that is kept.
     order = ops.argsort(positions)
     places = ops.take(positions, order)
     following = ops.concatenate([places[1:], ops.constant([-1])], 0)[: ops.shape_of(places)[0]]

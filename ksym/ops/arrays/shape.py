@@ -1,4 +1,4 @@
-"""Shapes as values, and operators that change the shape of a tensor.
+"""The operator for shapes as values, and operators that change the shape of a tensor.
 
 Operators whose result shape is an argument take it as a tensor, so that it may be computed from
 other tensors' shapes; once the input shapes of a call are known, every such tensor is a constant.
@@ -32,7 +32,7 @@ class _ShapeOf(Operator):
         return Spec((x.rank,), "int64")
 
     def _track_values(self, node: Node) -> None:
-        # Known whether or not the operand's value is.
+        # The shape is known even if the operand's value is not.
         dimensions = node.inputs[0].shape
         value = np.array([UNKNOWN if d is None else d for d in dimensions], dtype=object)
         known = shapes.is_known(dimensions)
@@ -49,7 +49,7 @@ class _ShapeOf(Operator):
 
 
 def without_bool(emit: Emitter, x: Tensor, value: Any, kernel: Callable[[Any], Any]) -> Any:
-    """Emit a kernel that MXNet does not have for booleans, on them as uint8."""
+    """Emit a kernel that MXNet lacks for booleans, with uint8 in their place."""
     if x.dtype != "bool":
         return kernel(value)
     return emit("Cast", kernel(emit("Cast", value, dtype="uint8")), dtype="bool")
@@ -277,7 +277,7 @@ squeeze = _Squeeze(
 
 
 def target_shape(shape: Tensor) -> shapes.Shape:
-    """What is known of a shape operand, none of whose entries may be negative."""
+    """Return the known part of a shape operand, none of whose entries may be negative."""
     return shapes.normalize(known_dimensions(shape))
 
 

@@ -1,4 +1,4 @@
-"""Factors of matrices, but for those of singular values.
+"""Factorisations of matrices, but for the singular value decomposition.
 
 Reverse rules from Giles (2008), report NA-08/01, Oxford; that of `qr` from Walter and
 Lehmann (2010), arXiv:1001.1654, and Seeger et al. (2017), arXiv:1710.08717.
@@ -39,7 +39,7 @@ class _Cholesky(OfSquare):
 
 
 def _read_lower(g: Tensor) -> Tensor:
-    """The gradient where only the lower triangle of a symmetric matrix is read: it takes both."""
+    """Return the gradient for a symmetric matrix of which only the lower triangle is read."""
     return triangle(g + ops.matrix_transpose(g), diagonal=0.5)
 
 
@@ -65,7 +65,7 @@ NOT_UNIQUE = {
 
 
 def signs(vectors: Any) -> Any:
-    """For each column 1 or -1, so that its element of largest magnitude becomes positive."""
+    """Return 1 or -1 for each column, so that its element of largest magnitude becomes positive."""
     extremes = vectors.max(-2, keepdims=True) + vectors.min(-2, keepdims=True)
     return np.where(extremes < 0, -1.0, 1.0)
 
@@ -75,7 +75,7 @@ def with_sure_signs(draw: Draw, batch: Sequence[int], n: int) -> np.ndarray:
 
     Where two are equally large and of opposite signs, the sign of the column jumps, and there is no
     gradient to check.  Cayley's transform of a small skew matrix, of norm below 0.35, turns no axis
-    by more than 38 degrees, so the diagonal is above 0.78 and what is beside it below 0.62.
+    by more than 38 degrees, so the diagonal is above 0.78 and the other elements are below 0.62.
     """
     turn = draw.array((*batch, n, n), -1.0, 1.0).astype("float64")
     turn = (turn - np.swapaxes(turn, -1, -2)) * (0.17 / max(1.0, n * (n - 1) / 2) ** 0.5)
@@ -83,10 +83,10 @@ def with_sure_signs(draw: Draw, batch: Sequence[int], n: int) -> np.ndarray:
 
 
 def lower_signs(emit: Emitter, vectors: Any, values: Any, of: Spec) -> Any:
-    """The same, in native operators.
+    """Emit `signs` in native operators.
 
-    The zeros compared with are computed from the values: MXNet's kernel leaves the vectors unset
-    when nothing reads the values.
+    The zeros in the comparison are computed from the eigenvalues: MXNet's kernel leaves the vectors
+    unset when nothing reads the eigenvalues.
     """
     extremes = emit(
         "_npi_add",
@@ -100,12 +100,12 @@ def lower_signs(emit: Emitter, vectors: Any, values: Any, of: Spec) -> Any:
 
 
 def nothing(emit: Emitter, node: Node) -> tuple[Any, ...]:
-    """Results without elements."""
+    """Emit results without elements."""
     return tuple(emit("_zeros", shape=out.shape, dtype=out.dtype) for out in node.outputs)
 
 
 def inverse_differences(values: Tensor) -> Tensor:
-    """The matrix of 1 / (v[j] - v[i]), with zeros on its diagonal."""
+    """Return the matrix of 1 / (v[j] - v[i]), with zeros on its diagonal."""
     differences = ops.expand_dims(values, -2) - ops.expand_dims(values, -1)
     place = ops.arange(ops.shape_of(values)[-1])
     same = ops.equal(ops.expand_dims(place, 1), ops.expand_dims(place, 0))
@@ -178,7 +178,7 @@ eigh = _Eigh(
 
 
 def matrix_sides(a: Tensor) -> tuple[int | None, int | None, int | None]:
-    """The sides of matrices, and the shorter one.
+    """Return the sides of matrices, and the shorter one.
 
     Raises:
         ShapeError: There is no second axis.
@@ -190,7 +190,7 @@ def matrix_sides(a: Tensor) -> tuple[int | None, int | None, int | None]:
 
 
 def swapped(emit: Emitter, value: Any, rank: int) -> Any:
-    """Transpose matrices: MXNet factors none that have more rows than columns."""
+    """Transpose matrices: MXNet does not factorise matrices with more rows than columns."""
     return emit("transpose", value, axes=(*range(rank - 2), rank - 1, rank - 2))
 
 
@@ -214,7 +214,7 @@ class _TallQR(Operator):
         return np.linalg.qr(a)
 
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
-        if 0 in node.inputs[0].shape:  # MXNet's kernel refuses what is empty
+        if 0 in node.inputs[0].shape:  # MXNet's kernel fails on empty matrices
             return nothing(emit, node)
         rank = node.inputs[0].rank
         factors = emit("_linalg_gelqf", swapped(emit, a, rank), outputs=2)
@@ -249,7 +249,7 @@ tall_qr = _TallQR(
 def well_conditioned(draw: Draw, rows: int, columns: int) -> np.ndarray:
     """Return matrices whose singular values differ, and are not near zero.
 
-    Of their left vectors the signs are sure.
+    The signs of their left vectors do not depend on rounding.
     """
     batch = draw.shape(min_side=0)
     short = min(rows, columns)
@@ -281,7 +281,7 @@ def qr(a: Any) -> tuple[Tensor, Tensor]:
     rows, columns, shorter = matrix_sides(a)
     if columns is not None and shorter == columns:
         return tall_qr(a)
-    # What is wider than tall is a square, and columns behind it that are turned with it.
+    # A wide matrix is a square one, followed by columns that are turned with it.
     sides = ops.shape_of(a)
     last: Any = ops.minimum(sides[-2], sides[-1]) if shorter is None else rows
     q, r = tall_qr(a[..., :last])

@@ -16,11 +16,11 @@ from ksym.operator.operands import cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 
 Labels = tuple[int, ...]
-"""An index for each axis: a letter's code; below zero for an ellipsis, from its last axis."""
+"""The index of each axis: a letter's code; below zero for an ellipsis, from its last axis."""
 
 
 def _sizes(tensors: Sequence[Tensor], labels: Sequence[Labels]) -> dict[int, int | None]:
-    """The size of each index; axes of an ellipsis broadcast, others must agree."""
+    """Return the size of each index; axes of an ellipsis broadcast, others must agree."""
     sizes: dict[int, int | None] = {}
     for tensor, own in zip(tensors, labels, strict=True):
         if tensor.rank != len(own):
@@ -84,7 +84,7 @@ class _Contraction(Operator):
         left = [i for i in labels_a if i not in labels_b]
         right = [i for i in labels_b if i not in labels_a]
         if left and right and output.index(right[0]) < output.index(left[0]):
-            # The other way round the product comes as the result wants it.
+            # With the operands exchanged, the product has the order of the result.
             a, labels_a, left, b, labels_b, right = b, labels_b, right, a, labels_a, left
             batch = [i for i in labels_a if i in labels_b and i in output]
         sides = [sizes[i] for i in (*batch, *left, *right)]
@@ -158,7 +158,7 @@ def _as_matrix(
     rows: Sequence[int],
     columns: Sequence[int],
 ) -> tuple[Tensor, bool]:
-    """Return x as a stack of matrices, and whether they are transposed: what costs no copy."""
+    """Return x as a stack of matrices, and whether they are transposed, which may save a copy."""
     across = list(labels) == [*batch, *columns, *rows]
     first, second = (columns, rows) if across else (rows, columns)
     ordered = ops.transpose(x, [labels.index(i) for i in (*batch, *first, *second)])
@@ -308,7 +308,7 @@ def _without_lonely(position: int, terms: Sequence[Term], output: Labels) -> Ter
 def _kept(
     first: Sequence[int], second: Sequence[int], rest: Sequence[Term], output: Labels
 ) -> list[int]:
-    """The indices that a product of two operands must keep, in order."""
+    """Return the indices that a product of two operands must keep, in order."""
     needed = {*output}.union(*(labels for _, labels in rest))
     kept = [i for i in dict.fromkeys([*first, *second]) if i in needed]
     return kept if rest else list(output)
@@ -317,13 +317,13 @@ def _kept(
 def _cheapest(
     terms: Sequence[Term], output: Labels, sizes: Mapping[int, int | None]
 ) -> tuple[int, int]:
-    """Return which two operands to multiply next: those whose product frees the most memory.
+    """Return the two operands to multiply next: those whose product frees the most memory.
 
-    The greedy order of opt_einsum (Smith and Gray, 2018).
+    This is the greedy order of opt_einsum (Smith and Gray, 2018).
     """
 
     def elements(labels: Sequence[int]) -> int:
-        # An unknown size counts as a middling one.
+        # An unknown size counts as a medium one.
         known = [16 if (side := sizes[i]) is None else side for i in labels]
         return int(np.prod(known, dtype=int))
 

@@ -19,12 +19,12 @@ from ksym.ops import ranks
 from ksym.origin import current_origin
 
 _WIDE = ("int32", "int64")
-"""Integers whose products doubles do not hold."""
+"""The integers whose products float64 cannot hold."""
 
 
 _INNER_PRODUCT = 4 << 20
-"""From how many multiplications on oneDNN computes a matrix times a transposed one: its kernels are
-made for the processor that it finds, those of MXNet's OpenBLAS for older ones."""
+"""The number of multiplications from which oneDNN computes a matrix times a transposed one: its
+kernels are made for the processor that it runs on, those of MXNet's OpenBLAS for older ones."""
 
 
 class _Matmul(Operator):
@@ -38,7 +38,7 @@ class _Matmul(Operator):
         return [a, b], {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
 
     def __call__(self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
-        # NumPy's rule for vectors: a row on the left, a column on the right, and gone afterwards.
+        # NumPy's rule for vectors: a row on the left, a column on the right, dropped again.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
         if (row and transpose_a) or (column and transpose_b):
@@ -80,7 +80,7 @@ class _Matmul(Operator):
         a, b = (emit("Cast", value, dtype="float64") for value in (a, b))
         result = self._lower_floats(emit, node, left, right, a, b)
         if out.dtype != "bool":
-            result = emit("Cast", result, dtype="int64")  # what is too large wraps from there
+            result = emit("Cast", result, dtype="int64")  # larger results wrap around there
         return emit("Cast", result, dtype=out.dtype)
 
     def _lower_floats(
@@ -229,7 +229,7 @@ integer_matmul = _IntegerMatmul(
     "integer_matmul",
     doc="""Return the product of matrices of int32 or int64, which wraps around as NumPy's does.
 
-    What `matmul` becomes for these: MXNet multiplies matrices of floats only.
+    `matmul` of these dtypes is this operator: MXNet multiplies matrices of floats only.
     """,
 )
 
@@ -244,7 +244,7 @@ def _dot_sample(draw: Draw) -> Sample:
 
 @composite(numpy=np.dot, sample=_dot_sample)
 def dot(a: Any, b: Any) -> Tensor:
-    """Return NumPy's dot: a sum over the last axis of a and the second-last axis of b.
+    """Return the sum of products over the last axis of a and the second-last of b, as numpy.dot.
 
     A scalar operand scales; a vector b is summed over its only axis.
 
@@ -368,7 +368,7 @@ def vdot(a: Any, b: Any) -> Tensor:
     """Return the sum of products of all elements of a with those of b, in row-major order.
 
     Raises:
-        ShapeError: They do not have equally many elements.
+        ShapeError: Their numbers of elements differ.
     """
     a, b = promoted(a, b)
     return tensordot(ops.reshape(a, (-1,)), ops.reshape(b, (-1,)), 1)

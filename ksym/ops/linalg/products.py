@@ -48,7 +48,7 @@ def matrix_power(a: Any, n: int) -> Tensor:
     if n < 0:
         a, n = ops.inv(a), -n
     elif n < 2 and None in a.shape[-2:]:
-        # No product is left that says at the call whether they are square.
+        # No product is left that would check at the call whether they are square.
         a = a + ops.zeros_like(ops.matmul(a, a))
     if not n:
         return ops.matrix_diag(ops.ones_like(a[..., 0]))
@@ -84,7 +84,7 @@ def kron(a: Any, b: Any) -> Tensor:
     sides = [[1] * (rank - x.rank) + [ops.shape_of(x)[i] for i in range(x.rank)] for x in (a, b)]
     pairs = list(zip(*sides, strict=True))
     behind = [[math.prod(side[i + 1 :]) for side in sides] for i in range(rank)]
-    # All axes at once would broadcast in turns, which MXNet does with five axes at most.
+    # All axes at once would broadcast alternately, for which MXNet takes five axes at most.
     (m, n), (rest_a, rest_b) = pairs[0], behind[0]
     x = ops.reshape(a, [m, 1, rest_a, 1]) * ops.reshape(b, [1, n, 1, rest_b])
     for i in range(1, rank - 1):

@@ -1,4 +1,4 @@
-"""Singular values: what they decompose, and what is inverted with them."""
+"""The singular value decomposition, and the pseudo-inverse."""
 
 from __future__ import annotations
 
@@ -28,23 +28,23 @@ from ksym.ops.linalg.decompositions import (
 
 
 def _by_columns(values: Tensor) -> Tensor:
-    """Numbers that scale the columns of matrices."""
+    """Reshape vectors to scale the columns of matrices."""
     return ops.expand_dims(values, -2)
 
 
 def _by_rows(values: Tensor) -> Tensor:
-    """Numbers that scale the rows of matrices."""
+    """Reshape vectors to scale the rows of matrices."""
     return ops.expand_dims(values, -1)
 
 
 def _turn(basis: Tensor, change: Tensor, gaps: Tensor) -> Tensor:
-    """How a change of orthonormal columns turns them among each other, divided by the gaps."""
+    """Return the rotation of orthonormal columns among each other, divided by the gaps."""
     turned = ops.matmul(basis, change, transpose_a=True)
     return gaps * (turned - ops.matrix_transpose(turned))
 
 
 def _leaving(basis: Tensor, change: Tensor) -> Tensor:
-    """The part of a change of orthonormal columns that leaves the space they span."""
+    """Return the part of a change of orthonormal columns that leaves the space they span."""
     return change - ops.matmul(basis, ops.matmul(basis, change, transpose_a=True))
 
 
@@ -150,7 +150,7 @@ svd = _SVD(
 
 
 def _cutoff(shape: tuple[int, ...], dtype: Any) -> float:
-    """Which part of the largest singular value is as good as zero, as in JAX."""
+    """Return the fraction of the largest singular value that counts as zero, as in JAX."""
     return float(10 * max(shape[-2:]) * np.finfo(dtype).eps)
 
 

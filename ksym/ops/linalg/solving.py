@@ -18,7 +18,7 @@ from ksym.ops import ranks
 
 
 def check_square(a: Tensor) -> None:
-    """Refuse what is not a square matrix, or a stack of them."""
+    """Raise an error for anything but a square matrix, or a stack of them."""
     if a.rank < 2 or not shapes.compatible(a.shape[-1:], a.shape[-2:-1]):
         raise ShapeError(f"square matrices are needed, not {a.shape}")
 
@@ -33,7 +33,7 @@ def triangle(x: Tensor, lower: bool = True, diagonal: float = 1.0) -> Tensor:
 
 
 def _system(a: Tensor, b: Tensor) -> Spec:
-    """What solves a @ x = b."""
+    """Check the system a @ x = b, and return the shape and dtype of its solution."""
     check_square(a)
     if b.rank < 2 or not shapes.compatible(a.shape[-1:], b.shape[-2:-1]):
         raise ShapeError(f"right sides of shape {b.shape} do not fit matrices of {a.shape}")
@@ -42,7 +42,7 @@ def _system(a: Tensor, b: Tensor) -> Spec:
 
 
 def _stacked(emit: Emitter, node: Node, *operands: Any) -> list[Any]:
-    """The operands, broadcast to the stack of the result."""
+    """Return the operands, broadcast to the stack of the result."""
     batch = node.outputs[0].shape[:-2]
     return [
         value
@@ -53,14 +53,14 @@ def _stacked(emit: Emitter, node: Node, *operands: Any) -> list[Any]:
 
 
 def dominant(draw: Draw, batch: Sequence[int]) -> np.ndarray:
-    """Return matrices far from singular: their diagonal outweighs the rest of each row."""
+    """Return matrices far from singular: in each row the diagonal is larger than the rest."""
     n = draw.integer(1, 3)
     a = draw.array((*batch, n, n), -0.4, 0.4)
     return (a + np.diag(draw.array((n,), 1.5, 3.0))).astype(a.dtype)
 
 
 class OfSquare(Operator):
-    """An operator that makes another square matrix of each of a stack of them."""
+    """An operator from a square matrix, or each of a stack of them, to another one."""
 
     half = False
 
@@ -180,7 +180,7 @@ class _TriangularSolve(_Solve):
 
     def lower(self, emit: Emitter, node: Node, a: Any, b: Any) -> Any:
         out, flags = node.outputs[0], node.attributes
-        if 0 in out.shape:  # MXNet's kernel refuses what is empty
+        if 0 in out.shape:  # MXNet's kernel fails on empty matrices
             return emit("_zeros", shape=out.shape, dtype=out.dtype)
         operands = _stacked(emit, node, a, b)
         return emit("_linalg_trsm", *operands, lower=flags["lower"], transpose=flags["transpose_a"])
@@ -233,7 +233,7 @@ class _Det(Operator):
 
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
         out = node.outputs[0]
-        if 0 in node.inputs[0].shape:  # MXNet leaves the result of 0 by 0 matrices unset
+        if 0 in node.inputs[0].shape:  # MXNet does not write the result of 0 by 0 matrices
             return emit("_full", shape=out.shape, value=1.0, dtype=out.dtype)
         return emit("_npi_det", a)
 

@@ -1,1 +1,1 @@
-"""What many elements are reduced to, running totals, and sorting."""
+"""Reductions, running totals, and sorting."""

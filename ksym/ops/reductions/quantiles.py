@@ -33,15 +33,15 @@ def _sample_quantile(name: str | None, whole: float = 1.0) -> Callable[[Draw], S
 
 
 def _widely(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function of floats."""
+    """Return a NumPy function that converts its operand to float64 first."""
     return lambda x, **attributes: function(x.astype("float64"), **attributes)
 
 
 @composite(numpy=_widely(np.quantile), sample=_sample_quantile("q"))
 def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return the values below which given parts of the elements lie, between neighbours linearly.
+    """Return quantiles: values below which given parts of the elements lie, interpolated linearly.
 
-    The gradient goes to these neighbours.  Of elements of which one is NaN the result is NaN.
+    The gradient goes to the two neighbours.  If an element is NaN, so is the result.
 
     Args:
         x: A tensor; integers are taken as float64.
@@ -80,7 +80,7 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
 
 @composite(numpy=_widely(np.percentile), sample=_sample_quantile("q", 100.0))
 def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return what `quantile` does, with q in hundredths."""
+    """Return percentiles: `quantile` with q in hundredths."""
     return quantile(x, np.asarray(q, "float64") / 100.0, axis, keepdims)
 
 
@@ -93,13 +93,13 @@ def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 def _sample_with_nan(draw: Draw) -> Sample:
     x = draw.array(draw.shape(min_side=1), dtype=draw.dtype("float", "integer", "bool"), apart=0.05)
     if x.dtype.kind == "f" and min(x.shape, default=0) > 1:
-        x[(1,) * x.ndim] = np.nan  # one, so that something is left along each axis
+        x[(1,) * x.ndim] = np.nan  # one, so that an element is left along each axis
     axis = _draw_axes(draw, x)
     return Sample(x, attributes={"axis": axis, "keepdims": draw.choose((True, False))})
 
 
 def _replaced(x: Any, number: float) -> Tensor:
-    """x with a number in place of NaN."""
+    """Return x with a number in place of NaN."""
     x = as_tensor(x)
     if not dtypes.is_float(x.dtype):
         return x
@@ -131,7 +131,7 @@ def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance of the elements that are not NaN, and NaN of none."""
     x = floating(x)
     counted = ops.logical_not(ops.isnan(x))
-    # NaN is left out before it is squared: its gradient would be 0 * NaN.
+    # NaN is replaced before squaring: its gradient would be 0 * NaN.
     distance = ops.where(counted, x - nanmean(x, axis, keepdims=True), ops.zeros_like(x))
     count = ops.sum_(cast_to(counted, x.dtype), axis, keepdims)
     return ops.sum_(ops.square(distance), axis, keepdims) / count

@@ -22,11 +22,11 @@ from ksym.ops import ranks
 from ksym.ops.leaves import constant
 
 SMALLEST_MATRIX = 64
-"""Sums over a middle axis are products of many matrices, which pay from this many elements on."""
+"""The number of elements from which sums over a middle axis pay as products of many matrices."""
 
 
 def _kept_shape(x: Tensor, axes: Sequence[int]) -> Tensor:
-    """The shape of a reduction of x that keeps its axes, as a shape operand."""
+    """Return the shape of a reduction of x that keeps its axes, as a shape operand."""
     if not x.rank:
         return as_tensor(np.zeros(0, dtype="int64"))
     static = shapes.reduce(x.shape, axes, keepdims=True)
@@ -39,12 +39,12 @@ def _kept_shape(x: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 def spread(value: Tensor, x: Tensor, axes: Sequence[int]) -> Tensor:
-    """Return what belongs to a reduction of x over axes, stretched back to the shape of x."""
+    """Broadcast a tensor of the shape of a reduction of x over axes back to the shape of x."""
     return ops.broadcast_to(ops.reshape(value, _kept_shape(x, axes)), ops.shape_of(x))
 
 
 class Reduction(Operator):
-    """An operator that combines the elements along axes.
+    """A reduction: an operator that combines the elements along axes.
 
     Args:
         name: The operator's name.
@@ -52,10 +52,10 @@ class Reduction(Operator):
         native: The MXNet operator.
         gradient: ``(x, y, g, axes) -> gradient``, where y and g are already stretched to x; None
             where there is no gradient.
-        doc: What it computes.
+        doc: The docstring.
         empty: The result over no elements; None where that is an error.
         result: The dtype of the result, given that of the operand.
-        apart: How far apart from each other tests draw elements.
+        apart: The distance between elements that tests draw.
         kinds: The kinds of dtypes that tests draw.
     """
 
@@ -170,7 +170,7 @@ class Reduction(Operator):
 
 
 def accumulated(dtype: str) -> str:
-    """NumPy adds up small integers and booleans as int64."""
+    """Return the dtype in which NumPy adds up: int64 for small integers and booleans."""
     return dtype if dtypes.is_float(dtype) else "int64"
 
 
@@ -212,7 +212,7 @@ def _sum_by_products(emit: Emitter, x: Any, source: Tensor, axis: tuple[int, ...
             runs[-1].append(a)
         else:
             runs.append([a])
-    # The longest run first leaves the least to add up.
+    # With the longest run first, the fewest elements are left for the other sums.
     runs.sort(key=lambda run: -int(np.prod([sides[a] for a in run])))
     for run in runs:
         before = int(np.prod(sides[: run[0]]))
@@ -259,7 +259,7 @@ class _Prod(Reduction):
 
 
 def _prod_gradient(x: Tensor, y: Tensor, g: Tensor, axes: tuple[int, ...]) -> Tensor:
-    # The product of those before times that of those behind: exact whatever is zero.
+    # The product of the elements before times that of those behind: exact, also with zeros.
     for a in axes:
         behind = ops.flip(ops.exclusive_cumprod(ops.flip(x, a), a), a)
         g = g * (ops.exclusive_cumprod(x, a) * behind)

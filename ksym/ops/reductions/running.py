@@ -1,7 +1,7 @@
 """Running totals and extremes along an axis, and the linear recurrence behind the running product.
 
-MXNet has a running sum only.  The others are scans by Hillis and Steele (1986): after k steps each
-element has combined with the 2**k elements up to it.
+MXNet has a running sum only.  The others are prefix scans by Hillis and Steele (1986): after k
+steps each element has been combined with the 2**k elements up to it.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _shifted(x: Tensor, axis: int, fill: float, by: int = 1) -> Tensor:
 
 
 class _RunningTotal(Operator):
-    """What running totals have in common."""
+    """The base of running totals."""
 
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
@@ -91,7 +91,7 @@ class _CumProd(_RunningTotal):
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         (x,), axis = node.inputs, node.attributes["axis"]
-        # Each element's part in all later products, summed from the end: a recurrence.
+        # The sum, from the end, of each element's contribution to all later products: a recurrence.
         backward = ops.flip(
             linear_recurrence(_next_factors(x, axis), ops.flip(g, axis), axis), axis
         )
@@ -99,7 +99,7 @@ class _CumProd(_RunningTotal):
 
 
 def _next_factors(x: Tensor, axis: int) -> Tensor:
-    """The factors of a recurrence that runs backwards: for each element the one behind it."""
+    """Return the factors of a recurrence that runs backwards: for each element the next one."""
     return _shifted(ops.flip(x, axis), axis, 0.0)
 
 
@@ -147,7 +147,7 @@ class _CumExtreme(_RunningTotal):
         y, axis = node.outputs[0], node.attributes["axis"]
         if not dtypes.is_float(y.dtype):
             return [None]
-        # What comes back to a run of equals, summed up from its end to its start.
+        # The gradients of a run of equal elements, summed from its end to its start.
         same = cast_to(ops.equal(y, _shifted(y, axis, np.nan)), y.dtype)
         run = linear_recurrence(_next_factors(same, axis), ops.flip(g, axis), axis)
         return [ops.flip(run, axis) * (1.0 - same)]
@@ -252,7 +252,7 @@ linear_recurrence = _LinearRecurrence(
 
     Args:
         a: Factors; the first has no effect, as nothing comes before it.
-        b: What is added, of the shape of a.
+        b: The summands, of the shape of a.
         axis: The axis along which it runs.
     """,
 )

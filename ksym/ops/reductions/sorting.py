@@ -1,4 +1,4 @@
-"""Sorting, and what is found by sorting."""
+"""Sorting, and operators that are built on it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class _Argsort(Operator):
     def numpy(self, x: Any, axis: int, descending: bool) -> Any:
         if not descending:
             return np.argsort(x, axis=axis, kind="stable")
-        # Reversed twice, so that equals keep their order.
+        # Reversed twice, so that equal elements keep their order.
         order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
         return x.shape[axis] - 1 - np.flip(order, axis)
 
@@ -65,7 +65,7 @@ class _Argsort(Operator):
 
 
 def _stabilised(emit: Emitter, x: Any, order: Any, shape: tuple[int, ...]) -> Any:
-    """Put equals in their original order, which MXNet's sort along the last axis does not keep.
+    """Put equal elements in their original order, which MXNet's sort does not keep.
 
     The runs of equals are numbered, and (number, index) is sorted as one integer.
     """
@@ -135,10 +135,10 @@ def top_k(x: Any, k: int = 1) -> tuple[Tensor, Tensor]:
 
     Args:
         x: A tensor.
-        k: How many.
+        k: The number of elements.
 
     Raises:
-        ShapeError: There are fewer than k.
+        ShapeError: The axis has fewer than k.
     """
     x = as_tensor(x)
     side = x.shape[shapes.axis(-1, x.rank)]
@@ -166,13 +166,13 @@ def _sample_searchsorted(draw: Draw) -> Sample:
     unproven={"mistakes": "NumPy gives anything for a vector that is not sorted"},
 )
 def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
-    """Return where in a sorted vector elements would be put to keep it sorted, as int64.
+    """Return the places in a sorted vector that keep it sorted if elements are inserted, as int64.
 
-    Counts the smaller elements, which costs one comparison for each pair.
+    It counts the smaller elements, which costs one comparison for each pair.
 
     Args:
         a: A sorted vector.
-        v: What to look for, of any shape.
+        v: The elements to insert, of any shape.
         side: ``"left"`` for the first such place, ``"right"`` for the last.
     """
     a, v = as_tensor(a), as_tensor(v)
@@ -193,11 +193,11 @@ def _sample_bincount(draw: Draw) -> Sample:
 
 @composite(numpy=_bincount_numpy, sample=_sample_bincount)
 def bincount(x: Any, length: int) -> Tensor:
-    """Return how often each of the integers from 0 to length - 1 occurs in a vector, as int64.
+    """Count the occurrences of the integers from 0 to length - 1 in a vector, as int64.
 
     Args:
         x: Integers; others than those counted are left out, as in JAX.
-        length: How many integers to count.
+        length: The number of integers to count.
     """
     x = as_tensor(x)
     if x.rank != 1 or x.dtype == "bool":

@@ -32,7 +32,7 @@ _ANY = ("float", "integer", "bool")
 
 
 def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A NumPy function without its warnings about empty arrays."""
+    """Return a NumPy function that does not warn about empty arrays."""
 
     def silenced(*args: Any, **kwargs: Any) -> Any:
         with warnings.catch_warnings():
@@ -43,7 +43,7 @@ def quiet(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
-    """Return how many elements a reduction of x over axes combines."""
+    """Return the number of elements that a reduction of x over axes combines."""
     static = shapes.size(tuple(x.shape[a] for a in axes))
     if static is not None:
         return float(static)
@@ -93,7 +93,7 @@ def moments(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Tensor, T
 
 
 def _sample_spread(draw: Draw) -> Sample:
-    """Samples whose deviation is not zero, where the square root has a kink."""
+    """Draw a sample whose deviation is not zero, where the square root has a kink."""
     sides = draw.shape(max_rank=2)
     x = np.stack([draw.array(sides, -2.0, -1.0), draw.array(sides, 1.0, 2.0)])
     axis = draw.choose((None, 0, (0,), -x.ndim))
@@ -132,7 +132,7 @@ def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 @composite(numpy=np.count_nonzero, sample=_sample_statistic(*_ANY, min_side=0))
 def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
-    """Return how many elements are not zero, as int64."""
+    """Count the elements that are not zero, as int64."""
     x = as_tensor(x)
     return ops.sum_(ops.not_equal(x, ops.zeros_like(x)), axis, keepdims)
 
@@ -140,7 +140,7 @@ def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 def _norm_numpy(x: Any, axis: Any, keepdims: bool, **given: Any) -> Any:
     x = x.astype("float64")
     if axis is None and given["ord"] is None:
-        # NumPy forgets the axes it kept where it flattens.
+        # NumPy drops the axes it should keep where it flattens.
         return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
     return np.linalg.norm(x, given["ord"], axis, keepdims)
 
