@@ -7,6 +7,7 @@ A subclass of `Operator` states, side by side:
 ``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
 ``lower``     the native MXNet operators that compute it, or
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
+``formula``   one element of an elementwise result, for loops that are compiled
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
 ``merge_axes`` the same by fewer axes, where native operators take few
 ``simplify``  identities that hold for it, as graph rewrites
@@ -32,6 +33,7 @@ import numpy as np
 from ksym import dtypes, graph, shapes
 from ksym.errors import GraphError, KsymError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.machine import Formula
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.origin import Origin, current_origin
@@ -85,6 +87,9 @@ class Operator:
         own_layout: Whether oneDNN may leave its results in a memory layout of its own.
         repeats: The names of the operators of which one is emitted again by its lowering, so that
             both should be in one native graph.
+        formula: How a compiled loop computes an element (`ksym.operator.machine`), for the dtypes
+            that the machine does not refuse.
+        no_formula: Why an elementwise operator that is not composed of others has no formula.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: The error that tests allow beyond the usual bounds, and the reason.
@@ -99,6 +104,8 @@ class Operator:
     runs = "native"
     own_layout = False
     repeats: tuple[str, ...] = ()
+    formula: Formula | None = None
+    no_formula = ""
     ufunc: np.ufunc | None = None
     half = True
     conditioning = Conditioning(1.0, "")

@@ -15,8 +15,8 @@ import numpy as np
 
 from ksym import ops
 from ksym.compiler.fusion import formulas
-from ksym.compiler.fusion.formulas import Register
-from ksym.compiler.fusion.kernel import REDUCTIONS, Kernel, View, collapsed, is_number
+from ksym.compiler.fusion.kernel import Kernel, View, collapsed, is_number
+from ksym.operator.machine import Register
 
 ENTRY = "run"
 """The name of the function."""
@@ -56,11 +56,12 @@ class KernelCode(NamedTuple):
     arrays: list[View]
 
 
-class _Machine:
+class _Machine(formulas.Mathematics):
     """Writes the computation on one element."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
+        self.declarations: dict[str, None] = {}
         self._count = 0
 
     def put(self, code: str, dtype: str) -> Register:
@@ -74,7 +75,7 @@ class _Machine:
         if dtype == "bool":
             return Register("true" if value else "false", dtype)
         if dtype in formulas.COMPILED_INTEGERS:
-            return Register(str(int(value)), dtype)
+            return Register(str(int(value)), dtype, int(value))
         if dtype == "float32":
             (value,) = struct.unpack("f", struct.pack("f", value))
         # Floats of both widths are written as the bits of a double.
@@ -87,40 +88,53 @@ class _Machine:
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
 
     def added(self, total: Register, x: Register) -> Register:
-        """Return a sum whose summands may be taken in any order, so several at once."""
+        # Several summands at once, in whichever order.
         return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
 
     def compare(self, relation: str, x: Register, y: Register) -> Register:
         if x.dtype in formulas.COMPILED_FLOATS:
             code = f"fcmp {'u' if relation == 'ne' else 'o'}{relation}"
         else:
-            code = f"icmp {relation if relation in ('eq', 'ne') else f's{relation}'}"
+            signed = "u" if x.dtype == "bool" else "s"
+            code = f"icmp {relation if relation in ('eq', 'ne') else f'{signed}{relation}'}"
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", "bool")
 
     def choose(self, condition: Register, x: Register, y: Register) -> Register:
         kind = _TYPES[x.dtype]
         return self.put(f"select i1 {condition.text}, {kind} {x.text}, {kind} {y.text}", x.dtype)
 
-    def _call(self, function: str, *operands: Register) -> Register:
+    def _call(self, name: str, *operands: Register) -> Register:
         dtype = operands[0].dtype
         kind = _TYPES[dtype]
+        self.declarations[f"declare {kind} @{name}({', '.join([kind] * len(operands))})"] = None
         given = ", ".join(f"{kind} {x.text}" for x in operands)
-        return self.put(f"call {kind} @llvm.{function}.{_SUFFIX[dtype]}({given})", dtype)
+        return self.put(f"call {kind} @{name}({given})", dtype)
+
+    def _intrinsic(self, function: str, *operands: Register) -> Register:
+        """Call what LLVM itself knows, and has instructions for."""
+        return self._call(f"llvm.{function}.{_SUFFIX[operands[0].dtype]}", *operands)
 
     def multiply_add(self, x: Register, y: Register, z: Register) -> Register:
-        return self._call("fmuladd", x, y, z)
+        return self._intrinsic("fmuladd", x, y, z)
 
     def root(self, x: Register) -> Register:
-        return self._call("sqrt", x)
+        return self._intrinsic("sqrt", x)
 
     def power(self, x: Register, y: Register) -> Register:
-        return self._call("pow", x, y)
+        return self._intrinsic("pow", x, y)
+
+    def call(self, function: str, *operands: Register) -> Register:
+        single = "f" if operands[0].dtype == "float32" else ""
+        return self._call(f"{function}{single}", *operands)
 
     def magnitude(self, x: Register) -> Register:
-        return self._call("fabs", x)
+        return self._intrinsic("fabs", x)
 
     def with_sign(self, x: Register, y: Register) -> Register:
-        return self._call("copysign", x, y)
+        return self._intrinsic("copysign", x, y)
+
+    def whole(self, direction: str, x: Register) -> Register:
+        return self._intrinsic(direction, x)
 
     def rounded(self, x: Register) -> tuple[Register, Register]:
         # Where one is the unit of the last place, addition rounds, and the bits count.
@@ -253,7 +267,9 @@ def emit(kernel: Kernel) -> KernelCode:
         "  ret void",
         "}",
         *_entry(words),
-        *_DECLARATIONS,
+        "declare i32 @omp_get_thread_num()",
+        "declare i32 @omp_get_num_threads()",
+        *machine.declarations,
     ]
     return KernelCode("\n".join(lines) + "\n", [*sizes, *strides], arrays)
 
@@ -274,7 +290,8 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
             values.append(machine.load(next(at), view.tensor.dtype))
     for step in kernel.instructions:
         operands = [values[register] for register in step.operands]
-        values.append(formulas.apply(machine, step.operator, operands, step.dtype))
+        assert step.operator.formula is not None
+        values.append(step.operator.formula(machine, *operands, **step.attributes))
     for write, address in zip(kernel.writes, written, strict=True):
         value = values[write.register]
         if write.reduction is not None:
@@ -282,8 +299,7 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
             if write.reduction is ops.sum_:
                 value = machine.added(before, value)
             else:
-                combine = REDUCTIONS[write.reduction].operator
-                value = formulas.apply(machine, combine, [before, value], value.dtype)
+                value = machine.maximum(before, value)
         machine.store(value, address)
 
 
@@ -344,20 +360,3 @@ def _entry(words: list[tuple[str, str]]) -> list[str]:
         "  ret void",
         "}",
     ]
-
-
-_DECLARATIONS = [
-    "declare i32 @omp_get_thread_num()",
-    "declare i32 @omp_get_num_threads()",
-    *(
-        f"declare {kind} @llvm.{function}.{suffix}({', '.join([kind] * count)})"
-        for kind, suffix in (("float", "f32"), ("double", "f64"))
-        for function, count in (
-            ("sqrt", 1),
-            ("fabs", 1),
-            ("copysign", 2),
-            ("pow", 2),
-            ("fmuladd", 3),
-        )
-    ),
-]

@@ -1,4 +1,4 @@
-"""Elementwise operators in terms of a small machine: what loops can compute.
+"""The mathematics of a machine: functions of floats made of its instructions.
 
 Exponentials and logarithms are series, so that they are computed for many elements at once; errors
 are a few units in the last place.  Series and reductions are in W. Cody and W. Waite, Software
@@ -7,65 +7,15 @@ Manual for the Elementary Functions, 1980.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from ksym import ops
+import numpy as np
+
 from ksym.operator.declaration import Operator
-
-
-class Register(NamedTuple):
-    """A number while code is emitted: a constant or a register, and its dtype."""
-
-    text: str
-    dtype: str
-
-
-class Machine(Protocol):
-    """What a loop's code is written to."""
-
-    def number(self, value: float, dtype: str) -> Register:
-        """Return a constant."""
-
-    def arithmetic(self, operation: str, x: Register, y: Register) -> Register:
-        """Apply ``add``, ``sub``, ``mul`` to numbers, ``div`` to floats.
-
-        ``and``, ``or`` and ``xor`` are for bools.
-        """
-
-    def compare(self, relation: str, x: Register, y: Register) -> Register:
-        """Apply ``eq``, ``ne``, ``lt``, ``le``, ``gt`` or ``ge``; only ``ne`` holds for NaN."""
-
-    def choose(self, condition: Register, x: Register, y: Register) -> Register:
-        """Return x where a condition holds, else y."""
-
-    def multiply_add(self, x: Register, y: Register, z: Register) -> Register:
-        """Return x * y + z, rounded once or twice."""
-
-    def root(self, x: Register) -> Register:
-        """Return the square root."""
-
-    def power(self, x: Register, y: Register) -> Register:
-        """Return x to the power of y, by calling the C library."""
-
-    def magnitude(self, x: Register) -> Register:
-        """Return the absolute value."""
-
-    def with_sign(self, x: Register, y: Register) -> Register:
-        """Return x with the sign of y."""
-
-    def rounded(self, x: Register) -> tuple[Register, Register]:
-        """Return the nearest whole number as a float, and as what `power_of_two` takes."""
-
-    def power_of_two(self, exponent: Register) -> tuple[Register, Register]:
-        """Return two floats whose product is two to a power."""
-
-    def parts(self, x: Register) -> tuple[Register, Register]:
-        """Return m from sqrt(1/2) to sqrt(2) and a whole float e with x = m * 2**e, for x > 0."""
-
-    def cast(self, x: Register, dtype: str) -> Register:
-        """Convert to another dtype."""
+from ksym.operator.machine import Machine, NoFormula, Register
 
 
 class _Precision(NamedTuple):
@@ -78,6 +28,7 @@ class _Precision(NamedTuple):
         high: Where exp is infinite.
         saturation: Where tanh is one.
         log2_high: The first digits of log(2), so few that products with exponents are exact.
+        log2_low: What is left of it.
     """
 
     exp_terms: int
@@ -86,237 +37,330 @@ class _Precision(NamedTuple):
     high: float
     saturation: float
     log2_high: float
+    log2_low: float
 
 
 _PRECISION = {
-    "float32": _Precision(7, 5, -104.0, 89.0, 9.1, 0.693359375),
-    "float64": _Precision(13, 11, -746.0, 710.0, 20.0, 6.93147180369123816490e-01),
-}
-_LOG2_LOW = {
-    "float32": -2.12194440054690583e-4,
-    "float64": 1.90821492927058770002e-10,
+    "float32": _Precision(7, 5, -104.0, 89.0, 9.1, 0.693359375, -2.12194440054690583e-4),
+    "float64": _Precision(
+        13, 11, -746.0, 710.0, 20.0, 6.93147180369123816490e-01, 1.90821492927058770002e-10
+    ),
 }
 
 
-class _Math:
-    """Functions written for one machine and dtype."""
-
-    def __init__(self, machine: Machine, dtype: str):
-        self.machine = machine
-        self.dtype = dtype
-
-    @property
-    def precision(self) -> _Precision:
-        return _PRECISION[self.dtype]
-
-    def number(self, value: float) -> Register:
-        return self.machine.number(value, self.dtype)
+class Mathematics(Machine):
+    """A machine's arithmetic and functions, made of its instructions."""
 
     def add(self, x: Register, y: Register) -> Register:
-        return self.machine.arithmetic("add", x, y)
+        return self.arithmetic("add", x, y)
 
     def subtract(self, x: Register, y: Register) -> Register:
-        return self.machine.arithmetic("sub", x, y)
+        return self.arithmetic("sub", x, y)
 
     def multiply(self, x: Register, y: Register) -> Register:
-        return self.machine.arithmetic("mul", x, y)
+        return self.arithmetic("mul", x, y)
 
     def divide(self, x: Register, y: Register) -> Register:
-        return self.machine.arithmetic("div", x, y)
+        return self.arithmetic("div", x, y)
 
-    def series(self, x: Register, coefficients: list[float]) -> Register:
-        """The sum of coefficient * x**k."""
-        total = self.number(coefficients[-1])
-        for coefficient in coefficients[-2::-1]:
-            total = self.machine.multiply_add(total, x, self.number(coefficient))
-        return total
+    def negative(self, x: Register) -> Register:
+        return self.multiply(x, self.number(-1, x.dtype))
 
-    def below(self, x: Register, bound: float) -> Register:
-        """The smaller of x and a bound; NaN stays."""
-        limit = self.number(bound)
-        return self.machine.choose(self.machine.compare("gt", x, limit), limit, x)
+    def maximum(self, x: Register, y: Register) -> Register:
+        first = self.arithmetic("or", self.compare("ge", x, y), self.compare("ne", x, x))
+        return self.choose(first, x, y)
+
+    def minimum(self, x: Register, y: Register) -> Register:
+        first = self.arithmetic("or", self.compare("le", x, y), self.compare("ne", x, x))
+        return self.choose(first, x, y)
 
     def above(self, x: Register, bound: float) -> Register:
-        """The larger of x and a bound; NaN stays."""
-        limit = self.number(bound)
-        return self.machine.choose(self.machine.compare("lt", x, limit), limit, x)
+        limit = self.number(bound, x.dtype)
+        return self.choose(self.compare("lt", x, limit), limit, x)
 
-    def reduced(self, x: Register) -> tuple[Register, Register]:
+    def below(self, x: Register, bound: float) -> Register:
+        limit = self.number(bound, x.dtype)
+        return self.choose(self.compare("gt", x, limit), limit, x)
+
+    def series(self, x: Register, coefficients: Sequence[float]) -> Register:
+        total = self.number(coefficients[-1], x.dtype)
+        for coefficient in coefficients[-2::-1]:
+            total = self.multiply_add(total, x, self.number(coefficient, x.dtype))
+        return total
+
+    def _reduced(self, x: Register) -> tuple[Register, Register]:
         """Return exp(r) - 1 and k with x = k * log(2) + r."""
-        whole, exponent = self.machine.rounded(self.multiply(x, self.number(1.0 / math.log(2.0))))
-        r = self.machine.multiply_add(whole, self.number(-self.precision.log2_high), x)
-        r = self.machine.multiply_add(whole, self.number(-_LOG2_LOW[self.dtype]), r)
-        terms = range(1, self.precision.exp_terms + 1)
-        return self.multiply(r, self.series(r, [1.0 / math.factorial(k) for k in terms])), exponent
+        scaled = self.multiply(x, self.number(1.0 / math.log(2.0), x.dtype))
+        whole, exponent = self.rounded(scaled)
+        precision = _precision(x)
+        r = self.multiply_add(whole, self.number(-precision.log2_high, x.dtype), x)
+        r = self.multiply_add(whole, self.number(-precision.log2_low, x.dtype), r)
+        return self._exponential(r), exponent
+
+    def _exponential(self, r: Register) -> Register:
+        """Return exp(r) - 1 for |r| up to log(2) / 2."""
+        terms = range(1, _precision(r).exp_terms + 1)
+        return self.multiply(r, self.series(r, [1.0 / math.factorial(k) for k in terms]))
+
+    def _times_power(self, less_one: Register, exponent: Register) -> Register:
+        first, second = self.power_of_two(exponent)
+        one = self.number(1.0, less_one.dtype)
+        return self.multiply(self.multiply(self.add(less_one, one), first), second)
 
     def exp(self, x: Register) -> Register:
-        x = self.above(self.below(x, self.precision.high), self.precision.low)
-        less_one, exponent = self.reduced(x)
-        first, second = self.machine.power_of_two(exponent)
-        return self.multiply(self.multiply(self.add(less_one, self.number(1.0)), first), second)
+        precision = _precision(x)
+        x = self.above(self.below(x, precision.high), precision.low)
+        return self._times_power(*self._reduced(x))
 
     def _expm1_of_limited(self, x: Register) -> Register:
-        less_one, exponent = self.reduced(x)
-        power = self.multiply(*self.machine.power_of_two(exponent))
-        return self.add(self.multiply(power, less_one), self.subtract(power, self.number(1.0)))
+        less_one, exponent = self._reduced(x)
+        power = self.multiply(*self.power_of_two(exponent))
+        return self.add(
+            self.multiply(power, less_one), self.subtract(power, self.number(1.0, x.dtype))
+        )
 
     def expm1(self, x: Register) -> Register:
         middle = self.below(self.above(x, -50.0), 50.0)
-        outside = self.machine.compare("gt", x, self.number(50.0))
-        return self.machine.choose(outside, self.exp(x), self._expm1_of_limited(middle))
+        outside = self.compare("gt", x, self.number(50.0, x.dtype))
+        return self.choose(outside, self.exp(x), self._expm1_of_limited(middle))
 
     def tanh(self, x: Register) -> Register:
-        size = self.below(self.machine.magnitude(x), self.precision.saturation)
+        size = self.below(self.magnitude(x), _precision(x).saturation)
         e = self._expm1_of_limited(self.add(size, size))
-        return self.machine.with_sign(self.divide(e, self.add(e, self.number(2.0))), x)
+        return self.with_sign(self.divide(e, self.add(e, self.number(2.0, x.dtype))), x)
 
     def sigmoid(self, x: Register) -> Register:
-        one = self.number(1.0)
+        one = self.number(1.0, x.dtype)
         return self.divide(one, self.add(one, self.exp(self.negative(x))))
 
-    def negative(self, x: Register) -> Register:
-        return self.multiply(x, self.number(-1.0))
+    def _log_of_mantissa(self, mantissa: Register) -> tuple[Register, Register]:
+        """Return two factors of the logarithm of a number from sqrt(1/2) to sqrt(2)."""
+        f = self.subtract(mantissa, self.number(1.0, mantissa.dtype))
+        s = self.divide(f, self.add(f, self.number(2.0, mantissa.dtype)))
+        terms = range(_precision(mantissa).log_terms)
+        return s, self.series(self.multiply(s, s), [2.0 / (2 * k + 1) for k in terms])
+
+    def _at_ends(self, result: Register, x: Register) -> Register:
+        """Return a logarithm with its values at zero, at infinity, and below zero."""
+        zero = self.number(0.0, x.dtype)
+        outside = self.choose(
+            self.compare("eq", x, zero),
+            self.number(-math.inf, x.dtype),
+            self.number(math.nan, x.dtype),
+        )
+        result = self.choose(self.compare("gt", x, zero), result, outside)
+        return self.choose(self.compare("eq", x, self.number(math.inf, x.dtype)), x, result)
 
     def log(self, x: Register) -> Register:
-        mantissa, exponent = self.machine.parts(x)
-        f = self.subtract(mantissa, self.number(1.0))
-        s = self.divide(f, self.add(f, self.number(2.0)))
-        terms = range(self.precision.log_terms)
-        fraction = self.series(self.multiply(s, s), [2.0 / (2 * k + 1) for k in terms])
-        low = self.multiply(exponent, self.number(_LOG2_LOW[self.dtype]))
+        mantissa, exponent = self.parts(x)
+        s, fraction = self._log_of_mantissa(mantissa)
+        low = self.multiply(exponent, self.number(_precision(x).log2_low, x.dtype))
         result = self.add(self.multiply(s, fraction), low)
-        high = self.multiply(exponent, self.number(self.precision.log2_high))
-        result = self.add(high, result)
-        zero, machine = self.number(0.0), self.machine
-        outside = machine.choose(
-            machine.compare("eq", x, zero), self.number(-math.inf), self.number(math.nan)
-        )
-        result = machine.choose(machine.compare("gt", x, zero), result, outside)
-        return machine.choose(machine.compare("eq", x, self.number(math.inf)), x, result)
+        high = self.multiply(exponent, self.number(_precision(x).log2_high, x.dtype))
+        return self._at_ends(self.add(high, result), x)
 
     def log1p(self, x: Register) -> Register:
         # What rounding 1 + x loses is made up for by the quotient.
-        machine, one = self.machine, self.number(1.0)
+        one = self.number(1.0, x.dtype)
         u = self.add(x, one)
         rounded = self.subtract(u, one)
         exact = self.divide(self.multiply(self.log(u), x), rounded)
-        as_it_is = machine.choose(machine.compare("eq", rounded, self.number(0.0)), x, exact)
-        return machine.choose(machine.compare("eq", x, self.number(math.inf)), x, as_it_is)
+        as_it_is = self.choose(self.compare("eq", rounded, self.number(0.0, x.dtype)), x, exact)
+        return self.choose(self.compare("eq", x, self.number(math.inf, x.dtype)), x, as_it_is)
+
+    def exp2(self, x: Register) -> Register:
+        low, high = (bound / math.log(2.0) for bound in (_precision(x).low, _precision(x).high))
+        x = self.above(self.below(x, high), low)
+        whole, exponent = self.rounded(x)
+        r = self.multiply(self.subtract(x, whole), self.number(math.log(2.0), x.dtype))
+        return self._times_power(self._exponential(r), exponent)
+
+    def log_to_base(self, x: Register, base: float) -> Register:
+        # The exponent's part of powers of two is a whole number to base two.
+        mantissa, exponent = self.parts(x)
+        s, fraction = self._log_of_mantissa(mantissa)
+        of_mantissa = self.multiply(
+            self.multiply(s, fraction), self.number(1.0 / math.log(base), x.dtype)
+        )
+        of_two = self.number(math.log(2.0, base), x.dtype)
+        return self._at_ends(self.multiply_add(exponent, of_two, of_mantissa), x)
+
+    def _half_of_exp(self, x: Register) -> Register:
+        """Return exp(x) / 2, which is finite where exp(x) is not yet."""
+        root = self.exp(self.multiply(x, self.number(0.5, x.dtype)))
+        return self.multiply(self.multiply(root, self.number(0.5, x.dtype)), root)
+
+    def sinh(self, x: Register) -> Register:
+        size, one = self.magnitude(x), self.number(1.0, x.dtype)
+        e = self.expm1(size)
+        small = self.add(e, self.divide(e, self.add(e, one)))
+        small = self.multiply(small, self.number(0.5, x.dtype))
+        large = self.compare("gt", size, self.number(20.0, x.dtype))
+        return self.with_sign(self.choose(large, self._half_of_exp(size), small), x)
+
+    def cosh(self, x: Register) -> Register:
+        size = self.magnitude(x)
+        half = self._half_of_exp(size)
+        return self.add(half, self.divide(self.number(0.25, x.dtype), half))
+
+    def _log_of_double(self, x: Register) -> Register:
+        return self.add(self.log(x), self.number(math.log(2.0), x.dtype))
+
+    def _is_large(self, x: Register) -> Register:
+        """Whether nothing is left of 1 beside the square."""
+        bound = 1.0 / math.sqrt(float(np.finfo(x.dtype).eps))
+        return self.compare("gt", x, self.number(bound, x.dtype))
+
+    def arcsinh(self, x: Register) -> Register:
+        size, one = self.magnitude(x), self.number(1.0, x.dtype)
+        square = self.multiply(size, size)
+        root = self.root(self.add(square, one))
+        small = self.log1p(self.add(size, self.divide(square, self.add(one, root))))
+        large = self._log_of_double(size)
+        return self.with_sign(self.choose(self._is_large(size), large, small), x)
+
+    def arccosh(self, x: Register) -> Register:
+        one = self.number(1.0, x.dtype)
+        above = self.subtract(x, one)
+        root = self.root(self.multiply(above, self.add(above, self.number(2.0, x.dtype))))
+        small = self.log1p(self.add(above, root))
+        result = self.choose(self._is_large(x), self._log_of_double(x), small)
+        return self.choose(self.compare("ge", x, one), result, self.number(math.nan, x.dtype))
+
+    def arctanh(self, x: Register) -> Register:
+        size = self.magnitude(x)
+        quotient = self.divide(self.add(size, size), self.subtract(self.number(1.0, x.dtype), size))
+        half = self.multiply(self.log1p(quotient), self.number(0.5, x.dtype))
+        return self.with_sign(half, x)
 
     def softplus(self, x: Register) -> Register:
-        rest = self.log1p(self.exp(self.negative(self.machine.magnitude(x))))
+        rest = self.log1p(self.exp(self.negative(self.magnitude(x))))
         return self.add(self.above(x, 0.0), rest)
 
-    def maximum(self, x: Register, y: Register) -> Register:
-        """The larger one; NaN if either is."""
-        machine = self.machine
-        first = machine.arithmetic("or", machine.compare("ge", x, y), machine.compare("ne", x, x))
-        return machine.choose(first, x, y)
 
-    def minimum(self, x: Register, y: Register) -> Register:
-        """The smaller one; NaN if either is."""
-        machine = self.machine
-        first = machine.arithmetic("or", machine.compare("le", x, y), machine.compare("ne", x, x))
-        return machine.choose(first, x, y)
-
-    def sign(self, x: Register) -> Register:
-        unsigned = self.machine.compare("eq", x, self.number(0.0))
-        unsigned = self.machine.arithmetic("or", unsigned, self.machine.compare("ne", x, x))
-        return self.machine.choose(unsigned, x, self.machine.with_sign(self.number(1.0), x))
-
-    def relu(self, x: Register) -> Register:
-        # As MXNet's kernels: NaN becomes zero in float32.
-        zero = self.number(0.0)
-        if self.dtype == "float32":
-            return self.machine.choose(self.machine.compare("gt", x, zero), x, zero)
-        return self.above(x, 0.0)
-
-    def relu_gradient(self, g: Register, y: Register) -> Register:
-        zero = self.number(0.0)
-        return self.machine.choose(self.machine.compare("gt", y, zero), g, zero)
+def _precision(x: Register) -> _Precision:
+    if x.dtype not in _PRECISION:
+        raise NoFormula(f"functions are of floats, not of {x.dtype}")
+    return _PRECISION[x.dtype]
 
 
-Formula = Callable[..., Register]
-ON_FLOATS: dict[Operator, Formula] = {
-    ops.add: _Math.add,
-    ops.subtract: _Math.subtract,
-    ops.multiply: _Math.multiply,
-    ops.true_divide: _Math.divide,
-    ops.maximum: _Math.maximum,
-    ops.minimum: _Math.minimum,
-    ops.negative: _Math.negative,
-    ops.positive: lambda m, x: x,
-    ops.identity: lambda m, x: x,
-    ops.stop_gradient: lambda m, x: x,
-    ops.abs_: lambda m, x: m.machine.magnitude(x),
-    ops.sign: _Math.sign,
-    ops.square: lambda m, x: m.multiply(x, x),
-    ops.reciprocal: lambda m, x: m.divide(m.number(1.0), x),
-    ops.sqrt: lambda m, x: m.machine.root(x),
-    ops.rsqrt: lambda m, x: m.divide(m.number(1.0), m.machine.root(x)),
-    ops.exp: _Math.exp,
-    ops.expm1: _Math.expm1,
-    ops.log: _Math.log,
-    ops.log1p: _Math.log1p,
-    ops.tanh: _Math.tanh,
-    ops.sigmoid: _Math.sigmoid,
-    ops.softplus: _Math.softplus,
-    ops.power: lambda m, x, y: m.machine.power(x, y),
-    ops.relu: _Math.relu,
-    ops.relu_gradient: _Math.relu_gradient,
-    ops.clip: lambda m, x, low, high: m.minimum(m.maximum(x, low), high),
-    ops.equal: lambda m, x, y: m.machine.compare("eq", x, y),
-    ops.not_equal: lambda m, x, y: m.machine.compare("ne", x, y),
-    ops.less: lambda m, x, y: m.machine.compare("lt", x, y),
-    ops.less_equal: lambda m, x, y: m.machine.compare("le", x, y),
-    ops.greater: lambda m, x, y: m.machine.compare("gt", x, y),
-    ops.greater_equal: lambda m, x, y: m.machine.compare("ge", x, y),
-}
-"""What operators compute from floats of one dtype."""
+class _Probe(Mathematics):
+    """A machine that writes nothing, and refuses what no machine can do with a dtype.
 
-ON_INTEGERS = frozenset(
-    {
-        *(ops.add, ops.subtract, ops.multiply, ops.negative, ops.square),
-        *(ops.maximum, ops.minimum, ops.positive, ops.identity, ops.stop_gradient),
-        *(ops.equal, ops.not_equal, ops.less, ops.less_equal, ops.greater, ops.greater_equal),
-    }
-)
-"""Those of them that integers of one dtype have too."""
+    Attributes:
+        calls: Whether a function was called.
+    """
 
-CALLED = frozenset({ops.power})
-"""What a function is called for on each element, instead of being computed for many at once."""
+    def __init__(self) -> None:
+        self.calls = False
 
-_on_bools: dict[Operator, Callable[..., Register]] = {
-    ops.logical_and: lambda m, x, y: m.arithmetic("and", x, y),
-    ops.logical_or: lambda m, x, y: m.arithmetic("or", x, y),
-    ops.logical_xor: lambda m, x, y: m.arithmetic("xor", x, y),
-    ops.logical_not: lambda m, x: m.arithmetic("xor", x, m.number(1, "bool")),
-}
+    def _of(self, dtypes: Collection[str], *operands: Register, dtype: str = "") -> Register:
+        """Return a result for operands of one of some dtypes."""
+        (found, *others) = {x.dtype for x in operands}
+        if others or found not in dtypes:
+            raise NoFormula(f"{found} where {dtypes} are meant")
+        return Register("", dtype or found)
+
+    def number(self, value: float, dtype: str) -> Register:
+        return Register("", dtype)
+
+    def arithmetic(self, operation: str, x: Register, y: Register) -> Register:
+        return self._of(_OF_ARITHMETIC[operation], x, y)
+
+    def added(self, total: Register, x: Register) -> Register:
+        return self._of(COMPILED_FLOATS, total, x)
+
+    def compare(self, relation: str, x: Register, y: Register) -> Register:
+        return self._of(DTYPES, x, y, dtype="bool")
+
+    def choose(self, condition: Register, x: Register, y: Register) -> Register:
+        self._of(("bool",), condition)
+        return self._of(DTYPES, x, y)
+
+    def multiply_add(self, x: Register, y: Register, z: Register) -> Register:
+        return self._of(COMPILED_FLOATS, x, y, z)
+
+    def root(self, x: Register) -> Register:
+        return self._of(COMPILED_FLOATS, x)
+
+    def power(self, x: Register, y: Register) -> Register:
+        return self.call("pow", x, y)
+
+    def call(self, function: str, *operands: Register) -> Register:
+        self.calls = True
+        return self._of(COMPILED_FLOATS, *operands)
+
+    def magnitude(self, x: Register) -> Register:
+        return self._of(COMPILED_FLOATS, x)
+
+    def with_sign(self, x: Register, y: Register) -> Register:
+        return self._of(COMPILED_FLOATS, x, y)
+
+    def whole(self, direction: str, x: Register) -> Register:
+        return self._of(COMPILED_FLOATS, x)
+
+    def rounded(self, x: Register) -> tuple[Register, Register]:
+        return self._of(COMPILED_FLOATS, x), x
+
+    def power_of_two(self, exponent: Register) -> tuple[Register, Register]:
+        return exponent, exponent
+
+    def parts(self, x: Register) -> tuple[Register, Register]:
+        return self._of(COMPILED_FLOATS, x), x
+
+    def cast(self, x: Register, dtype: str) -> Register:
+        self._of(DTYPES, Register("", dtype))
+        return self._of(DTYPES, x, dtype=dtype)
+
+
 COMPILED_FLOATS = tuple(_PRECISION)
 COMPILED_INTEGERS = ("int32", "int64")
 DTYPES = (*COMPILED_FLOATS, *COMPILED_INTEGERS, "bool")
 """The dtypes of what loops read and write."""
 
-
-def has_formula(operator: Operator, operands: tuple[str, ...], result: str) -> bool:
-    """Whether there is a formula for an operator on operands of some dtypes."""
-    if operator in (ops.where, ops.cast, ops.broadcast_to):
-        return {*operands, result} <= {*DTYPES}
-    if operator in _on_bools:
-        return set(operands) == {"bool"}
-    if operator not in ON_FLOATS or len(set(operands)) != 1:
-        return False
-    return operands[0] in COMPILED_FLOATS or (
-        operands[0] in COMPILED_INTEGERS and operator in ON_INTEGERS
-    )
+_NUMBERS = (*COMPILED_FLOATS, *COMPILED_INTEGERS)
+_OF_ARITHMETIC = {
+    **dict.fromkeys(("add", "sub", "mul"), _NUMBERS),
+    "div": COMPILED_FLOATS,
+    **dict.fromkeys(("sdiv", "srem"), COMPILED_INTEGERS),
+    **dict.fromkeys(("and", "or", "xor"), (*COMPILED_INTEGERS, "bool")),
+}
 
 
-def apply(machine: Machine, operator: Operator, operands: list[Register], dtype: str) -> Any:
-    """Write the code of an operator and return its result."""
-    if operator is ops.where:
-        return machine.choose(*operands)
-    if operator is ops.cast:
-        return machine.cast(operands[0], dtype)
-    if operator in _on_bools:
-        return _on_bools[operator](machine, *operands)
-    return ON_FLOATS[operator](_Math(machine, operands[0].dtype), *operands)
+class Known(NamedTuple):
+    """What is known of a formula before its code is written.
+
+    Attributes:
+        dtype: The dtype of its result.
+        calls: Whether it calls a function for each element, instead of computing many at once.
+    """
+
+    dtype: str
+    calls: bool
+
+
+def known(
+    operator: Operator, operands: Sequence[Register], attributes: Mapping[str, Any]
+) -> Known | None:
+    """Return what an operator's formula gives for operands of some dtypes; None without one.
+
+    Args:
+        operator: The operator.
+        operands: The dtype of each operand, and the value of an integer constant.
+        attributes: Those of the node.
+    """
+    return _known(operator, tuple(operands), tuple(attributes.items()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _known(
+    operator: Operator, operands: tuple[Register, ...], attributes: tuple[tuple[str, Any], ...]
+) -> Known | None:
+    if operator.formula is None or any(x.dtype not in DTYPES for x in operands):
+        return None
+    probe = _Probe()
+    try:
+        result = operator.formula(probe, *operands, **dict(attributes))
+    except NoFormula:
+        return None
+    return Known(result.dtype, probe.calls)

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from ksym import ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.compiler.fusion import formulas
 from ksym.graph import Node, Tensor, topological_order
 from ksym.operator.declaration import Operator
+from ksym.operator.machine import Register
 from ksym.ops.leaves import is_constant
 from ksym.variables import Variable
 
@@ -40,6 +41,7 @@ class Instruction(NamedTuple):
     operator: Operator
     operands: tuple[int, ...]
     dtype: str
+    attributes: Mapping[str, Any]
 
 
 class Write(NamedTuple):
@@ -122,12 +124,26 @@ def data(node: Node) -> Sequence[Tensor]:
 def can_compile(node: Node) -> bool:
     """Whether a node can be a step of a loop that is compiled."""
     (first, *rest) = node.outputs
+    if rest:
+        return False
+    if node.operator is ops.broadcast_to:
+        return first.dtype in formulas.DTYPES
+    if not node.operator.elementwise:
+        return False
+    operands = [Register("", t.dtype, _whole_number(t)) for t in node.inputs]
+    known = formulas.known(node.operator, operands, node.attributes)
     return (
-        not rest
-        and (node.operator.elementwise or node.operator is ops.broadcast_to)
-        and formulas.has_formula(node.operator, tuple(t.dtype for t in data(node)), first.dtype)
-        and (node.operator not in formulas.CALLED or (shapes.size(first.shape) or 0) <= CALLS)
+        known is not None
+        and known.dtype == first.dtype
+        and (not known.calls or (shapes.size(first.shape) or 0) <= CALLS)
     )
+
+
+def _whole_number(tensor: Tensor) -> int | None:
+    """The integer that a tensor is, where it is a part of the code."""
+    if is_number(tensor) and tensor.dtype in dtypes.INTEGERS and tensor.value is not None:
+        return int(tensor.value.item())
+    return None
 
 
 CALLS = 256
@@ -269,7 +285,12 @@ def describe(
             registers[result] = registers[node.inputs[0]]
             continue
         instructions.append(
-            Instruction(node.operator, tuple(registers[t] for t in node.inputs), result.dtype)
+            Instruction(
+                node.operator,
+                tuple(registers[t] for t in node.inputs),
+                result.dtype,
+                node.attributes,
+            )
         )
         registers[result] = len(read) + len(instructions) - 1
     writes = [write for tensor in results for write in _writes(tensor, registers)]

@@ -14,6 +14,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import Composite, composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.unary import Unary
@@ -45,6 +46,7 @@ sigmoid = Unary(
     lambda x, y, g: g * (y * (1.0 - y)),
     "The logistic function 1 / (1 + exp(-x)).",
     activation="sigmoid",
+    formula=lambda m, x: m.sigmoid(x),
 )
 softplus = _Softplus(
     "softplus",
@@ -52,6 +54,7 @@ softplus = _Softplus(
     "Activation",
     lambda x, y, g: g * sigmoid(x),
     "log(1 + exp(x)), computed without overflow; in float32 exact to the rounding of 1.",
+    formula=lambda m, x: m.softplus(x),
 )
 softsign = Unary(
     "softsign",
@@ -60,6 +63,7 @@ softsign = Unary(
     lambda x, y, g: g / ops.square(1.0 + ops.abs_(x)),
     "x / (1 + abs(x)).",
     domain=(-2.0, 2.0, 0.05),
+    formula=lambda m, x: m.divide(x, m.add(m.number(1.0, x.dtype), m.magnitude(x))),
 )
 
 
@@ -71,6 +75,20 @@ class _Relu(Unary):
         if dtypes.is_float(dtype):
             return emit("Activation", x, act_type="relu")
         return emit("_npi_maximum_scalar", x, scalar=0)
+
+
+def _positive_part(m: Machine, x: Register) -> Register:
+    if x.dtype == "bool":
+        return x
+    if x.dtype == "float64":
+        return m.above(x, 0.0)
+    zero = m.number(0, x.dtype)
+    return m.choose(m.compare("gt", x, zero), x, zero)
+
+
+def _where_positive(m: Machine, g: Register, y: Register) -> Register:
+    zero = m.number(0.0, g.dtype)
+    return m.choose(m.compare("gt", y, zero), g, zero)
 
 
 relu = _Relu(
@@ -85,12 +103,14 @@ relu = _Relu(
     floating=False,
     domain=(-2.0, 2.0, 0.05),
     kinds=("float", "integer", "bool"),
+    formula=_positive_part,
 )
 
 
 class _ReluGradient(Operator):
     elementwise = True
     linear_in = (0,)
+    formula = staticmethod(_where_positive)
 
     def infer(self, g: Tensor, y: Tensor) -> Spec:
         if g.dtype != y.dtype or not dtypes.is_float(g.dtype):
@@ -98,7 +118,7 @@ class _ReluGradient(Operator):
         return Spec(shapes.merge(g.shape, y.shape), g.dtype)
 
     def numpy(self, g: Any, y: Any) -> Any:
-        return g * (y > 0)
+        return np.where(y > 0, g, np.zeros_like(g))
 
     def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
         return emit("_backward_Activation", g, y, act_type="relu")

@@ -12,6 +12,7 @@ from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Formula
 from ksym.operator.operands import cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import is_constant
@@ -86,6 +87,7 @@ class Binary(Operator):
         dtype: What the operands are converted to, given the dtype in which they meet.
         result: The dtype of the result where it is not that of the operands.
         kinds: The kinds of dtypes tests draw from.
+        formula: As for `Operator`.
     """
 
     elementwise = True
@@ -103,7 +105,9 @@ class Binary(Operator):
         dtype: Callable[[str], str] = lambda dtype: dtype,
         result: str | None = None,
         kinds: Sequence[str] = ("float", "integer"),
+        formula: Formula | None = None,
     ):
+        self.formula = formula
         self._kinds = kinds
         self._numpy = numpy
         self.ufunc = numpy if isinstance(numpy, np.ufunc) else None
@@ -221,6 +225,7 @@ add = _Add(
     (lambda x, y, z, g: g, lambda x, y, z, g: g),
     "x + y; on booleans, or.",
     kinds=("bool", "integer", "float"),
+    formula=lambda m, x, y: m.arithmetic("or" if x.dtype == "bool" else "add", x, y),
 )
 subtract = _Subtract(
     "subtract",
@@ -229,6 +234,7 @@ subtract = _Subtract(
     ("_npi_subtract_scalar", "_npi_rsubtract_scalar"),
     (lambda x, y, z, g: g, lambda x, y, z, g: -g),
     "x - y.",
+    formula=lambda m, x, y: m.subtract(x, y),
 )
 multiply = _Multiply(
     "multiply",
@@ -238,4 +244,5 @@ multiply = _Multiply(
     (lambda x, y, z, g: g * y, lambda x, y, z, g: g * x),
     "x * y; on booleans, and.",
     kinds=("bool", "integer", "float"),
+    formula=lambda m, x, y: m.arithmetic("and" if x.dtype == "bool" else "mul", x, y),
 )

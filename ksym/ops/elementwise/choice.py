@@ -21,6 +21,7 @@ from ksym.ops.leaves import is_constant
 
 class _Where(Operator):
     elementwise = True
+    formula = staticmethod(lambda m, condition, x, y: m.choose(condition, x, y))
 
     def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
@@ -96,6 +97,7 @@ where = _Where(
 
 class _Clip(Operator):
     elementwise = True
+    formula = staticmethod(lambda m, x, low, high: m.minimum(m.maximum(x, low), high))
 
     def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return promoted(as_tensor(x), low, high), {}
@@ -202,6 +204,7 @@ maximum = _Extreme(
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
+    formula=lambda m, x, y: m.maximum(x, y),
 )
 minimum = _Extreme(
     "minimum",
@@ -216,6 +219,7 @@ minimum = _Extreme(
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
+    formula=lambda m, x, y: m.minimum(x, y),
 )
 
 

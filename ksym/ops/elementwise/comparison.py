@@ -20,7 +20,9 @@ from ksym.ops.elementwise.unary import Unary
 ANYTHING = ("bool", "integer", "float")
 
 
-def _comparison(name: str, numpy: Callable[..., Any], mirrored: str, doc: str) -> Binary:
+def _comparison(
+    name: str, numpy: Callable[..., Any], relation: str, mirrored: str, doc: str
+) -> Binary:
     return Binary(
         name,
         numpy,
@@ -30,22 +32,29 @@ def _comparison(name: str, numpy: Callable[..., Any], mirrored: str, doc: str) -
         f"{doc}, as booleans.",
         result="bool",
         kinds=ANYTHING,
+        formula=lambda m, x, y: m.compare(relation, x, y),
     )
 
 
-equal = _comparison("equal", np.equal, "equal", "Whether x equals y")
-not_equal = _comparison("not_equal", np.not_equal, "not_equal", "Whether x differs from y")
-less = _comparison("less", np.less, "greater", "Whether x is smaller than y")
+equal = _comparison("equal", np.equal, "eq", "equal", "Whether x equals y")
+not_equal = _comparison("not_equal", np.not_equal, "ne", "not_equal", "Whether x differs from y")
+less = _comparison("less", np.less, "lt", "greater", "Whether x is smaller than y")
 less_equal = _comparison(
-    "less_equal", np.less_equal, "greater_equal", "Whether x is smaller than y or equal to it"
+    "less_equal", np.less_equal, "le", "greater_equal", "Whether x is smaller than y or equal to it"
 )
-greater = _comparison("greater", np.greater, "less", "Whether x is larger than y")
+greater = _comparison("greater", np.greater, "gt", "less", "Whether x is larger than y")
 greater_equal = _comparison(
-    "greater_equal", np.greater_equal, "less_equal", "Whether x is larger than y or equal to it"
+    "greater_equal",
+    np.greater_equal,
+    "ge",
+    "less_equal",
+    "Whether x is larger than y or equal to it",
 )
 
 
-def _logical(name: str, numpy: Callable[..., Any], native: str, doc: str) -> Binary:
+def _logical(
+    name: str, numpy: Callable[..., Any], native: str, instruction: str, doc: str
+) -> Binary:
     # MXNet's arithmetic on booleans is logic: it has no logical operators for them.
     return Binary(
         name,
@@ -57,12 +66,15 @@ def _logical(name: str, numpy: Callable[..., Any], native: str, doc: str) -> Bin
         dtype=lambda dtype: "bool",
         result="bool",
         kinds=ANYTHING,
+        formula=lambda m, x, y: m.arithmetic(instruction, x, y),
     )
 
 
-logical_and = _logical("logical_and", np.logical_and, "_npi_multiply", "Whether x and y")
-logical_or = _logical("logical_or", np.logical_or, "_npi_add", "Whether x or y")
-logical_xor = _logical("logical_xor", np.logical_xor, "_npi_not_equal", "Whether either x or y")
+logical_and = _logical("logical_and", np.logical_and, "_npi_multiply", "and", "Whether x and y")
+logical_or = _logical("logical_or", np.logical_or, "_npi_add", "or", "Whether x or y")
+logical_xor = _logical(
+    "logical_xor", np.logical_xor, "_npi_not_equal", "xor", "Whether either x or y"
+)
 
 
 logical_not = Unary(
@@ -73,6 +85,7 @@ logical_not = Unary(
     "Whether not x; other dtypes count as whether they are not zero.",
     dtype=lambda dtype: "bool",
     kinds=ANYTHING,
+    formula=lambda m, x: m.arithmetic("xor", x, m.number(1, x.dtype)),
 )
 
 
@@ -117,6 +130,7 @@ def _bitwise(name: str, numpy: Callable[..., Any], doc: str) -> Binary:
     """,
         domains=((-100.0, 100.0, 0.0), (-100.0, 100.0, 0.0)),
         kinds=("bool", "integer"),
+        formula=lambda m, x, y: m.arithmetic(name.removeprefix("bitwise_"), x, y),
     )
 
 
@@ -135,6 +149,7 @@ bitwise_not = _BitwiseNot(
     """,
     domain=(-100.0, 100.0, 0.0),
     kinds=("bool", "integer"),
+    formula=lambda m, x: m.arithmetic("xor", x, m.number(1 if x.dtype == "bool" else -1, x.dtype)),
 )
 invert = bitwise_not
 

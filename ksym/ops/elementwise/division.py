@@ -11,6 +11,7 @@ from ksym import dtypes, ops
 from ksym.errors import DTypeError
 from ksym.graph import Node, Tensor
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Machine, NoFormula, Register
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, is_filled_with, scalar_of
 from ksym.ops.leaves import is_constant
@@ -146,6 +147,70 @@ def _vanish(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
     return ops.zeros_like(g)
 
 
+def _whole_parts(m: Machine, x: Register, y: Register) -> tuple[Register, Register]:
+    """Integers divided toward zero, and the rest; by 0 both are 0, as in NumPy."""
+    zero, one, minus = (m.number(n, x.dtype) for n in (0, 1, -1))
+    by_zero, by_minus = m.compare("eq", y, zero), m.compare("eq", y, minus)
+    odd = m.arithmetic("or", by_zero, by_minus)
+    divisor = m.choose(odd, one, y)
+    quotient = m.choose(by_minus, m.subtract(zero, x), m.arithmetic("sdiv", x, divisor))
+    return m.choose(by_zero, zero, quotient), m.arithmetic("srem", x, divisor)
+
+
+def _signs_differ(m: Machine, rest: Register, y: Register) -> Register:
+    """Whether a rest is not zero and has another sign than the divisor."""
+    zero = m.number(0, y.dtype)
+    differ = m.arithmetic("xor", m.compare("lt", rest, zero), m.compare("lt", y, zero))
+    return m.arithmetic("and", differ, m.compare("ne", rest, zero))
+
+
+def _quotient(m: Machine, x: Register, y: Register) -> Register:
+    if dtypes.is_float(x.dtype):
+        return m.whole("trunc", m.divide(x, y))
+    return _whole_parts(m, x, y)[0]
+
+
+def _rest(m: Machine, x: Register, y: Register) -> Register:
+    if dtypes.is_float(x.dtype):
+        return m.call("fmod", x, y)
+    return _whole_parts(m, x, y)[1]
+
+
+def _floor_rest(m: Machine, x: Register, y: Register) -> Register:
+    rest = _rest(m, x, y)
+    return m.choose(_signs_differ(m, rest, y), m.add(rest, y), rest)
+
+
+def _floor_quotient(m: Machine, x: Register, y: Register) -> Register:
+    one, zero = m.number(1, x.dtype), m.number(0, x.dtype)
+    if not dtypes.is_float(x.dtype):
+        quotient, rest = _whole_parts(m, x, y)
+        return m.choose(_signs_differ(m, rest, y), m.subtract(quotient, one), quotient)
+    # As NumPy's npy_divmod: the quotient alone may have been rounded up to a whole number.
+    rest = _rest(m, x, y)
+    quotient = m.divide(m.subtract(x, rest), y)
+    below = m.choose(_signs_differ(m, rest, y), m.subtract(quotient, one), quotient)
+    whole = m.whole("floor", below)
+    up = m.compare("gt", m.subtract(below, whole), m.number(0.5, x.dtype))
+    whole = m.choose(up, m.add(whole, one), whole)
+    return m.choose(m.compare("eq", y, zero), m.divide(x, y), whole)
+
+
+def _power_of(m: Machine, x: Register, y: Register) -> Register:
+    if dtypes.is_float(x.dtype):
+        return m.power(x, y)
+    if y.value is None or y.value < 0:
+        raise NoFormula("only to a power that is known are integers raised by few products")
+    result, square, rest = m.number(1, x.dtype), x, y.value
+    while rest:
+        if rest & 1:
+            result = m.multiply(result, square)
+        rest >>= 1
+        if rest:
+            square = m.multiply(square, square)
+    return result
+
+
 _DIVIDEND_AND_DIVISOR = ((-5.0, 5.0, 0.0), (0.5, 2.0, 0.0))
 
 true_divide = _Divide(
@@ -158,6 +223,7 @@ true_divide = _Divide(
     domains=((-2.0, 2.0, 0.0), (0.5, 2.0, 0.0)),
     dtype=dtypes.floating,
     kinds=NUMBERS,
+    formula=lambda m, x, y: m.divide(x, y),
 )
 floor_divide = _FloorDivide(
     "floor_divide",
@@ -173,6 +239,7 @@ floor_divide = _FloorDivide(
     domains=_DIVIDEND_AND_DIVISOR,
     dtype=_not_bool,
     kinds=NUMBERS,
+    formula=_floor_quotient,
 )
 mod = _Mod(
     "mod",
@@ -187,6 +254,7 @@ mod = _Mod(
     domains=_DIVIDEND_AND_DIVISOR,
     dtype=_not_bool,
     kinds=NUMBERS,
+    formula=_floor_rest,
 )
 remainder = mod
 truncate_divide = _TruncateDivide(
@@ -202,6 +270,7 @@ truncate_divide = _TruncateDivide(
     domains=_DIVIDEND_AND_DIVISOR,
     dtype=_not_bool,
     kinds=NUMBERS,
+    formula=_quotient,
 )
 fmod = _Fmod(
     "fmod",
@@ -216,6 +285,7 @@ fmod = _Fmod(
     domains=_DIVIDEND_AND_DIVISOR,
     dtype=_not_bool,
     kinds=NUMBERS,
+    formula=_rest,
 )
 
 
@@ -314,4 +384,5 @@ power = _Power(
     """,
     domains=((0.3, 3.0, 0.0), (-2.0, 2.0, 0.0)),
     dtype=_not_bool,
+    formula=_power_of,
 )

@@ -18,9 +18,21 @@ from ksym.ops.elementwise.unary import Unary
 _LOG_2 = math.log(2.0)
 
 
-exp: Unary = Unary("exp", np.exp, "_npi_exp", lambda x, y, g: g * y, "e to the power x.")
+exp: Unary = Unary(
+    "exp",
+    np.exp,
+    "_npi_exp",
+    lambda x, y, g: g * y,
+    "e to the power x.",
+    formula=lambda m, x: m.exp(x),
+)
 expm1 = Unary(
-    "expm1", np.expm1, "_npi_expm1", lambda x, y, g: g * (y + 1.0), "exp(x) - 1, exact near zero."
+    "expm1",
+    np.expm1,
+    "_npi_expm1",
+    lambda x, y, g: g * (y + 1.0),
+    "exp(x) - 1, exact near zero.",
+    formula=lambda m, x: m.expm1(x),
 )
 log = Unary(
     "log",
@@ -29,6 +41,7 @@ log = Unary(
     lambda x, y, g: g / x,
     "The natural logarithm.",
     domain=(0.2, 4.0, 0.0),
+    formula=lambda m, x: m.log(x),
 )
 log1p = Unary(
     "log1p",
@@ -37,6 +50,7 @@ log1p = Unary(
     lambda x, y, g: g / (x + 1.0),
     "log(1 + x), exact near zero.",
     domain=(-0.7, 3.0, 0.0),
+    formula=lambda m, x: m.log1p(x),
 )
 
 
@@ -51,6 +65,7 @@ exp2 = _Exp2(
     "_npi_rpower_scalar",
     lambda x, y, g: g * (_LOG_2 * y),
     "2 to the power x.",
+    formula=lambda m, x: m.exp2(x),
 )
 log2 = Unary(
     "log2",
@@ -59,6 +74,7 @@ log2 = Unary(
     lambda x, y, g: g / (_LOG_2 * x),
     "The logarithm to base 2.",
     domain=(0.2, 4.0, 0.0),
+    formula=lambda m, x: m.log_to_base(x, 2.0),
 )
 log10 = Unary(
     "log10",
@@ -67,6 +83,7 @@ log10 = Unary(
     lambda x, y, g: g / (math.log(10.0) * x),
     "The logarithm to base 10.",
     domain=(0.2, 4.0, 0.0),
+    formula=lambda m, x: m.log_to_base(x, 10.0),
 )
 
 

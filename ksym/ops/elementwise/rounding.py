@@ -9,6 +9,7 @@ import numpy as np
 from ksym import dtypes
 from ksym.graph import Node, Tensor
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Formula
 from ksym.ops.elementwise.unary import Unary
 
 
@@ -34,6 +35,10 @@ class _Round(_Rounding):
         return emit("_copy", x)
 
 
+def _rounding(direction: str) -> Formula:
+    return lambda m, x: m.whole(direction, x) if dtypes.is_float(x.dtype) else x
+
+
 _WHOLE = tuple(range(-3, 4))
 _HALVES = tuple(number + 0.5 for number in range(-3, 3))
 
@@ -47,6 +52,7 @@ floor = _Rounding(
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
+    formula=_rounding("floor"),
 )
 ceil = _Rounding(
     "ceil",
@@ -58,6 +64,7 @@ ceil = _Rounding(
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
+    formula=_rounding("ceil"),
 )
 trunc = _Rounding(
     "trunc",
@@ -69,6 +76,7 @@ trunc = _Rounding(
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
     kinds=("float", "integer", "bool"),
+    formula=_rounding("trunc"),
 )
 fix = trunc
 round_ = _Round(
@@ -82,4 +90,5 @@ round_ = _Round(
     kinks=_HALVES,
     kinds=("float", "integer", "bool"),
     half=False,
+    formula=_rounding("rint"),
 )

@@ -13,6 +13,7 @@ from ksym.errors import GraphError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
+from ksym.operator.machine import Machine, NoFormula, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.unary import Unary
@@ -45,23 +46,9 @@ def _erfinv(y: Any) -> Any:
     return np.where(np.abs(y) < 1, inside, edge)
 
 
-_TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
+_RARE = "MXNet's kernel is kept: the function is rare, and its approximations are long and many."
 
-erf = Unary(
-    "erf",
-    _each(math.erf, math.nan),
-    "_npx_erf",
-    lambda x, y, g: g * (_TWO_BY_ROOT_PI * ops.exp(-ops.square(x))),
-    "The error function: 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.",
-)
-erfinv = Unary(
-    "erfinv",
-    _erfinv,
-    "_npx_erfinv",
-    lambda x, y, g: g * (ops.exp(ops.square(y)) / _TWO_BY_ROOT_PI),
-    "The inverse of `erf`; infinite at -1 and 1, NaN outside.",
-    domain=(-0.9, 0.9, 0.0),
-)
+_TWO_BY_ROOT_PI = 2.0 / math.sqrt(math.pi)
 
 
 def _scaled_complement(terms: int) -> tuple[float, np.ndarray]:
@@ -75,6 +62,51 @@ def _scaled_complement(terms: int) -> tuple[float, np.ndarray]:
     values = np.exp(-(points**2)) * (width**2 + points**2)
     series = np.fft.fft(np.fft.fftshift(np.concatenate([[0.0], values]))).real
     return width, series[terms:0:-1] / (4 * terms)
+
+
+_ERF_TERMS = {"float32": (10, 12), "float64": (19, 36)}
+"""How many terms of the series up to 1, and of the complement beyond it, are exact to a dtype."""
+
+
+def _error_function(m: Machine, x: Register) -> Register:
+    if x.dtype not in _ERF_TERMS:
+        raise NoFormula(x.dtype)
+    near_terms, far_terms = _ERF_TERMS[x.dtype]
+    coefficients = [
+        _TWO_BY_ROOT_PI * (-1) ** k / (math.factorial(k) * (2 * k + 1)) for k in range(near_terms)
+    ]
+    square = m.multiply(x, x)
+    near = m.multiply(x, m.series(square, coefficients))
+    # Beyond 6 nothing is left of the complement, and infinity would give NaN.
+    size, one = m.below(m.magnitude(x), 6.0), m.number(1.0, x.dtype)
+    number, polynomial = _scaled_complement(far_terms)
+    width = m.number(number, x.dtype)
+    inverse = m.divide(one, m.add(size, width))
+    place = m.multiply(m.subtract(width, size), inverse)
+    scaled = m.multiply(m.series(place, [2.0 * float(c) for c in polynomial[::-1]]), inverse)
+    scaled = m.multiply(m.add(scaled, m.number(0.5 * _TWO_BY_ROOT_PI, x.dtype)), inverse)
+    complement = m.multiply(m.exp(m.negative(m.multiply(size, size))), scaled)
+    far = m.with_sign(m.subtract(one, complement), x)
+    return m.choose(m.compare("lt", size, one), near, far)
+
+
+erf = Unary(
+    "erf",
+    _each(math.erf, math.nan),
+    "_npx_erf",
+    lambda x, y, g: g * (_TWO_BY_ROOT_PI * ops.exp(-ops.square(x))),
+    "The error function: 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.",
+    formula=_error_function,
+)
+erfinv = Unary(
+    "erfinv",
+    _erfinv,
+    "_npx_erfinv",
+    lambda x, y, g: g * (ops.exp(ops.square(y)) / _TWO_BY_ROOT_PI),
+    "The inverse of `erf`; infinite at -1 and 1, NaN outside.",
+    domain=(-0.9, 0.9, 0.0),
+    no_formula=_RARE,
+)
 
 
 _WIDTH, _COMPLEMENT = _scaled_complement(36)
@@ -130,6 +162,7 @@ gammaln = Unary(
     lambda x, y, g: g * polygamma(0, x),
     "The logarithm of the absolute value of `gamma`; infinite at 0, -1, -2, ...",
     domain=(0.3, 4.0, 0.0),
+    no_formula=_RARE,
 )
 gamma = Unary(
     "gamma",
@@ -138,6 +171,7 @@ gamma = Unary(
     lambda x, y, g: g * (y * polygamma(0, x)),
     "The gamma function: (x - 1)! at whole numbers; infinite at 0, NaN at -1, -2, ...",
     domain=(0.5, 4.0, 0.0),
+    no_formula=_RARE,
 )
 
 _BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)

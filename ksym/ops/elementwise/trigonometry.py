@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,22 @@ from ksym.operator.emitter import Emitter
 from ksym.ops.elementwise.binary import Binary
 from ksym.ops.elementwise.unary import Unary
 
-sin = Unary("sin", np.sin, "_npi_sin", lambda x, y, g: g * cos(x), "The sine.")
-cos: Unary = Unary("cos", np.cos, "_npi_cos", lambda x, y, g: -g * sin(x), "The cosine.")
+sin = Unary(
+    "sin",
+    np.sin,
+    "_npi_sin",
+    lambda x, y, g: g * cos(x),
+    "The sine.",
+    formula=lambda m, x: m.call("sin", x),
+)
+cos: Unary = Unary(
+    "cos",
+    np.cos,
+    "_npi_cos",
+    lambda x, y, g: -g * sin(x),
+    "The cosine.",
+    formula=lambda m, x: m.call("cos", x),
+)
 tan = Unary(
     "tan",
     np.tan,
@@ -21,6 +36,7 @@ tan = Unary(
     lambda x, y, g: g * (1.0 + y * y),
     "The tangent.",
     domain=(-1.0, 1.0, 0.0),
+    formula=lambda m, x: m.call("tan", x),
 )
 tanh = Unary(
     "tanh",
@@ -29,6 +45,7 @@ tanh = Unary(
     lambda x, y, g: g * (1.0 - y * y),
     "The hyperbolic tangent.",
     activation="tanh",
+    formula=lambda m, x: m.tanh(x),
 )
 arcsin = Unary(
     "arcsin",
@@ -37,6 +54,7 @@ arcsin = Unary(
     lambda x, y, g: g * ops.rsqrt(1.0 - x * x),
     "The angle from -pi/2 to pi/2 whose sine is x; NaN outside of [-1, 1].",
     domain=(-0.8, 0.8, 0.0),
+    formula=lambda m, x: m.call("asin", x),
 )
 arccos = Unary(
     "arccos",
@@ -45,6 +63,7 @@ arccos = Unary(
     lambda x, y, g: -g * ops.rsqrt(1.0 - x * x),
     "The angle from 0 to pi whose cosine is x; NaN outside of [-1, 1].",
     domain=(-0.8, 0.8, 0.0),
+    formula=lambda m, x: m.call("acos", x),
 )
 arctan = Unary(
     "arctan",
@@ -52,6 +71,7 @@ arctan = Unary(
     "_npi_arctan",
     lambda x, y, g: g / (1.0 + x * x),
     "The angle from -pi/2 to pi/2 whose tangent is x.",
+    formula=lambda m, x: m.call("atan", x),
 )
 sinh = Unary(
     "sinh",
@@ -59,6 +79,7 @@ sinh = Unary(
     "_npi_sinh",
     lambda x, y, g: g * cosh(x),
     "The hyperbolic sine.",
+    formula=lambda m, x: m.sinh(x),
 )
 cosh: Unary = Unary(
     "cosh",
@@ -66,6 +87,7 @@ cosh: Unary = Unary(
     "_npi_cosh",
     lambda x, y, g: g * sinh(x),
     "The hyperbolic cosine.",
+    formula=lambda m, x: m.cosh(x),
 )
 arcsinh = Unary(
     "arcsinh",
@@ -73,6 +95,7 @@ arcsinh = Unary(
     "_npi_arcsinh",
     lambda x, y, g: g * ops.rsqrt(x * x + 1.0),
     "The inverse of `sinh`.",
+    formula=lambda m, x: m.arcsinh(x),
 )
 arccosh = Unary(
     "arccosh",
@@ -81,6 +104,7 @@ arccosh = Unary(
     lambda x, y, g: g * ops.rsqrt(x * x - 1.0),
     "The inverse of `cosh` that is not negative; NaN below 1.",
     domain=(1.3, 4.0, 0.0),
+    formula=lambda m, x: m.arccosh(x),
 )
 arctanh = Unary(
     "arctanh",
@@ -89,6 +113,7 @@ arctanh = Unary(
     lambda x, y, g: g / (1.0 - x * x),
     "The inverse of `tanh`; infinite at -1 and 1, NaN outside.",
     domain=(-0.8, 0.8, 0.0),
+    formula=lambda m, x: m.arctanh(x),
 )
 
 
@@ -102,10 +127,20 @@ class _Scaled(Unary):
 
 
 degrees: Unary = _Scaled(
-    "degrees", np.degrees, "", lambda x, y, g: degrees(g), "Radians as degrees."
+    "degrees",
+    np.degrees,
+    "",
+    lambda x, y, g: degrees(g),
+    "Radians as degrees.",
+    formula=lambda m, x: m.multiply(x, m.number(math.degrees(1.0), x.dtype)),
 )
 radians: Unary = _Scaled(
-    "radians", np.radians, "", lambda x, y, g: radians(g), "Degrees as radians."
+    "radians",
+    np.radians,
+    "",
+    lambda x, y, g: radians(g),
+    "Degrees as radians.",
+    formula=lambda m, x: m.multiply(x, m.number(math.radians(1.0), x.dtype)),
 )
 rad2deg = degrees
 deg2rad = radians
@@ -125,6 +160,7 @@ hypot = Binary(
     domains=((0.3, 2.0, 0.0), (-2.0, 2.0, 0.0)),
     dtype=dtypes.floating,
     kinds=("float", "integer", "bool"),
+    formula=lambda m, x, y: m.call("hypot", x, y),
 )
 arctan2 = Binary(
     "arctan2",
@@ -142,4 +178,5 @@ arctan2 = Binary(
     domains=((0.3, 2.0, 0.0), (-2.0, 2.0, 0.0)),
     dtype=dtypes.floating,
     kinds=("float", "integer", "bool"),
+    formula=lambda m, x, y: m.call("atan2", x, y),
 )

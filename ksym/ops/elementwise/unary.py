@@ -6,6 +6,7 @@ Kernel choices were measured on CPU (see docs/mxnet.md): the oneDNN kernels behi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Formula, Machine, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant, is_constant
@@ -61,6 +63,8 @@ class Unary(Operator):
         activation: The `act_type` of an equal oneDNN kernel, for float32.
         result: The dtype of the result where it is not that of the operand.
         half: As for `Operator`.
+        formula: As for `Operator`.
+        no_formula: As for `Operator`.
     """
 
     elementwise = True
@@ -81,8 +85,12 @@ class Unary(Operator):
         dtype: Callable[[str], str] | None = None,
         kinds: Sequence[str] | None = None,
         half: bool = True,
+        formula: Formula | None = None,
+        no_formula: str = "",
     ):
         self.half = half
+        self.formula = formula
+        self.no_formula = no_formula
         self._dtype = dtype or (dtypes.floating if floating else lambda dtype: dtype)
         self._kinds = kinds or (("float", "integer", "bool") if floating else ("float", "integer"))
         self._numpy = numpy
@@ -176,6 +184,7 @@ class _Absolute(Unary):
 
 class _Cast(Operator):
     elementwise = True
+    formula = staticmethod(lambda m, x, dtype: m.cast(x, dtype))
     linear_in = (0,)
 
     def prepare(self, x: Any, dtype: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -233,6 +242,39 @@ cast = _Cast(
     """,
 )
 
+
+def _magnitude(m: Machine, x: Register) -> Register:
+    if x.dtype == "bool":
+        return x
+    if dtypes.is_float(x.dtype):
+        return m.magnitude(x)
+    return m.choose(m.compare("lt", x, m.number(0, x.dtype)), m.negative(x), x)
+
+
+def _signum(m: Machine, x: Register) -> Register:
+    zero, one = m.number(0, x.dtype), m.number(1, x.dtype)
+    if dtypes.is_float(x.dtype):
+        unsigned = m.compare("eq", x, zero)
+        unsigned = m.arithmetic("or", unsigned, m.compare("ne", x, x))
+        return m.choose(unsigned, x, m.with_sign(one, x))
+    below = m.choose(m.compare("lt", x, zero), m.number(-1, x.dtype), zero)
+    return m.choose(m.compare("gt", x, zero), one, below)
+
+
+def _cube_root(m: Machine, x: Register) -> Register:
+    size, third = m.magnitude(x), m.number(1.0 / 3.0, x.dtype)
+    # The power is not exact for large logarithms; a step of Newton's method makes it so.
+    near = m.exp(m.multiply(m.log(size), third))
+    excess = m.subtract(near, m.divide(size, m.multiply(near, near)))
+    root = m.subtract(near, m.multiply(excess, third))
+    ends = m.arithmetic(
+        "or",
+        m.compare("eq", size, m.number(0.0, x.dtype)),
+        m.compare("eq", size, m.number(math.inf, x.dtype)),
+    )
+    return m.choose(ends, x, m.with_sign(root, x))
+
+
 _NO_BOOLEANS = """
 
     Raises:
@@ -246,6 +288,7 @@ negative = _Linear(
     lambda x, y, g: -g,
     f"-x.{_NO_BOOLEANS}",
     floating=False,
+    formula=lambda m, x: m.negative(x),
 )
 positive = _Linear(
     "positive",
@@ -254,6 +297,7 @@ positive = _Linear(
     lambda x, y, g: g,
     f"+x: the same.{_NO_BOOLEANS}",
     floating=False,
+    formula=lambda m, x: x,
 )
 abs_ = _Absolute(
     "abs",
@@ -264,6 +308,7 @@ abs_ = _Absolute(
     floating=False,
     kinds=("float", "integer", "bool"),
     domain=(-2.0, 2.0, 0.05),
+    formula=_magnitude,
 )
 sign: Unary = _Sign(
     "sign",
@@ -273,6 +318,7 @@ sign: Unary = _Sign(
     f"-1, 0 or 1 by the sign of x; NaN for NaN.{_NO_BOOLEANS}",
     floating=False,
     domain=(-2.0, 2.0, 0.05),
+    formula=_signum,
 )
 square = Unary(
     "square",
@@ -281,6 +327,7 @@ square = Unary(
     lambda x, y, g: g * (2.0 * x),
     "x * x; booleans count as int8.",
     dtype=lambda dtype: "int8" if dtype == "bool" else dtype,
+    formula=lambda m, x: m.multiply(x, x),
 )
 reciprocal = Unary(
     "reciprocal",
@@ -289,6 +336,7 @@ reciprocal = Unary(
     lambda x, y, g: -g * square(y),
     "1 / x; integers are converted to float64, unlike in NumPy, where their fractions are lost.",
     domain=(0.4, 3.0, 0.0),
+    formula=lambda m, x: m.divide(m.number(1.0, x.dtype), x),
 )
 sqrt = Unary(
     "sqrt",
@@ -297,6 +345,7 @@ sqrt = Unary(
     lambda x, y, g: g * (0.5 / y),
     "The square root; NaN below zero, and an infinite gradient at zero.",
     domain=(0.2, 4.0, 0.0),
+    formula=lambda m, x: m.root(x),
 )
 rsqrt = Unary(
     "rsqrt",
@@ -305,6 +354,7 @@ rsqrt = Unary(
     lambda x, y, g: g * (-0.5 * (y * square(y))),
     "1 / sqrt(x), as in TensorFlow and JAX; NaN below zero.",
     domain=(0.4, 4.0, 0.0),
+    formula=lambda m, x: m.divide(m.number(1.0, x.dtype), m.root(x)),
 )
 cbrt = Unary(
     "cbrt",
@@ -313,9 +363,26 @@ cbrt = Unary(
     lambda x, y, g: g / (3.0 * square(y)),
     "The cube root, negative below zero; its gradient at zero is infinite.",
     domain=(0.2, 4.0, 0.0),
+    formula=_cube_root,
 )
-isnan = Unary("isnan", np.isnan, "_npi_isnan", None, "Whether x is NaN.", result="bool")
-isinf = Unary("isinf", np.isinf, "_npi_isinf", None, "Whether x is infinite.", result="bool")
+isnan = Unary(
+    "isnan",
+    np.isnan,
+    "_npi_isnan",
+    None,
+    "Whether x is NaN.",
+    result="bool",
+    formula=lambda m, x: m.compare("ne", x, x),
+)
+isinf = Unary(
+    "isinf",
+    np.isinf,
+    "_npi_isinf",
+    None,
+    "Whether x is infinite.",
+    result="bool",
+    formula=lambda m, x: m.compare("eq", m.magnitude(x), m.number(math.inf, x.dtype)),
+)
 isfinite = Unary(
     "isfinite",
     np.isfinite,
@@ -323,6 +390,7 @@ isfinite = Unary(
     None,
     "Whether x is neither infinite nor NaN.",
     result="bool",
+    formula=lambda m, x: m.compare("lt", m.magnitude(x), m.number(math.inf, x.dtype)),
 )
 identity = _Identity(
     "identity",
@@ -331,6 +399,7 @@ identity = _Identity(
     lambda x, y, g: g,
     "x, as a new tensor.",
     floating=False,
+    formula=lambda m, x: x,
     kinds=("float", "integer", "bool"),
 )
 stop_gradient = _StopGradient(
@@ -340,5 +409,6 @@ stop_gradient = _StopGradient(
     None,
     "x, through which no gradient flows.",
     floating=False,
+    formula=lambda m, x: x,
     kinds=("float", "integer", "bool"),
 )
