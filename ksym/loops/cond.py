@@ -20,6 +20,7 @@ from ksym.ops.leaves import placeholder
 class _CondOperator(Operator):
     """Operands: a scalar condition, and what the two bodies close over, which both take."""
 
+    internal = "the function `cond` makes it"
     pure = False
     runs = "cond"
 

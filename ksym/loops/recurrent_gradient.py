@@ -26,6 +26,7 @@ from ksym.ops.nn.windows import check_meets
 class _RecurrentGradient(Operator):
     """Operands: the gradients of all results of the layer, then those of the layer."""
 
+    internal = "a part of the gradients of recurrent layers"
     half = False
     repeats = ("simple_rnn", "lstm", "gru")
 

@@ -37,6 +37,7 @@ class _ScanOperator(Operator):
     The states before each step are what the gradient needs; a result nobody reads is not kept.
     """
 
+    internal = "the function `scan` makes it"
     pure = False
     runs = "scan"
     static_operands = (0,)

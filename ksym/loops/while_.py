@@ -25,6 +25,7 @@ class _WhileOperator(Operator):
     there are as many as steps: their number is known only when the loop has ended.
     """
 
+    internal = "the function `while_loop` makes it"
     pure = False
     runs = "while"
 

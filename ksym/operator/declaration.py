@@ -90,6 +90,7 @@ class Operator:
         formula: How a compiled loop computes an element (`ksym.operator.machine`), for the dtypes
             that the machine does not refuse.
         no_formula: Why an elementwise operator that is not composed of others has no formula.
+        internal: Why the package does not offer it by name: what it is a part of, or what makes it.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: The error that tests allow beyond the usual bounds, and the reason.
@@ -106,6 +107,7 @@ class Operator:
     repeats: tuple[str, ...] = ()
     formula: Formula | None = None
     no_formula = ""
+    internal = ""
     ufunc: np.ufunc | None = None
     half = True
     conditioning = Conditioning(1.0, "")

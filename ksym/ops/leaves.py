@@ -13,6 +13,8 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["placeholder", "constant"]
+
 
 class _Leaf(Operator):
     """The base of leaves, of which two are never the same, however alike they look."""
@@ -66,6 +68,8 @@ placeholder = _Placeholder(
 
 
 class _VariableLeaf(_Leaf):
+    internal = "a `Variable` makes it"
+
     def infer(self, shape: Any, dtype: str, **_: Any) -> Spec:
         return Spec(shape, dtype)
 

@@ -15,6 +15,21 @@ from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.padding import padding_pairs
 
+__all__ = [
+    "swapaxes",
+    "moveaxis",
+    "ravel",
+    "roll",
+    "rot90",
+    "fliplr",
+    "flipud",
+    "split",
+    "unstack",
+    "diff",
+    "tril",
+    "triu",
+]
+
 
 def _draw_array(draw: Draw, min_rank: int = 0, min_side: int = 0) -> np.ndarray:
     shape = draw.shape(min_rank=min_rank, min_side=min_side)
@@ -313,7 +328,7 @@ def _pad_numpy(x: Any, padding: Any, mode: str) -> Any:
     return x
 
 
-@composite(numpy=_pad_numpy, sample=_sample_reflected)
+@composite(numpy=_pad_numpy, sample=_sample_reflected, internal="a part of `pad`")
 def pad_from_inside(x: Any, padding: Any, mode: str = "reflect") -> Tensor:
     """Pad x with its own elements: `pad` in all modes but ``"constant"``.
 

@@ -18,6 +18,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant
 from ksym.shapes import UNKNOWN
 
+__all__ = ["arange", "zeros", "ones", "full", "eye", "linspace"]
+
 
 class _Arange(Operator):
     static_operands = (0, 1, 2)

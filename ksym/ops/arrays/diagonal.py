@@ -15,6 +15,8 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["matrix_diag_part", "matrix_diag", "diagonal", "diag", "trace"]
+
 
 def _length(rows: int | None, columns: int | None, offset: int) -> int | None:
     """Return the number of elements of a diagonal."""

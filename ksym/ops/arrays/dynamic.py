@@ -20,6 +20,8 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["flatnonzero", "argwhere", "boolean_mask", "unique"]
+
 
 class _FlatNonzero(Operator):
     runs = "host"
@@ -77,6 +79,7 @@ def argwhere(x: Any) -> Tensor:
 
 
 class _MaskPositions(_FlatNonzero):
+    internal = "a part of `boolean_mask` and its like"
     static_operands = (1,)
 
     def prepare(self, mask: Any, sides: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -162,6 +165,7 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
 
 
 class _UniquePositions(Operator):
+    internal = "a part of `unique`"
     runs = "host"
 
     def infer(self, x: Tensor) -> tuple[Spec, Spec, Spec]:

@@ -17,6 +17,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.shape import target_shape
 from ksym.shapes import UNKNOWN
 
+__all__ = ["take", "one_hot"]
+
 
 def check_indices(indices: Tensor, side: int | None) -> None:
     """Raise an error for indices that an axis does not have.
@@ -101,6 +103,7 @@ take = _Take(
 
 
 class _TakeGradient(Operator):
+    internal = "a part of the gradient of `take`"
     linear_in = (0,)
     static_operands = (2,)
 

@@ -181,6 +181,7 @@ slice_ = _Slice(
 
 
 class _SliceGradient(Operator):
+    internal = "a part of the gradient of `slice`"
     linear_in = (0,)
     static_operands = (1, 2, 3)
 
@@ -275,7 +276,9 @@ def _apply_index(x: Tensor, *positions: Any, key: Sequence[Any]) -> Tensor:
     return x[_key_with(key, positions)]
 
 
-@composite(numpy=_index_numpy, sample=_sample_index, apply=_apply_index)
+@composite(
+    numpy=_index_numpy, sample=_sample_index, apply=_apply_index, internal="users write x[key]"
+)
 def index(x: Any, key: Any) -> Tensor:
     """Return ``x[key]``, by NumPy's rules for integers, slices, None, ``...`` and integer tensors.
 

@@ -14,6 +14,18 @@ from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import KINDS, Draw, Sample
 
+__all__ = [
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
+    "vstack",
+    "hstack",
+    "dstack",
+    "column_stack",
+    "array_split",
+    "meshgrid",
+]
+
 
 def _sample_any(draw: Draw) -> Sample:
     return Sample(draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS)))

@@ -18,6 +18,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.ops.arrays.shape import without_bool
 
+__all__ = ["concatenate", "stack", "tile", "repeat", "flip"]
+
 
 def _common_shape(tensors: Sequence[Tensor], axis: int) -> list[int | None]:
     """Return the sizes that tensors share on all axes but one."""

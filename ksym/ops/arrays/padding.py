@@ -16,6 +16,8 @@ from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 
+__all__ = ["pad"]
+
 
 def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
     """Return one pair (before, after) for each axis.

@@ -15,6 +15,8 @@ from ksym.operator.operands import as_tensor, cast_to, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.gathering import check_indices
 
+__all__ = ["gather_nd", "scatter_nd", "take_along_axis", "index_add", "index_update"]
+
 
 def _axis_sizes(x: Tensor, axes: Sequence[int]) -> list[Any]:
     """Return the sizes of axes, as numbers where they are known."""

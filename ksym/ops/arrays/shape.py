@@ -23,6 +23,8 @@ from ksym.ops.leaves import is_constant
 from ksym.ops.reductions.reduction import Reduction
 from ksym.shapes import UNKNOWN
 
+__all__ = ["shape_of", "reshape", "transpose", "expand_dims", "squeeze", "broadcast_to"]
+
 
 class _ShapeOf(Operator):
     def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -339,6 +341,7 @@ broadcast_to = _BroadcastTo(
 
 
 class _SumTo(Operator):
+    internal = "a part of gradients of what is broadcast"
     linear_in = (0,)
     static_operands = (1,)
 

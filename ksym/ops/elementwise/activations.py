@@ -19,6 +19,27 @@ from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = [
+    "sigmoid",
+    "softplus",
+    "softsign",
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "prelu",
+    "elu",
+    "selu",
+    "celu",
+    "gelu",
+    "silu",
+    "swish",
+    "mish",
+    "log_sigmoid",
+    "hard_sigmoid",
+    "hard_swish",
+    "hard_tanh",
+]
+
 
 def _float(x: Any) -> Tensor:
     x = as_tensor(x)
@@ -108,6 +129,7 @@ relu = _Relu(
 
 
 class _ReluGradient(Operator):
+    internal = "a part of the gradient of `relu`"
     elementwise = True
     linear_in = (0,)
     formula = staticmethod(_where_positive)

@@ -17,6 +17,8 @@ from ksym.operator.operands import cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import is_constant
 
+__all__ = ["add", "subtract", "multiply"]
+
 BinaryGradient = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 

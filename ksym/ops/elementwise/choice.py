@@ -18,6 +18,20 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, broadcast_sample, scalar_of, unbroadcast
 from ksym.ops.leaves import is_constant
 
+__all__ = [
+    "where",
+    "clip",
+    "maximum",
+    "minimum",
+    "fmax",
+    "fmin",
+    "signbit",
+    "copysign",
+    "heaviside",
+    "nan_to_num",
+    "isclose",
+]
+
 
 class _Where(Operator):
     elementwise = True

@@ -17,6 +17,26 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = [
+    "equal",
+    "not_equal",
+    "less",
+    "less_equal",
+    "greater",
+    "greater_equal",
+    "logical_and",
+    "logical_or",
+    "logical_xor",
+    "logical_not",
+    "bitwise_and",
+    "bitwise_or",
+    "bitwise_xor",
+    "bitwise_not",
+    "invert",
+    "left_shift",
+    "right_shift",
+]
+
 ANYTHING = ("bool", "integer", "float")
 
 

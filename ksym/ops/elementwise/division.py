@@ -16,6 +16,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, is_filled_with, scalar_of
 from ksym.ops.leaves import is_constant
 
+__all__ = ["true_divide", "floor_divide", "mod", "remainder", "truncate_divide", "fmod", "power"]
+
 NUMBERS = ("bool", "integer", "float")
 
 

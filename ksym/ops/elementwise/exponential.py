@@ -15,6 +15,19 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = [
+    "exp",
+    "expm1",
+    "log",
+    "log1p",
+    "exp2",
+    "log2",
+    "log10",
+    "logaddexp",
+    "logaddexp2",
+    "xlogy",
+]
+
 _LOG_2 = math.log(2.0)
 
 

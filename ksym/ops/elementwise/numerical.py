@@ -15,6 +15,18 @@ from ksym.operator.operands import as_tensor, cast_to, floating, promoted
 from ksym.operator.sampling import KINDS, Draw, Sample
 from ksym.ops.elementwise.binary import broadcast_sample
 
+__all__ = [
+    "sinc",
+    "logit",
+    "isposinf",
+    "isneginf",
+    "allclose",
+    "trapz",
+    "vander",
+    "tri",
+    "unravel_index",
+]
+
 
 def _sample_wave(draw: Draw) -> Sample:
     x = draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS))

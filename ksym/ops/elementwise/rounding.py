@@ -12,6 +12,8 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Formula
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = ["floor", "ceil", "trunc", "fix"]
+
 
 class _Rounding(Unary):
     """Rounding to whole numbers, which leaves integers as they are."""

@@ -18,6 +18,8 @@ from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = ["erf", "erfinv", "erfc", "gammaln", "gamma", "polygamma", "digamma"]
+
 
 def _each(function: Callable[[float], float], pole: float) -> Callable[[Any], Any]:
     """A function of Python's math module on arrays, with its value at poles."""

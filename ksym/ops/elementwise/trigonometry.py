@@ -13,6 +13,27 @@ from ksym.operator.emitter import Emitter
 from ksym.ops.elementwise.binary import Binary
 from ksym.ops.elementwise.unary import Unary
 
+__all__ = [
+    "sin",
+    "cos",
+    "tan",
+    "tanh",
+    "arcsin",
+    "arccos",
+    "arctan",
+    "sinh",
+    "cosh",
+    "arcsinh",
+    "arccosh",
+    "arctanh",
+    "degrees",
+    "radians",
+    "rad2deg",
+    "deg2rad",
+    "hypot",
+    "arctan2",
+]
+
 sin = Unary(
     "sin",
     np.sin,

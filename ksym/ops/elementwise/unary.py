@@ -22,6 +22,26 @@ from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant, is_constant
 
+__all__ = [
+    "zeros_like",
+    "ones_like",
+    "full_like",
+    "cast",
+    "negative",
+    "positive",
+    "sign",
+    "square",
+    "reciprocal",
+    "sqrt",
+    "rsqrt",
+    "cbrt",
+    "isnan",
+    "isinf",
+    "isfinite",
+    "identity",
+    "stop_gradient",
+]
+
 UnaryRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 

@@ -22,6 +22,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.ops.linalg.solving import OfSquare, check_square, triangle
 
+__all__ = ["cholesky", "eigh", "qr"]
+
 
 class _Cholesky(OfSquare):
     def numpy(self, a: Any) -> Any:
@@ -198,6 +200,7 @@ DEPENDENT = {"mistakes": "a sample that is cast or cut can have dependent column
 
 
 class _TallQR(Operator):
+    internal = "a part of `qr`"
     half = False
     unproven = DEPENDENT
 

@@ -15,6 +15,8 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["einsum"]
+
 Labels = tuple[int, ...]
 """The index of each axis: a letter's code; below zero for an ellipsis, from its last axis."""
 
@@ -49,6 +51,7 @@ def _by_numpy(arrays: Sequence[Any], labels: Sequence[Labels], output: Labels) -
 
 
 class _Contraction(Operator):
+    internal = "a part of `einsum`"
     linear_in = (0, 1)
 
     def prepare(

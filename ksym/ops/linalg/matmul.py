@@ -18,6 +18,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.origin import current_origin
 
+__all__ = ["matmul", "dot", "tensordot", "matrix_transpose", "inner", "outer", "vdot"]
+
 _WIDE = ("int32", "int64")
 """The integers whose products float64 cannot hold."""
 
@@ -201,6 +203,7 @@ matmul = _Matmul(
 
 
 class _IntegerMatmul(_Matmul):
+    internal = "`matmul` makes it for integers"
     runs = "host"
 
     def infer(self, a: Tensor, b: Tensor, transpose_a: bool, transpose_b: bool) -> Spec:

@@ -18,6 +18,8 @@ from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.linalg.solving import check_square, dominant
 
+__all__ = ["matrix_power", "kron", "cross"]
+
 
 def _sample_power(draw: Draw) -> Sample:
     n = draw.integer(-3, 4)

@@ -26,6 +26,8 @@ from ksym.ops.linalg.decompositions import (
     well_conditioned,
 )
 
+__all__ = ["svd", "pinv"]
+
 
 def _by_columns(values: Tensor) -> Tensor:
     """Reshape vectors to scale the columns of matrices."""

@@ -16,6 +16,8 @@ from ksym.operator.operands import floating, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 
+__all__ = ["inv", "solve", "triangular_solve", "det", "slogdet"]
+
 
 def check_square(a: Tensor) -> None:
     """Raise an error for anything but a square matrix, or a stack of them."""

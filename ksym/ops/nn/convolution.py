@@ -36,6 +36,8 @@ from ksym.ops.nn.windows import (
 )
 from ksym.shapes import Shape
 
+__all__ = ["convolution"]
+
 
 def convolution_attributes(
     x: Tensor, strides: Any, padding: Any, dilation: Any, groups: Any
@@ -218,6 +220,7 @@ convolution = _Convolution(
 
 
 class _ConvolutionGradient(Operator):
+    internal = "a part of the gradient of `convolution`"
     half = False
     own_layout = True
     repeats = ("convolution",)

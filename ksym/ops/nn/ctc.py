@@ -19,6 +19,8 @@ from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats
 
+__all__ = ["ctc_loss"]
+
 _IMPOSSIBLE = -1e30
 """The number in place of the logarithm of zero: finite, so that no gradient becomes NaN."""
 

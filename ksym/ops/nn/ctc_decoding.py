@@ -17,6 +17,8 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["ctc_decode"]
+
 
 def greedy_decode(
     log_probabilities: Any, lengths: Any, blank: int = -1, merge_repeated: bool = True

@@ -15,6 +15,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_format
 from ksym.ops.reductions.statistics import quiet
 
+__all__ = ["global_max_pool", "global_average_pool"]
+
 
 def _global_sample(draw: Draw) -> Sample:
     sides = draw.shape(min_rank=1)

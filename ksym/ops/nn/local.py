@@ -15,6 +15,8 @@ from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_fits, check_floats, cut, output_sides, per_axis
 
+__all__ = ["extract_patches", "local_convolution"]
+
 
 class _ExtractPatches(Operator):
     linear_in = (0,)

@@ -15,6 +15,8 @@ from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats
 
+__all__ = ["sigmoid_cross_entropy", "softmax_cross_entropy", "sparse_softmax_cross_entropy"]
+
 
 class _CrossEntropy(Operator):
     """A composition that is a node of its own, so that errors found at the call have its name."""

@@ -16,6 +16,8 @@ from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_meets
 
+__all__ = ["batch_norm", "normalize"]
+
 
 def _all_but(axis: int, rank: int) -> tuple[int, ...]:
     return tuple(i for i in range(rank) if i != axis)
@@ -170,6 +172,7 @@ batch_norm = _BatchNorm(
 
 
 class _BatchNormGradient(Operator):
+    internal = "a part of the gradient of `batch_norm`"
     half = False
     own_layout = True
     repeats = ("batch_norm",)

@@ -31,6 +31,8 @@ from ksym.ops.nn.windows import (
 )
 from ksym.shapes import Shape
 
+__all__ = ["max_pool", "average_pool"]
+
 
 def _attributes(x: Tensor, window: Any, strides: Any, padding: Any) -> dict[str, Any]:
     axes = x.rank - 2
@@ -253,6 +255,8 @@ class _Carrier(Operator):
 
 
 class _MaxPoolGradient(_Carrier):
+    internal = "a part of the gradient of `max_pool`"
+
     def numpy(self, g: Any, x: Any, **attributes: Any) -> Any:
         chosen = _windows(x, attributes, -np.inf).argmax(axis=-1)
         pairs = _pairs(x.shape, attributes)
@@ -289,6 +293,8 @@ max_pool_gradient = _MaxPoolGradient(
 
 class _MaxPoolSelect(_Carrier):
     """A composition, as MXNet has no kernel; only gradients of second order need it."""
+
+    internal = "a part of the second gradient of `max_pool`"
 
     def infer(self, g: Tensor, x: Tensor, **attributes: Any) -> Spec:
         check_floats(x)
@@ -374,6 +380,8 @@ average_pool = _AveragePool(
 
 
 class _AveragePoolGradient(_Carrier):
+    internal = "a part of the gradient of `average_pool`"
+
     def numpy(self, g: Any, x: Any, **attributes: Any) -> Any:
         pairs = _pairs(x.shape, attributes)
         padded = [d + b + a for d, (b, a) in zip(x.shape[2:], pairs, strict=True)]

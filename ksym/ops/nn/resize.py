@@ -15,6 +15,8 @@ from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, s
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import BothFormats, check_floats, check_format
 
+__all__ = ["resize"]
+
 
 def interpolation_matrix(before: int, after: int, method: str, coordinates: str) -> np.ndarray:
     """Return the weights (before, after) of the elements in the elements of another size."""
@@ -148,6 +150,7 @@ resize = _Resize(
 
 
 class _ResizeGradient(Operator):
+    internal = "a part of the gradient of `resize`"
     half = False
     linear_in = (0,)
     static_operands = (1, 2)

@@ -16,6 +16,8 @@ from ksym.ops.nn.convolution import check_kernel, convolution, convolution_attri
 from ksym.ops.nn.correlation import convolution_sample, correlate
 from ksym.ops.nn.windows import BothFormats, check_fits, check_format, output_sides
 
+__all__ = ["depthwise_convolution", "separable_convolution"]
+
 
 class _Depthwise(BothFormats):
     linear_in = (0, 1)

@@ -15,6 +15,8 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["softmax", "log_softmax", "glu"]
+
 
 class _Softmax(Operator):
     """The base of `softmax` and `log_softmax`, which differ in kernel and chain rule."""

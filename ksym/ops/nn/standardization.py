@@ -15,6 +15,8 @@ from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_positive
 
+__all__ = ["layer_norm", "rms_norm", "group_norm", "instance_norm"]
+
 
 def _standardized(x: Tensor, over: Sequence[int], epsilon: float) -> Tensor:
     """Return x with mean 0 and variance 1 over axes."""

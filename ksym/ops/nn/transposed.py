@@ -25,6 +25,8 @@ from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_tra
 from ksym.ops.nn.windows import BothFormats, check_format, check_positive, output_sides
 from ksym.shapes import Shape
 
+__all__ = ["convolution_transpose"]
+
 
 class _ConvolutionTranspose(BothFormats):
     half = False

@@ -30,6 +30,15 @@ from ksym.ops.random.standard import (
 )
 from ksym.ops.random.streams import RandomStream, as_stream
 
+__all__ = [
+    "random_binomial",
+    "random_bernoulli",
+    "random_categorical",
+    "random_multinomial",
+    "random_shuffle",
+    "dropout",
+]
+
 
 def _chances(p: Any) -> Tensor:
     """Convert probabilities to the float dtype in which they are compared.

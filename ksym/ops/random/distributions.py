@@ -33,6 +33,16 @@ from ksym.ops.random.standard import (
 )
 from ksym.ops.random.streams import RandomStream, as_stream
 
+__all__ = [
+    "random_uniform",
+    "random_normal",
+    "random_truncated_normal",
+    "random_exponential",
+    "random_laplace",
+    "random_gumbel",
+    "random_gamma",
+]
+
 Stream = RandomStream | int | None
 
 GAMMA_ROUNDS = 8
@@ -230,6 +240,8 @@ def noise_dtype(dtype: str) -> str:
 
 class _SymbolicGamma(Cut):
     """Gamma numbers whose alpha is computed by the graph."""
+
+    internal = "a part of `random_gamma`"
 
     def prepare(
         self, shape: Any, alpha: Any, dtype: Any = dtypes.DEFAULT_FLOAT, stream: Stream = None

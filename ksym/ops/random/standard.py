@@ -23,6 +23,8 @@ from ksym.operator.operands import known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.random.streams import RandomStream, as_stream
 
+__all__ = ["random_integers", "random_permutation"]
+
 
 def size_operand(shape: Any) -> Tensor:
     """Return the shape of a random tensor as an int64 vector.
@@ -68,6 +70,7 @@ class Drawn(Operator):
             at the front is as good as many arrays.
     """
 
+    internal = "a part of the distributions, which scale it"
     pure = False
     static_operands = (0,)
     independent = True
@@ -176,6 +179,8 @@ standard_gamma = _StandardGamma(
 
 
 class _RandomIntegers(Drawn):
+    internal = ""
+
     def prepare(  # type: ignore[override]
         self,
         shape: Any,
@@ -226,6 +231,7 @@ random_integers = _RandomIntegers(
 
 
 class _RandomPermutation(Drawn):
+    internal = ""
     independent = False
 
     def prepare(  # type: ignore[override]

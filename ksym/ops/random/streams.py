@@ -18,6 +18,8 @@ import numpy as np
 from ksym.errors import GraphError
 from ksym.graph import FrozenArray, Tensor, topological_order
 
+__all__ = ["RandomStream", "seed", "random_streams"]
+
 
 class RandomStream:
     """A sequence of random numbers that is continued from one call to the next.

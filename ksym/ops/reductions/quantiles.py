@@ -15,6 +15,18 @@ from ksym.operator.operands import as_tensor, cast_to, floating
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.statistics import quiet
 
+__all__ = [
+    "quantile",
+    "percentile",
+    "median",
+    "nansum",
+    "nanprod",
+    "nanmean",
+    "nanvar",
+    "nanmax",
+    "nanmin",
+]
+
 
 def _draw_axes(draw: Draw, x: np.ndarray) -> Any:
     return draw.choose((None, *range(-x.ndim, x.ndim), tuple(range(x.ndim))))

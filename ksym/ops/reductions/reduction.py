@@ -21,6 +21,8 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.ops.leaves import constant
 
+__all__ = ["prod", "argmax", "argmin"]
+
 SMALLEST_MATRIX = 64
 """The number of elements from which sums over a middle axis pay as products of many matrices."""
 

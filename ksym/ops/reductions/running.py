@@ -21,6 +21,8 @@ from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.reduction import accumulated
 
+__all__ = ["cumsum", "cumprod", "cummax", "cummin", "exclusive_cumprod", "linear_recurrence"]
+
 
 def _along(axis: int, bound: slice) -> tuple[slice, ...]:
     return (*[slice(None)] * axis, bound)

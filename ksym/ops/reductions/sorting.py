@@ -17,6 +17,8 @@ from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 
+__all__ = ["argsort", "sort", "top_k", "searchsorted", "bincount"]
+
 
 class _Argsort(Operator):
     def prepare(

@@ -15,6 +15,8 @@ from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 
+__all__ = ["mean", "var", "moments", "std", "logsumexp", "ptp", "count_nonzero", "norm"]
+
 
 def _sample_statistic(
     *kinds: str, min_side: int = 1, low: float = -2.0, high: float = 2.0
