@@ -9,6 +9,7 @@ A subclass of `Operator` states, side by side:
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
 ``formula``   one element of an elementwise result, for loops that are compiled
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
+``batched``   the same for all steps of a loop at once
 ``merge_axes`` the same by fewer axes, where native operators take few
 ``simplify``  identities that hold for it, as graph rewrites
 ``sample``    how tests draw operands for it
@@ -33,6 +34,7 @@ import numpy as np
 from ksym import dtypes, graph, shapes
 from ksym.errors import GraphError, KsymError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.machine import Formula
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
@@ -290,6 +292,21 @@ class Operator:
         Returns:
             The tensor to compute from the operands instead, and the order to put its axes in; None
             where the operator depends on the order.  Elementwise operators need not say.
+        """
+        return None
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
+        """Return the node's output for all steps of a loop at once, stacked: its batching rule.
+
+        Args:
+            node: A node of the loop's body, of known shapes and with one output.
+            operands: Its operands over all steps; static ones are the same at all steps, another is
+                not.
+            length: How many steps there are.
+
+        Returns:
+            The stack of the outputs along a new first axis; None where there is no way to compute
+            it at once.  Elementwise operators need not say.
         """
         return None
 

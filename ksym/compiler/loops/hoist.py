@@ -14,13 +14,14 @@ from dataclasses import replace
 
 from ksym import ops
 from ksym.compiler.loops import transform
-from ksym.compiler.loops.over_steps import Stacked, of_parameters, over_steps
+from ksym.compiler.loops.over_steps import of_parameters, over_steps
 from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, topological_order
 from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
+from ksym.operator.batching import Stacked
 
 
 @graph_pass(sample=recurrence, rounding="a product of many rows is summed up in other blocks")

@@ -6,23 +6,14 @@ matrix that is the same at each step is then one product of all their rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence, Set
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import KsymError
 from ksym.graph import Node, Tensor, topological_order
 from ksym.loops.view import ScanView
-from ksym.operator.declaration import Operator
+from ksym.operator.batching import Stacked
 from ksym.ops.leaves import placeholder
-from ksym.ops.reductions.reduction import Reduction
-
-
-class Stacked(NamedTuple):
-    """A body's tensor seen from outside: a stack of one for each step, or the same at all."""
-
-    tensor: Tensor
-    varies: bool
 
 
 def of_parameters(loop: ScanView) -> dict[Tensor, Stacked]:
@@ -47,21 +38,14 @@ def over_steps(node: Node, operands: Sequence[Stacked], length: int) -> Stacked 
         if not node.inputs:
             return Stacked(node.outputs[0], False)
         return Stacked(operator.remake(node, [o.tensor for o in operands]).outputs[0], False)
-    rule = _RULES.get(operator)
-    if operator.elementwise:
-        rule = _elementwise
-    elif isinstance(operator, Reduction):
-        rule = _reduction
-    if rule is None or (rule not in _OF_SEVERAL and any(o.varies for o in operands[1:])):
+    if any(operands[position].varies for position in operator.static_operands):
         return None
+    rule = _elementwise if operator.elementwise else operator.batched
     try:
         found = rule(node, operands, length)
     except KsymError:  # an operator that does not broadcast what is the same at all steps
         return None
     return None if found is None else Stacked(found, True)
-
-
-StepsRule = Callable[[Node, Sequence[Stacked], int], "Tensor | None"]
 
 
 def _elementwise(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
@@ -74,89 +58,6 @@ def _elementwise(node: Node, operands: Sequence[Stacked], length: int) -> Tensor
         aligned.append(tensor)
     made: Tensor = node.operator.make(aligned, node.attributes)
     return made
-
-
-def _matmul(node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
-    (a, _), (b, varies) = operands
-    if varies or b.rank != 2 or node.attributes["transpose_a"]:
-        return None
-    made: Tensor = node.operator.make([a, b], node.attributes)
-    return made
-
-
-def _reduction(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    axis = [a + 1 for a in node.attributes["axis"]]
-    made: Tensor = node.operator(operands[0].tensor, axis, node.attributes["keepdims"])
-    return made
-
-
-def _along_axis(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    made: Tensor = node.operator(operands[0].tensor, node.attributes["axis"] + 1)
-    return made
-
-
-def _reshape(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    return ops.reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
-
-
-def _transpose(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    return ops.transpose(operands[0].tensor, (0, *(a + 1 for a in node.attributes["axes"])))
-
-
-def _broadcast_to(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    x, out = operands[0].tensor, shapes.known(node.outputs[0].shape)
-    sides = x.shape[1:]
-    x = ops.reshape(x, (length, *(1,) * (len(out) - len(sides)), *sides))
-    return ops.broadcast_to(x, (length, *out))
-
-
-def _concatenate(node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
-    if not all(operand.varies for operand in operands):
-        return None
-    return ops.concatenate([o.tensor for o in operands], node.attributes["axis"] + 1)
-
-
-def _slice(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    x, *bounds = (operand.tensor for operand in operands)
-    made: Tensor = node.operator.make([x, *map(_behind_first, bounds)], _all_of_first(node))
-    return made
-
-
-def _slice_gradient(node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-    g, shape, *bounds = (operand.tensor for operand in operands)
-    shape = ops.concatenate([[length], shape], 0)
-    made: Tensor = node.operator.make([g, shape, *map(_behind_first, bounds)], _all_of_first(node))
-    return made
-
-
-def _behind_first(bounds: Tensor) -> Tensor:
-    """The bounds of slices, with one that is open in front of them."""
-    return ops.concatenate([[0], bounds], 0)
-
-
-def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
-    return {
-        "steps": (1, *node.attributes["steps"]),
-        "open": ((True, True), *node.attributes["open"]),
-    }
-
-
-_RULES: dict[Operator, StepsRule] = {
-    ops.matmul: _matmul,
-    ops.reshape: _reshape,
-    ops.expand_dims: _reshape,
-    ops.squeeze: _reshape,
-    ops.transpose: _transpose,
-    ops.broadcast_to: _broadcast_to,
-    ops.concatenate: _concatenate,
-    ops.slice_: _slice,
-    ops.slice_gradient: _slice_gradient,
-    ops.softmax: _along_axis,
-    ops.log_softmax: _along_axis,
-}
-
-_OF_SEVERAL = {_elementwise, _matmul, _concatenate}
-"""The rules for operators that have more than one operand which may differ from step to step."""
 
 
 class Whole:

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
@@ -99,6 +100,19 @@ def _axis_by_axis(node: Node, first: int) -> Tensor:
     return ranks.reshaped(x, out)
 
 
+def _behind_first(bounds: Tensor) -> Tensor:
+    """The bounds of slices, with one that is open in front of them."""
+    return ops.concatenate([[0], bounds], 0)
+
+
+def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
+    """The attributes of slices, with a slice of all in front of them."""
+    return {
+        "steps": (1, *node.attributes["steps"]),
+        "open": ((True, True), *node.attributes["open"]),
+    }
+
+
 class _Slice(Operator):
     linear_in = (0,)
     static_operands = (1, 2)
@@ -151,6 +165,11 @@ class _Slice(Operator):
             )
         )
         return node.inputs[0] if whole and shapes.is_known(node.inputs[0].shape) else None
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        x, *bounds = (operand.tensor for operand in operands)
+        made: Tensor = self.make([x, *map(_behind_first, bounds)], _all_of_first(node))
+        return made
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)
@@ -218,6 +237,12 @@ class _SliceGradient(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         _, _, starts, stops = node.inputs
         return [slice_.make([g, starts, stops], node.attributes), None, None, None]
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        g, shape, *bounds = (operand.tensor for operand in operands)
+        shape = ops.concatenate([[length], shape], 0)
+        made: Tensor = self.make([g, shape, *map(_behind_first, bounds)], _all_of_first(node))
+        return made
 
     def sample(self, draw: Draw) -> Sample:
         side, step = draw.integer(2, 5), draw.choose((1, 2, -1))

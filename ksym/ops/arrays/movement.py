@@ -11,6 +11,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, known_dimensions, promoted, shape_operand, static
@@ -118,6 +119,12 @@ class _Concatenate(Operator):
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands, **attributes)
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
+        if not all(operand.varies for operand in operands):
+            return None
+        result: Tensor = self([o.tensor for o in operands], node.attributes["axis"] + 1)
+        return result
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)

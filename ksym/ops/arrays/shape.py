@@ -14,6 +14,7 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to, known_dimensions, shape_operand
@@ -107,6 +108,9 @@ class _Reshape(Operator):
                 return x.node.operator(reduced, axis)
         return None
 
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
+
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
         target = [int(np.prod(shape[:1])), -1] if shape else [1, 1]
@@ -179,6 +183,9 @@ class _Transpose(Operator):
             return transpose(x.node.inputs[0], tuple(inner[a] for a in axes))
         return None
 
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        return transpose(operands[0].tensor, (0, *(a + 1 for a in node.attributes["axes"])))
+
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
         axes = list(range(len(shape)))
@@ -219,6 +226,9 @@ class _ExpandDims(Operator):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [squeeze(g, node.attributes["axis"])]
 
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
+
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
         axis = draw.integer(-len(shape) - 1, len(shape))
@@ -254,6 +264,9 @@ class _Squeeze(Operator):
         for a in node.attributes["axis"]:
             g = expand_dims(g, a)
         return [g]
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
@@ -322,6 +335,12 @@ class _BroadcastTo(Operator):
     def simplify(self, node: Node) -> Tensor | None:
         x, out = node.inputs[0], node.outputs[0]
         return x if x.shape == out.shape and shapes.is_known(x.shape) else None
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        x, out = operands[0].tensor, shapes.known(node.outputs[0].shape)
+        sides = x.shape[1:]
+        x = reshape(x, (length, *(1,) * (len(out) - len(sides)), *sides))
+        return broadcast_to(x, (length, *out))
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
@@ -156,6 +157,13 @@ class _Matmul(Operator):
         if operands == list(node.inputs):
             return None
         return matmul(operands[0], operands[1], *flags)
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
+        (a, _), (b, varies) = operands
+        if varies or b.rank != 2 or node.attributes["transpose_a"]:
+            return None
+        made: Tensor = self.make([a, b], node.attributes)
+        return made
 
     def sample(self, draw: Draw) -> Sample:
         rows, inner, columns = (draw.choose((0, 1, 2, 3, 2, 3)) for _ in range(3))

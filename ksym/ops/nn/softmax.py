@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to
@@ -61,6 +62,10 @@ class _Softmax(Operator):
         self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
     ) -> tuple[Tensor, tuple[int, ...]]:
         return self(operands[0], order[node.attributes["axis"]]), order
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        made: Tensor = self(operands[0].tensor, node.attributes["axis"] + 1)
+        return made
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)

@@ -14,6 +14,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, cast_to
@@ -160,6 +161,11 @@ class Reduction(Operator):
         if shapes.is_known(x.shape) and all(x.shape[a] == 1 for a in node.attributes["axis"]):
             return x if x.shape == out.shape else ops.reshape(x, out.shape)
         return None
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        axis = [a + 1 for a in node.attributes["axis"]]
+        made: Tensor = self(operands[0].tensor, axis, node.attributes["keepdims"])
+        return made
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=1 if self._empty is None else 0)
