@@ -92,7 +92,6 @@ def _patterns(dtype: str) -> list[_Pattern]:
     return result
 
 
-_EXCHANGEABLE = (ops.add, ops.multiply)
 _Bindings = dict[Tensor, Tensor]
 
 
@@ -114,7 +113,7 @@ def _fits(
     if node.operator is not other.operator or dict(node.attributes) != dict(other.attributes):
         return None
     orders = [other.inputs]
-    if node.operator in _EXCHANGEABLE:
+    if node.operator.commutative:
         orders.append(other.inputs[::-1])
     for operands in orders:
         found: _Bindings | None = bound

@@ -35,7 +35,8 @@ from ksym import dtypes, graph, shapes
 from ksym.errors import GraphError, KsymError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
-from ksym.operator.machine import Formula
+from ksym.operator.layout import Layout
+from ksym.operator.machine import Combination, Formula
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.origin import Origin, current_origin
@@ -86,7 +87,12 @@ class Operator:
         runs: ``"native"`` for what is lowered into native graphs; ``"host"`` for what MXNet does
             not have and cannot be composed of what it has, computed by `numpy` between them; the
             kind of loop or branch for control flow.
+        commutative: Whether two operands may be exchanged, which changes no bit of the result.
+        viewing: Whether its elements are those of its first operand, so that a loop may read them
+            where these lie: see `is_view` and `layout`.
+        combination: How a compiled loop combines the elements of its operand, for a reduction.
         own_layout: Whether oneDNN may leave its results in a memory layout of its own.
+        keeps_layout: Whether its results are in the layout of its operands, oneDNN's own too.
         repeats: The names of the operators of which one is emitted again by its lowering, so that
             both should be in one native graph.
         formula: How a compiled loop computes an element (`ksym.operator.machine`), for the dtypes
@@ -105,7 +111,11 @@ class Operator:
     linear_in: tuple[int, ...] = ()
     elementwise = False
     runs = "native"
+    commutative = False
+    viewing = False
+    combination: Combination | None = None
     own_layout = False
+    keeps_layout = False
     repeats: tuple[str, ...] = ()
     formula: Formula | None = None
     no_formula = ""
@@ -309,6 +319,17 @@ class Operator:
             it at once.  Elementwise operators need not say.
         """
         return None
+
+    def is_view(self, node: Node) -> bool:
+        """Whether a loop can read a node's elements where those of its first operand lie.
+
+        Called for a node of known shapes with elements, whose operator is `viewing`.
+        """
+        raise NotImplementedError(self.name)
+
+    def layout(self, node: Node, operand: Layout) -> Layout:
+        """Return where the elements of a node lie that `is_view`, given that of its operand."""
+        raise NotImplementedError(self.name)
 
     def sample(self, draw: Draw) -> Sample:
         """Draw operands for a test."""

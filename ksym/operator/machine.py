@@ -165,5 +165,17 @@ class Machine(Protocol):
         """Return log(1 + exp(x))."""
 
 
+class Combination(NamedTuple):
+    """How a loop combines elements one after the other, in a reduction.
+
+    Attributes:
+        start: What to begin with.
+        formula: What is done with what there is and the next element.
+    """
+
+    start: float
+    formula: Formula
+
+
 Formula = Callable[..., Register]
 """Called with a machine, a register for each operand, and the node's attributes by name."""

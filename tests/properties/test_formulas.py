@@ -124,3 +124,16 @@ def test_an_elementwise_operator_has_a_formula_or_says_why_not(operator):
     parts = (operator.formula is not None, composed, bool(operator.no_formula))
     assert parts.count(True) == 1
     assert not operator.no_formula or len(operator.no_formula.split()) > 3, "a reason is a sentence"
+
+
+COMMUTATIVE = [o for _, o in sorted(OPERATORS.items()) if o.commutative]
+
+
+@pytest.mark.parametrize("operator", COMMUTATIVE, ids=lambda operator: operator.name)
+@given(data=st.data())
+def test_operands_may_be_exchanged_where_the_declaration_says_so(operator, data):
+    dtype = build(operator.name, operator.sample(_KnownDraw(data)))[2][0].node.inputs[0].dtype
+    x, y = (numbers(dtype, np.random.default_rng(data.draw(st.integers(0, 99)))) for _ in "xy")
+    with np.errstate(all="ignore"):
+        one, other = operator.numpy(x, y), operator.numpy(y, x)
+    np.testing.assert_array_equal(one, other)

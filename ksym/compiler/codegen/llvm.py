@@ -13,7 +13,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ksym import ops
 from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import Kernel, View, collapsed, is_number
 from ksym.operator.machine import Register
@@ -295,11 +294,9 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
     for write, address in zip(kernel.writes, written, strict=True):
         value = values[write.register]
         if write.reduction is not None:
+            assert write.reduction.combination is not None
             before = machine.load(address, value.dtype)
-            if write.reduction is ops.sum_:
-                value = machine.added(before, value)
-            else:
-                value = machine.maximum(before, value)
+            value = write.reduction.combination.formula(machine, before, value)
         machine.store(value, address)
 
 

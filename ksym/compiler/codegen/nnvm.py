@@ -18,17 +18,16 @@ NNVM_VERSION = 10901
 
 
 OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
-"""Operators whose results oneDNN may leave in a memory layout of its own; so do their gradients."""
+"""MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
 KEEPS_LAYOUT = {"Activation", "elemwise_add"}
-"""Operators whose results have the layout of their inputs; so have their gradients."""
-
+"""MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}
-"""Operators that do something else outside of training mode."""
+"""MXNet's operators that do something else outside of training mode."""
 
 BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
-"""Operators that put their weights into blocks outside of training mode."""
+"""MXNet's operators that put their weights into blocks outside of training mode."""
 
 
 class Entry(NamedTuple):

@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from ksym import ops, shapes
 from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import (
-    REDUCTIONS,
     can_compile,
     data,
     is_collected,
@@ -164,17 +163,16 @@ def _candidates(order: Sequence[Node]) -> set[Node]:
         and 0 not in node.outputs[0].shape
         and (can_compile(node) or is_made_whole(node) or is_view(node))
         and node.outputs[0].dtype in formulas.DTYPES
-        and not (node.operator in REDUCTIONS and node.inputs[0].node in in_blocks)
+        and not (node.operator.combination and node.inputs[0].node in in_blocks)
     }
 
 
 def _in_blocks(order: Sequence[Node]) -> set[Node]:
     """Nodes whose results oneDNN may leave in its own layout."""
-    keeping = (ops.add, ops.relu, ops.relu_gradient)
     found: set[Node] = set()
     for node in order:
         if node.operator.own_layout or (
-            node.operator in keeping
+            node.operator.keeps_layout
             and any(tensor.node in found and tensor.rank > 2 for tensor in node.inputs)
         ):
             found.add(node)

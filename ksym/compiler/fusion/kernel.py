@@ -5,15 +5,15 @@ A kernel is emitted as LLVM's code by `ksym.compiler.codegen.llvm`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ksym import dtypes, ops, shapes
+from ksym import dtypes, graph, ops, shapes
 from ksym.compiler.fusion import formulas
 from ksym.graph import Node, Tensor, topological_order
 from ksym.operator.declaration import Operator
-from ksym.operator.machine import Register
+from ksym.operator.layout import Layout, contiguous
+from ksym.operator.machine import Combination, Register
 from ksym.ops.leaves import is_constant
 from ksym.variables import Variable
 
@@ -50,7 +50,7 @@ class Write(NamedTuple):
     Attributes:
         register: What is written.
         view: Where to.
-        reduction: Of `REDUCTIONS`, where many elements have one place and are combined.
+        reduction: The reduction, where many elements have one place and are combined.
     """
 
     register: int
@@ -95,30 +95,20 @@ class Kernel(NamedTuple):
         return list(dict.fromkeys(write.view.tensor for write in self.writes))
 
 
-class Combination(NamedTuple):
-    """How a reduction combines elements one after the other.
-
-    Attributes:
-        start: What to begin with.
-        operator: What is done with that and the next element.
-    """
-
-    start: float
-    operator: Operator
-
-
 REDUCTIONS: Mapping[Operator, Combination] = {
-    ops.sum_: Combination(0.0, ops.add),
-    ops.max_: Combination(-math.inf, ops.maximum),
+    operator: operator.combination
+    for operator in graph.OPERATORS.values()
+    if operator.combination is not None
 }
-"""The reductions that loops compute."""
+"""The reductions that loops compute, as they are declared."""
 
 
 def data(node: Node) -> Sequence[Tensor]:
     """The operands whose elements a loop reads; shapes are known to it already."""
-    if node.operator is ops.broadcast_to or node.operator in _VIEWING:
-        return node.inputs[:1]
-    return node.inputs
+    known = node.operator.static_operands
+    if not known:
+        return node.inputs
+    return [tensor for position, tensor in enumerate(node.inputs) if position not in known]
 
 
 def can_compile(node: Node) -> bool:
@@ -152,7 +142,7 @@ CALLS = 256
 
 def is_collected(node: Node) -> bool:
     """Whether a loop can make a result of others' elements: join them, or reduce them."""
-    if node.operator in REDUCTIONS:
+    if node.operator.combination is not None:
         (x,), (out,) = node.inputs, node.outputs
         each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
         # One sum after the other is not exact enough for more.
@@ -176,38 +166,8 @@ def is_number(tensor: Tensor) -> bool:
 
 def is_view(node: Node) -> bool:
     """Whether a node only says which elements of its operand to look at."""
-    if node.operator not in _VIEWING or 0 in node.outputs[0].shape:
-        return False
-    x = node.inputs[0]
-    if node.operator is ops.slice_:
-        return set(node.attributes["steps"]) <= {1}
-    if node.operator is ops.transpose:
-        # Elements that are side by side stay so.
-        moved = [axis for axis in node.attributes["axes"] if x.shape[axis] != 1]
-        return not moved or moved[-1] == max(moved)
-    if _without_units(x.shape) == _without_units(node.outputs[0].shape):
-        return True
-    # Other shapes are seen in what lies row by row.
-    while x.node.operator in _RESHAPING:
-        x = x.node.inputs[0]
-    return x.node.operator not in _VIEWING
-
-
-_RESHAPING = (ops.reshape, ops.expand_dims, ops.squeeze)
-_VIEWING = (*_RESHAPING, ops.slice_, ops.transpose)
-
-
-def _without_units(shape: shapes.Shape) -> list[int | None]:
-    return [size for size in shape if size != 1]
-
-
-def contiguous(shape: Sequence[int]) -> tuple[int, ...]:
-    """The strides of an array that is stored row by row; zero along axes of size one."""
-    strides, product = [], 1
-    for size in reversed(shape):
-        strides.append(0 if size == 1 else product)
-        product *= size
-    return tuple(reversed(strides))
+    operator = node.operator
+    return operator.viewing and 0 not in node.outputs[0].shape and operator.is_view(node)
 
 
 def look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[int, ...]]:
@@ -222,22 +182,10 @@ def look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[i
         path.append(tensor.node)
         tensor = tensor.node.inputs[0]
     shape = shapes.known(tensor.shape)
-    offset, strides = 0, contiguous(shape)
+    layout = Layout(shape, 0, contiguous(shape))
     for node in reversed(path):
-        result = shapes.known(node.outputs[0].shape)
-        if node.operator is ops.slice_:
-            for side, bound, stride in zip(shape, ops.slice_bounds(node), strides, strict=True):
-                offset += bound.indices(side)[0] * stride
-            strides = tuple(0 if size == 1 else s for size, s in zip(result, strides, strict=True))
-        elif node.operator is ops.transpose:
-            strides = tuple(strides[axis] for axis in node.attributes["axes"])
-        elif strides == contiguous(shape):
-            strides = contiguous(result)
-        else:
-            moving = iter(s for size, s in zip(shape, strides, strict=True) if size != 1)
-            strides = tuple(0 if size == 1 else next(moving) for size in result)
-        shape = result
-    return View(tensor, offset, strides), shape
+        layout = node.operator.layout(node, layout)
+    return View(tensor, layout.offset, layout.strides), layout.shape
 
 
 def source_of(tensor: Tensor, views: Collection[Node]) -> Tensor:
@@ -311,7 +259,7 @@ def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
     if tensor in registers:
         return [Write(registers[tensor], View(tensor, 0, strides))]
     operator, attributes = tensor.node.operator, tensor.node.attributes
-    if operator in REDUCTIONS:
+    if operator.combination is not None:
         (x,) = tensor.node.inputs
         reduced, kept = attributes["axis"], iter(strides)
         if attributes["keepdims"]:

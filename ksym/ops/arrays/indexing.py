@@ -14,6 +14,7 @@ from ksym.operator.batching import Stacked
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.layout import Layout
 from ksym.operator.operands import as_tensor, cast_to, known_dimensions, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -115,6 +116,7 @@ def _all_of_first(node: Node) -> dict[str, tuple[object, ...]]:
 
 class _Slice(Operator):
     linear_in = (0,)
+    viewing = True
     static_operands = (1, 2)
 
     def prepare(self, x: Any, bounds: Sequence[slice]) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -170,6 +172,17 @@ class _Slice(Operator):
         x, *bounds = (operand.tensor for operand in operands)
         made: Tensor = self.make([x, *map(_behind_first, bounds)], _all_of_first(node))
         return made
+
+    def is_view(self, node: Node) -> bool:
+        return set(node.attributes["steps"]) <= {1}
+
+    def layout(self, node: Node, operand: Layout) -> Layout:
+        result = shapes.known(node.outputs[0].shape)
+        offset, strides = operand.offset, operand.strides
+        for side, bound, stride in zip(operand.shape, slice_bounds(node), strides, strict=True):
+            offset += bound.indices(side)[0] * stride
+        strides = tuple(0 if size == 1 else s for size, s in zip(result, strides, strict=True))
+        return Layout(result, offset, strides)
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)

@@ -17,6 +17,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.layout import Layout, contiguous
 from ksym.operator.operands import as_tensor, cast_to, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -66,8 +67,41 @@ def static_shape(x: Tensor) -> np.ndarray:
 shape_of = _ShapeOf("shape_of", doc="Return the shape of x as an int64 vector.")
 
 
-class _Reshape(Operator):
+def _without_units(shape: shapes.Shape) -> list[int | None]:
+    return [size for size in shape if size != 1]
+
+
+class _Reshaping(Operator):
+    """Another shape for the elements in row-major order."""
+
     linear_in = (0,)
+    viewing = True
+
+    def lower(self, emit: Emitter, node: Node, x: Any, *shape: Any) -> Any:
+        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
+
+    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
+        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
+
+    def is_view(self, node: Node) -> bool:
+        x = node.inputs[0]
+        if _without_units(x.shape) == _without_units(node.outputs[0].shape):
+            return True
+        # Other shapes are seen in what lies row by row.
+        while isinstance(x.node.operator, _Reshaping):
+            x = x.node.inputs[0]
+        return not x.node.operator.viewing
+
+    def layout(self, node: Node, operand: Layout) -> Layout:
+        shape, result = operand.shape, shapes.known(node.outputs[0].shape)
+        if operand.strides == contiguous(shape):
+            return Layout(result, operand.offset, contiguous(result))
+        moving = iter(s for size, s in zip(shape, operand.strides, strict=True) if size != 1)
+        strides = tuple(0 if size == 1 else next(moving) for size in result)
+        return Layout(result, operand.offset, strides)
+
+
+class _Reshape(_Reshaping):
     static_operands = (1,)
 
     def prepare(self, x: Any, shape: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -90,9 +124,6 @@ class _Reshape(Operator):
     def numpy(self, x: Any, shape: Any) -> Any:
         return np.reshape(x, tuple(shape))
 
-    def lower(self, emit: Emitter, node: Node, x: Any, shape: Any) -> Any:
-        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
-
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [reshape(g, shape_of(node.inputs[0])), None]
 
@@ -100,16 +131,13 @@ class _Reshape(Operator):
         x, shape = node.inputs
         if x.shape == node.outputs[0].shape and x.shape.count(None) <= 1:
             return x
-        if x.node.operator in (reshape, expand_dims, squeeze):
+        if isinstance(x.node.operator, _Reshaping):
             return reshape(x.node.inputs[0], shape)
         if isinstance(x.node.operator, Reduction) and x.node.attributes["keepdims"]:
             reduced, axis = x.node.inputs[0], x.node.attributes["axis"]
             if node.outputs[0].shape == shapes.reduce(reduced.shape, axis, False):
                 return x.node.operator(reduced, axis)
         return None
-
-    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
@@ -137,6 +165,7 @@ reshape = _Reshape(
 
 class _Transpose(Operator):
     linear_in = (0,)
+    viewing = True
 
     def prepare(self, x: Any, axes: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
@@ -186,6 +215,16 @@ class _Transpose(Operator):
     def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
         return transpose(operands[0].tensor, (0, *(a + 1 for a in node.attributes["axes"])))
 
+    def is_view(self, node: Node) -> bool:
+        # Elements that are side by side stay so.
+        shape = node.inputs[0].shape
+        moved = [axis for axis in node.attributes["axes"] if shape[axis] != 1]
+        return not moved or moved[-1] == max(moved)
+
+    def layout(self, node: Node, operand: Layout) -> Layout:
+        strides = tuple(operand.strides[axis] for axis in node.attributes["axes"])
+        return Layout(shapes.known(node.outputs[0].shape), operand.offset, strides)
+
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
         axes = list(range(len(shape)))
@@ -207,9 +246,7 @@ transpose = _Transpose(
 )
 
 
-class _ExpandDims(Operator):
-    linear_in = (0,)
-
+class _ExpandDims(_Reshaping):
     def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         return [x], {"axis": shapes.axis(axis, x.rank + 1)}
@@ -220,14 +257,8 @@ class _ExpandDims(Operator):
     def numpy(self, x: Any, axis: int) -> Any:
         return np.expand_dims(x, axis)
 
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
-
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [squeeze(g, node.attributes["axis"])]
-
-    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
@@ -239,9 +270,7 @@ class _ExpandDims(Operator):
 expand_dims = _ExpandDims("expand_dims", doc="Insert an axis of size 1 at a position.")
 
 
-class _Squeeze(Operator):
-    linear_in = (0,)
-
+class _Squeeze(_Reshaping):
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if axis is None:
@@ -257,16 +286,10 @@ class _Squeeze(Operator):
     def numpy(self, x: Any, axis: tuple[int, ...]) -> Any:
         return np.squeeze(x, axis)
 
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_np_reshape", x, newshape=node.outputs[0].shape)
-
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         for a in node.attributes["axis"]:
             g = expand_dims(g, a)
         return [g]
-
-    def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
-        return reshape(operands[0].tensor, (length, *shapes.known(node.outputs[0].shape)))
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)

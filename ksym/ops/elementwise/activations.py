@@ -89,6 +89,8 @@ softsign = Unary(
 
 
 class _Relu(Unary):
+    keeps_layout = True
+
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         dtype = node.inputs[0].dtype
         if dtype == "bool":
@@ -133,6 +135,7 @@ class _ReluGradient(Operator):
     elementwise = True
     linear_in = (0,)
     formula = staticmethod(_where_positive)
+    keeps_layout = True
 
     def infer(self, g: Tensor, y: Tensor) -> Spec:
         if g.dtype != y.dtype or not dtypes.is_float(g.dtype):

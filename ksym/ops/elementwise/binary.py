@@ -90,6 +90,7 @@ class Binary(Operator):
         result: The dtype of the result where it is not that of the operands.
         kinds: The kinds of dtypes tests draw from.
         formula: As for `Operator`.
+        commutative: As for `Operator`.
     """
 
     elementwise = True
@@ -108,7 +109,9 @@ class Binary(Operator):
         result: str | None = None,
         kinds: Sequence[str] = ("float", "integer"),
         formula: Formula | None = None,
+        commutative: bool = False,
     ):
+        self.commutative = commutative
         self.formula = formula
         self._kinds = kinds
         self._numpy = numpy
@@ -176,6 +179,8 @@ class Binary(Operator):
 
 
 class _Add(Binary):
+    keeps_layout = True
+
     def _lower_arrays(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         same = node.inputs[0].shape == node.inputs[1].shape
         by_kernel = same and node.outputs[0].dtype != "bool"
@@ -228,6 +233,7 @@ add = _Add(
     "x + y; on booleans, or.",
     kinds=("bool", "integer", "float"),
     formula=lambda m, x, y: m.arithmetic("or" if x.dtype == "bool" else "add", x, y),
+    commutative=True,
 )
 subtract = _Subtract(
     "subtract",
@@ -247,4 +253,5 @@ multiply = _Multiply(
     "x * y; on booleans, and.",
     kinds=("bool", "integer", "float"),
     formula=lambda m, x, y: m.arithmetic("and" if x.dtype == "bool" else "mul", x, y),
+    commutative=True,
 )

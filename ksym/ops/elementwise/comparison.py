@@ -53,6 +53,7 @@ def _comparison(
         result="bool",
         kinds=ANYTHING,
         formula=lambda m, x, y: m.compare(relation, x, y),
+        commutative=relation in ("eq", "ne"),
     )
 
 
@@ -87,6 +88,7 @@ def _logical(
         result="bool",
         kinds=ANYTHING,
         formula=lambda m, x, y: m.arithmetic(instruction, x, y),
+        commutative=True,
     )
 
 
@@ -151,6 +153,7 @@ def _bitwise(name: str, numpy: Callable[..., Any], doc: str) -> Binary:
         domains=((-100.0, 100.0, 0.0), (-100.0, 100.0, 0.0)),
         kinds=("bool", "integer"),
         formula=lambda m, x, y: m.arithmetic(name.removeprefix("bitwise_"), x, y),
+        commutative=True,
     )
 
 

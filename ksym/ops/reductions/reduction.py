@@ -6,6 +6,7 @@ of ones, which its BLAS computes some ten times faster (measured in docs/mxnet.m
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -17,6 +18,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Combination
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -60,6 +62,7 @@ class Reduction(Operator):
         result: The dtype of the result, given that of the operand.
         apart: The distance between elements that tests draw.
         kinds: The kinds of dtypes that tests draw.
+        combination: As for `Operator`.
     """
 
     def __init__(
@@ -74,7 +77,9 @@ class Reduction(Operator):
         result: Callable[[str], str] = lambda dtype: dtype,
         apart: float = 0.0,
         kinds: Sequence[str] = ("float", "integer", "bool"),
+        combination: Combination | None = None,
     ):
+        self.combination = combination
         self._numpy = numpy
         self._native = native
         self._gradient = gradient
@@ -253,6 +258,7 @@ sum_ = _Sum(
     "Return the sum of elements; of booleans and small integers as int64, as in NumPy.",
     empty=0.0,
     result=accumulated,
+    combination=Combination(0.0, lambda m, total, x: m.added(total, x)),
 )
 
 
@@ -298,6 +304,7 @@ max_ = Reduction(
     _extremum_gradient,
     "Return the largest element; equal ones share the gradient, as in TensorFlow.",
     apart=0.05,
+    combination=Combination(-math.inf, lambda m, largest, x: m.maximum(largest, x)),
 )
 min_ = Reduction(
     "min",
