@@ -13,11 +13,9 @@ from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import can_compile
 from ksym.graph import OPERATORS
 from ksym.operator.declaration import Operator
-from ksym.runtime import jit
 
 ELEMENTWISE = [o for _, o in sorted(OPERATORS.items()) if o.elementwise]
 HAVING = [o for o in ELEMENTWISE if o.formula is not None]
-compiled = pytest.mark.skipif(not jit.is_available(), reason="llvmlite is not installed")
 
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 0.5, -2.5, 88.6, -103.5, 1e30, -1e30, np.inf, -np.inf, np.nan]
 
@@ -77,7 +75,6 @@ def assert_means(found, narrow, wide):
     np.testing.assert_allclose(found[~same], wide[~same], **bounds)
 
 
-@compiled
 @pytest.mark.parametrize("operator", HAVING, ids=lambda operator: operator.name)
 @given(data=st.data())
 def test_a_formula_is_what_the_operator_means(operator, data):
@@ -105,7 +102,6 @@ def test_a_formula_is_what_the_operator_means(operator, data):
     assert_means(flushed(found), flushed(narrow), flushed(wide))
 
 
-@compiled
 @pytest.mark.parametrize("dtype", formulas.COMPILED_INTEGERS)
 @given(data=st.data())
 def test_integers_are_raised_to_known_powers_by_products_that_wrap(dtype, data):
