@@ -106,7 +106,7 @@ class Check:
             self._streams = [(stream, stream.get_state()) for stream in _streams(result)]
             self.expected = self._values(result)
         else:
-            self.compare(f"the pass {done.__name__}", self._values(result))
+            self.compare(f"the pass {done.name}", self._values(result))
         self.rewind()
 
     def rewind(self) -> None:

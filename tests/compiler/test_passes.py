@@ -77,7 +77,7 @@ def test_a_call_is_the_same_without_the_pass(pass_, rng):
 
 
 @given(data=st.data())
-def test_passes_keep_the_values_of_any_graph(data):
+def test_passes_are_idempotent_and_keep_values_on_any_graph(data):
     n = data.draw(st.integers(1, 4))
     x, w = ksym.placeholder((n, n), "float64"), ksym.placeholder((n, n), "float64")
     outputs = grow(data, x, w)
@@ -88,6 +88,7 @@ def test_passes_keep_the_values_of_any_graph(data):
     for pass_ in OVER_GRAPHS:
         result = pass_(outputs)
         assert [t.spec for t in result] == [t.spec for t in outputs]
+        assert_same_graph(pass_(result), result)
         if not same(result, outputs):
             agree(pass_, interpreted(result, [x, w], values), expected)
 

@@ -30,8 +30,6 @@ class DeclaredPass(Generic[Arguments, Result]):
         optional: Whether graphs can be computed without the pass, so that it has a flag.
     """
 
-    __name__: str  # for whatever names functions; `functools.update_wrapper` sets it
-
     def __init__(
         self,
         function: Callable[Arguments, Result],
