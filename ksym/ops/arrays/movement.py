@@ -39,28 +39,31 @@ def _common_shape(tensors: Sequence[Tensor], axis: int) -> list[int | None]:
 
 
 SHORT_RUN = 32
-"""Fewer elements than this behind the axis of a concatenation are joined as rows, see below."""
+"""Where fewer elements than this lie behind the axis, operands are joined as rows, see below."""
 
 FEW_JOINED = 512
-"""Fewer elements than this are joined by the other kernel before three reshapes are done."""
+"""Below so many elements in all, reshaping the operands takes longer than it saves."""
 
 
 def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
     """Whether oneDNN's concatenation of rows is faster than MXNet's of any axis.
 
-    MXNet copies the elements behind the axis at a time, 5 ns each time; oneDNN has a kernel for
-    matrices of float32 that copies all of a row's.  Measured, one thread, in microseconds:
+    MXNet goes through the result run by run, a run being the elements behind the axis; oneDNN has a
+    kernel for matrices of float32 that copies what an operand gives to a row at once.  A call that
+    joins three operands and reads one element, one thread, in microseconds:
 
-    =============================  =======  =======
-    three of                       MXNet's  oneDNN's
-    =============================  =======  =======
-    (20, 32, 128), axis 2             2273       58
-    (64, 16, 16, 8), axis 2           1151      341
-    (64, 16, 16, 16), axis 2          1140      480
-    (64, 16, 16, 32), axis 2          1585     1580
-    (64, 16, 16, 64), axis 2          3221     3637
-    (8, 16), axis 1                     12       12
-    =============================  =======  =======
+    =========================  =======  ========
+    each operand               MXNet's  oneDNN's
+    =========================  =======  ========
+    (20, 32, 128), axis 2         5173       304
+    (1000,)                         41        24
+    (64, 16, 16, 8), axis 2       1207       346
+    (64, 16, 16, 16), axis 2      1205       496
+    (64, 16, 16, 32), axis 2      1677      1689
+    (64, 16, 16, 64), axis 2      3937      4069
+    (8, 16), axis 1               13.8      13.0
+    (4, 8), axis 1                11.0      12.8
+    =========================  =======  ========
     """
     return math.prod(shape[axis + 1 :]) < SHORT_RUN and math.prod(shape) >= FEW_JOINED
 
