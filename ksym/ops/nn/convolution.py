@@ -201,12 +201,12 @@ convolution = _Convolution(
     Args:
         x: (batch, channels, 1 to 3 spatial axes).
         w: (filters, channels / groups, one size for each spatial axis).
-        bias: What to add to each filter's results, if anything.
-        strides: How far the window moves, an int or one for each spatial axis.
+        bias: A number added to the results of each filter, or None.
+        strides: The distance between positions, an int or one for each spatial axis.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), (before, after) for each axis, or for
             one axis ``"causal"``: no result depends on later elements.
         dilation: The distance between neighbours in the window.
-        groups: How many groups the channels are split into; None gives each
+        groups: The number of groups that the channels are split into; None gives each
             channel a group of its own.
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
             (batch, spatial axes..., channels).

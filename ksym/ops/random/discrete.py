@@ -102,7 +102,7 @@ random_binomial = _Binomial(
 
     Args:
         shape: The shape: ints, scalar tensors, a mix, or a vector.
-        n: How many trials, an int.
+        n: The number of trials, an int.
         p: The probability; a number, or a tensor that broadcasts to shape.
         dtype: The dtype of the result.
         stream: As for `random_uniform`.
@@ -206,7 +206,7 @@ random_categorical = _Categorical(
 
     Args:
         logits: Floats of shape (..., classes).
-        num_samples: How many to draw for each row of logits, an int.
+        num_samples: The number of draws for each row of logits, an int.
         dtype: The dtype of the result.
         stream: As for `random_uniform`.
 
