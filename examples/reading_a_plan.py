@@ -25,6 +25,7 @@ print(step.cache_info())
 # -> CacheInfo(hits=1, misses=2, kept=2, limit=16)
 
 print(step.last_plan())
+# -> part 1: product: (5, 4) @ (4, 3)
 for node in step.last_graph():
     print(f"{node.operator.name:12s} {node.outputs[0].spec}  made at {node.origin}")
 
