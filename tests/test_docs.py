@@ -89,6 +89,14 @@ def test_links_lead_somewhere(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_files_that_are_named_are_there(page):
+    for name in re.findall(
+        r"\b(?:benchmarks|docs|examples|tests|tools)/[\w/.-]+\w", page.read_text()
+    ):
+        assert (ROOT / name).exists(), name
+
+
 def test_the_list_of_pages_is_complete():
     listed = re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / "README.md").read_text())
     assert sorted([*listed, "README.md"]) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))

@@ -1,4 +1,4 @@
-"""What batching rules are given: an operand of a node in a loop's body, for all steps at once."""
+"""The operands of batching rules: tensors of a loop's body, for all steps at once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from ksym.graph import Tensor
 
 
 class Stacked(NamedTuple):
-    """A body's tensor seen from outside: a stack of one for each step, or the same at all.
+    """A tensor of a loop's body for all steps: a stack, or one tensor that is equal at each step.
 
     Attributes:
         tensor: The tensor, or the stack of it along a new first axis.

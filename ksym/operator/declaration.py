@@ -7,7 +7,7 @@ A subclass of `Operator` states, side by side:
 ``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
 ``lower``     the native MXNet operators that compute it, or
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
-``formula``   one element of an elementwise result, for loops that are compiled
+``formula``   the computation of one element, in a compiled loop
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
 ``batched``   the same for all steps of a loop at once
 ``merge_axes`` the same by fewer axes, where native operators take few
@@ -90,15 +90,16 @@ class Operator:
         commutative: Whether two operands may be exchanged, which changes no bit of the result.
         viewing: Whether its elements are those of its first operand, so that a loop may read them
             where these lie: see `is_view` and `layout`.
-        combination: How a compiled loop combines the elements of its operand, for a reduction.
+        combination: The combination of elements in a compiled loop, for a reduction.
         own_layout: Whether oneDNN may leave its results in a memory layout of its own.
         keeps_layout: Whether its results are in the layout of its operands, oneDNN's own too.
         repeats: The names of the operators of which one is emitted again by its lowering, so that
             both should be in one native graph.
-        formula: How a compiled loop computes an element (`ksym.operator.machine`), for the dtypes
-            that the machine does not refuse.
-        no_formula: Why an elementwise operator that is not composed of others has no formula.
-        internal: Why the package does not offer it by name: what it is a part of, or what makes it.
+        formula: The computation of an element in a compiled loop (`ksym.operator.machine`), for the
+            dtypes that the machine takes.
+        no_formula: The reason why an elementwise operator that is not composed of others has no
+            formula.
+        internal: The reason why users do not call it by name: what it is a part of, or made by.
         ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: The error that tests allow beyond the usual bounds, and the reason.
@@ -321,7 +322,7 @@ class Operator:
         return None
 
     def is_view(self, node: Node) -> bool:
-        """Whether a loop can read a node's elements where those of its first operand lie.
+        """Return whether a loop can read a node's elements where those of its first operand lie.
 
         Called for a node of known shapes with elements, whose operator is `viewing`.
         """

@@ -1,4 +1,4 @@
-"""How elements lie in memory, for operators whose results are read where their operand lies."""
+"""The layout of tensors in memory, for operators whose results are views of their operand."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import NamedTuple
 
 
 class Layout(NamedTuple):
-    """Where the elements of a tensor lie in an array.
+    """The places of a tensor's elements in an array.
 
     Attributes:
         shape: The shape of the tensor.
-        offset: Where the first element lies.
-        strides: How far apart elements are along each axis; zero along axes of size one.
+        offset: The place of the first element.
+        strides: The distance between elements along each axis; zero along axes of size one.
     """
 
     shape: tuple[int, ...]

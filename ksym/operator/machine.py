@@ -1,9 +1,9 @@
-"""The abstract machine that formulas are written to: what a compiled loop can do with an element.
+"""The abstract machine of formulas: the instructions of a compiled loop for one element.
 
 A formula is the part of a declaration that computes one element of an elementwise operator:
 ``lambda m, x: m.divide(x, m.add(m.number(1.0, x.dtype), m.magnitude(x)))``.  It is called while the
-code of a loop is written, with registers instead of numbers.  For which dtypes an operator has a
-formula is said by the formula alone: the machine refuses the others with `NoFormula`.
+code of a loop is generated, with registers instead of numbers.  The dtypes that an operator has a
+formula for follow from the formula alone: for the others the machine raises `NoFormula`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from typing import NamedTuple, Protocol
 
 
 class NoFormula(Exception):  # noqa: N818 - an answer rather than an error
-    """Raised by a machine or a formula that cannot compute what is asked for."""
+    """The answer of a machine or a formula that does not exist for a dtype or an attribute."""
 
 
 class Register(NamedTuple):
-    """A number while code is emitted: a constant or a register, and its dtype.
+    """A number in the generated code: a constant or a register, and its dtype.
 
     Attributes:
         text: Its name in the code.
@@ -31,7 +31,7 @@ class Register(NamedTuple):
 
 
 class Machine(Protocol):
-    """The code of a loop while it is written.  Operands of one instruction have one dtype."""
+    """The code of a loop in the making.  All operands of an instruction have the same dtype."""
 
     # --- instructions ----------------------------------------------------------------------------
 
@@ -65,7 +65,7 @@ class Machine(Protocol):
         """Return x to the power of y, by calling the C library."""
 
     def call(self, function: str, *operands: Register) -> Register:
-        """Return what a function of the C library's math.h gives, called for each element."""
+        """Call a function of the C library's math.h for each element, and return its result."""
 
     def magnitude(self, x: Register) -> Register:
         """Return the absolute value of a float."""
@@ -77,7 +77,7 @@ class Machine(Protocol):
         """Return a float rounded to a whole one: ``floor``, ``ceil``, ``trunc``, or ``rint``."""
 
     def rounded(self, x: Register) -> tuple[Register, Register]:
-        """Return the nearest whole number as a float, and as what `power_of_two` takes."""
+        """Return the nearest whole number as a float, and as an argument of `power_of_two`."""
 
     def power_of_two(self, exponent: Register) -> tuple[Register, Register]:
         """Return two floats whose product is two to a power."""
@@ -166,11 +166,11 @@ class Machine(Protocol):
 
 
 class Combination(NamedTuple):
-    """How a loop combines elements one after the other, in a reduction.
+    """The combination of elements in a reduction, one after the other.
 
     Attributes:
-        start: What to begin with.
-        formula: What is done with what there is and the next element.
+        start: The initial value.
+        formula: The formula of the value so far and the next element.
     """
 
     start: float

@@ -46,7 +46,7 @@ FEW_JOINED = 512
 
 
 def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
-    """Whether oneDNN's concatenation of rows is faster than MXNet's of any axis.
+    """Return whether oneDNN's concatenation of rows is faster than MXNet's of any axis.
 
     MXNet goes through the result run by run, a run being the elements behind the axis; oneDNN has a
     kernel for matrices of float32 that copies what an operand gives to a row at once.  A call that
