@@ -109,11 +109,6 @@ def _positive_part(m: Machine, x: Register) -> Register:
     return m.choose(m.compare("gt", x, zero), x, zero)
 
 
-def _where_positive(m: Machine, g: Register, y: Register) -> Register:
-    zero = m.number(0.0, g.dtype)
-    return m.choose(m.compare("gt", y, zero), g, zero)
-
-
 relu = _Relu(
     "relu",
     lambda x: np.maximum(x, np.zeros_like(x)),
@@ -134,7 +129,6 @@ class _ReluGradient(Operator):
     internal = "a part of the gradient of `relu`"
     elementwise = True
     linear_in = (0,)
-    formula = staticmethod(_where_positive)
     keeps_layout = True
 
     def infer(self, g: Tensor, y: Tensor) -> Spec:
@@ -144,6 +138,10 @@ class _ReluGradient(Operator):
 
     def numpy(self, g: Any, y: Any) -> Any:
         return np.where(y > 0, g, np.zeros_like(g))
+
+    def formula(self, m: Machine, g: Register, y: Register) -> Register:
+        zero = m.number(0.0, g.dtype)
+        return m.choose(m.compare("gt", y, zero), g, zero)
 
     def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
         return emit("_backward_Activation", g, y, act_type="relu")

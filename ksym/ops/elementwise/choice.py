@@ -13,6 +13,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
+from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, broadcast_sample, scalar_of, unbroadcast
@@ -35,7 +36,6 @@ __all__ = [
 
 class _Where(Operator):
     elementwise = True
-    formula = staticmethod(lambda m, condition, x, y: m.choose(condition, x, y))
 
     def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
@@ -65,6 +65,9 @@ class _Where(Operator):
         condition = full(emit("Cast", condition, dtype="uint8"), node.inputs[0])
         chosen = emit("where", condition, full(x, node.inputs[1]), full(y, node.inputs[2]))
         return emit("Cast", chosen, dtype="bool") if node.outputs[0].dtype == "bool" else chosen
+
+    def formula(self, m: Machine, condition: Register, x: Register, y: Register) -> Register:
+        return m.choose(condition, x, y)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         condition, x, y = node.inputs
@@ -111,7 +114,6 @@ where = _Where(
 
 class _Clip(Operator):
     elementwise = True
-    formula = staticmethod(lambda m, x, low, high: m.minimum(m.maximum(x, low), high))
 
     def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return promoted(as_tensor(x), low, high), {}
@@ -139,6 +141,9 @@ class _Clip(Operator):
             else:
                 x = emit(operator, x, value)
         return x
+
+    def formula(self, m: Machine, x: Register, low: Register, high: Register) -> Register:
+        return m.minimum(m.maximum(x, low), high)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, low, high = node.inputs

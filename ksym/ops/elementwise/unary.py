@@ -204,7 +204,6 @@ class _Absolute(Unary):
 
 class _Cast(Operator):
     elementwise = True
-    formula = staticmethod(lambda m, x, dtype: m.cast(x, dtype))
     linear_in = (0,)
 
     def prepare(self, x: Any, dtype: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -225,6 +224,9 @@ class _Cast(Operator):
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return emit("Cast", x, dtype=node.attributes["dtype"])
+
+    def formula(self, m: Machine, x: Register, dtype: str) -> Register:
+        return m.cast(x, dtype)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x = node.inputs[0]
