@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
 from ksym.errors import DTypeError, GraphError, InputError, KsymError
@@ -109,6 +110,8 @@ class Function:
     that share a variable wait for each other, and so do `Variable.get_value` and
     `Variable.set_value`.  A signal handler or a finalizer that calls it in the middle of such a
     call gets an error.
+
+    Tests and benchmarks compile one for other `costs` than those of the machine.
     """
 
     def __init__(
@@ -121,9 +124,11 @@ class Function:
         mode: str,
         specializations: int,
         flags: Flags | None,
+        costs: Costs = DEFAULT,
     ):
         self.name = name or "function"
         self._mode = mode_of(mode, flags)
+        self._costs = costs
         self._single = isinstance(outputs, Tensor)
         results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
         self._updates = collect(updates)
@@ -298,7 +303,7 @@ class Function:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        graph = FrozenGraph(self._graph, self._variables, self._mode, target())
+        graph = FrozenGraph(self._graph, self._variables, self._mode, target(self._costs))
         last = self._programs.last
         shared = None if last is None else last[1]
         kind = CheckedProgram if self._mode.check else Program

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose
 from ksym.compiler.fusion.updates import fuse_updates
@@ -59,6 +60,7 @@ def optimize(
     outputs: Sequence[Tensor],
     passes: Sequence[Pass] = PIPELINE,
     watch: Callable[[Pass, Sequence[Tensor]], None] | None = None,
+    costs: Costs = DEFAULT,
 ) -> list[Tensor]:
     """Return outputs after all passes over graphs.
 
@@ -66,13 +68,14 @@ def optimize(
         outputs: The graph.
         passes: What to do; those that plan are left to whoever does so.
         watch: Called with each pass and its result.
+        costs: What things cost, for the passes that ask.
     """
     result = list(outputs)
     left: dict[Pass, list[Tensor]] = {}
     for run in passes:
         # A pass has nothing to add to what it left itself.
         if run.stage == "graph" and left.get(run) != result:
-            result = left[run] = run(result)
+            result = left[run] = run.over_graph(result, costs)
             if watch is not None:
                 watch(run, result)
     return result

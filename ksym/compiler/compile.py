@@ -64,7 +64,7 @@ def compile_graph(
         tensors, rest = split(specialize(graph.tensors, given))
         if watch is not None:
             watch(None, tensors)
-        tensors = optimize(tensors, mode.passes, watch)
+        tensors = optimize(tensors, mode.passes, watch, target.costs)
         check_sizes(tensors)
         outputs, updates, kernels = _updates(tensors, graph, rest is None)
         read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
@@ -83,6 +83,7 @@ def compile_graph(
         {operand: next(found) for operand in operands},
         drawn,
         mode,
+        target,
         rest if rest is None else Rest(rest.slots, graph._replace(tensors=rest.outputs)),
     )
 
@@ -105,7 +106,7 @@ def _updates(
     check_updates(updates)
     if not (graph.target.kernels and graph.mode.runs(fuse_updates)):
         return outputs, updates, ()
-    kernels, copied = fuse_updates(outputs, updates)
+    kernels, copied = fuse_updates(outputs, updates, graph.target.costs)
     return outputs, copied, kernels
 
 
@@ -119,7 +120,7 @@ def _pieces(
     """
     if not (target.kernels and mode.runs(fuse_loops)):
         return roots, partition(roots)
-    roots, regions = fused_graph(roots, mode.runs(decompose))
+    roots, regions = fused_graph(roots, mode.runs(decompose), target.costs)
     leaves = tuple(t for t in dict.fromkeys(roots) if is_leaf(t.node))
     pieces = partition([t for t in roots if not is_leaf(t.node)], regions)
     if leaves:

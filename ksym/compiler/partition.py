@@ -1,7 +1,7 @@
 """Planning: which nodes become one native graph together, and which run on their own.
 
 Most graphs are one native graph.  Loops, branches and operators that MXNet does not have run on
-their own (`Operator.runs`), and so do fused loops and the products among them; the native nodes
+their own (`Operator.runs`), and so do kernels and the products among them; the native nodes
 around them are put into as few graphs as their order allows, and nothing else is slower for it.
 """
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ksym.compiler.codegen.nnvm import NativeGraph
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
@@ -30,9 +31,11 @@ class Target(NamedTuple):
     Attributes:
         kernels: Whether the host can touch the memory of arrays, so that code is compiled that
             works on it: on a CPU with a synchronous engine.
+        costs: What things cost there, by which it is decided what is fused, stacked and shared.
     """
 
     kernels: bool
+    costs: Costs = DEFAULT
 
 
 class FrozenGraph(NamedTuple):
@@ -172,6 +175,7 @@ class Plan:
             parts that it became.
         drawn: The nodes of random numbers, in the order in which they are drawn.
         mode: How the graph was compiled.
+        target: What it was compiled for.
         rest: The graph that is compiled when the shapes of the outputs are known; None if the
             outputs are those of the whole graph.
     """
@@ -184,6 +188,7 @@ class Plan:
     operands: Mapping[Tensor, Tensor]
     drawn: Sequence[Node]
     mode: Mode
+    target: Target
     rest: Rest | None
 
     @property

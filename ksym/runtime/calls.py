@@ -1,4 +1,4 @@
-"""Loops and products as machine code, and tapes that call one after the other."""
+"""Kernels and products as machine code, and tapes that call one after the other."""
 
 from __future__ import annotations
 
@@ -13,24 +13,13 @@ import numpy as np
 from ksym.compiler.codegen.blocks import block_work
 from ksym.compiler.codegen.llvm import ENTRY, emit
 from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
+from ksym.compiler.costs import Costs
 from ksym.compiler.fusion.kernel import REDUCTIONS, Kernel
 from ksym.compiler.fusion.products import Matrix, Product
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.jit import load_functions, once
 from ksym.runtime.subnormal import CONTROL
-
-THREADS_FROM = 1 << 21
-"""From how many elements and steps on a loop is worth waking other threads."""
-
-SMALL_PRODUCT = 8 << 20
-"""Up to how many multiplications, divided by the threads, a product is small."""
-
-FEW_COLUMNS = 8
-"""From how many columns on products are computed by blocks."""
-
-FEW = 64
-"""For so many elements code is not optimised, which is compiled ten times faster."""
 
 
 class Call(NamedTuple):
@@ -83,15 +72,17 @@ class Tape:
         self._function(self._argument)
 
 
-def loop_calls(loop: Kernel, arrays: Arrays) -> list[Call]:
-    """Return the calls that do a loop.
+def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
+    """Return the calls that run a kernel.
 
     Args:
-        loop: What to do.
+        kernel: What to do.
         arrays: The array of each tensor that it reads or writes.
+        costs: By which it is decided whether to optimise its code, and to wake other threads.
     """
-    calls, source = [], emit(loop)
-    for write in loop.writes:
+    calls, source = [], emit(kernel)
+    elements = math.prod(kernel.shape)
+    for write in kernel.writes:
         if write.reduction is not None:
             target = arrays[write.view.tensor]
             start = np.array(REDUCTIONS[write.reduction].start, target.spec.dtype)
@@ -102,27 +93,33 @@ def loop_calls(loop: Kernel, arrays: Arrays) -> list[Call]:
     used = [arrays[view.tensor] for view in source.arrays]
     addresses = [_address(a, v.offset) for a, v in zip(used, source.arrays, strict=True)]
     call = Call(
-        _compiled(source.text, math.prod(loop.shape) <= FEW),
+        _compiled(source.text, elements <= costs.unoptimised_elements),
         np.array([*source.numbers, *addresses], "int64"),
         tuple(range(len(source.numbers), len(source.numbers) + len(used))),
         tuple(used),
     )
     # The team that MXNet's own kernels use: two teams would fight over the cores.
     threads = 1 if calls else loading.library().omp_get_max_threads()
-    if threads > 1 and math.prod(loop.shape) * len(loop.instructions) >= THREADS_FROM:
+    if threads > 1 and elements * len(kernel.instructions) >= costs.shared_instructions:
         call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
     return [*calls, call]
 
 
-def product_call(product: Product, arrays: Arrays) -> Call:
-    """Return the call that computes a product, by blocks or by BLAS."""
+def product_call(product: Product, arrays: Arrays, costs: Costs) -> Call:
+    """Return the call that computes a product, by blocks or by BLAS.
+
+    Args:
+        product: What to do.
+        arrays: The array of each tensor that it reads or writes.
+        costs: By which it is decided who computes it.
+    """
     matrices, dtype = (product.a, product.b), product.result.dtype
     used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
     places = [_address(array, m.offset) for array, m in zip(used, matrices, strict=False)]
     rows, inner = _sides(product.a, product.transpose_a)
     columns = _sides(product.b, product.transpose_b)[1]
     sizes = (*places, _address(used[-1]), rows, columns, inner)
-    threads = _threads(rows, columns, inner, dtype)
+    threads = _threads(rows, columns, inner, dtype, costs)
     if threads:
         steps = (product.a.stride, 1)
         if product.transpose_a:
@@ -138,14 +135,14 @@ def product_call(product: Product, arrays: Arrays) -> Call:
     return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
 
 
-def _threads(rows: int, columns: int, inner: int, dtype: str) -> int:
+def _threads(rows: int, columns: int, inner: int, dtype: str, costs: Costs) -> int:
     """How many threads compute a product by blocks; none, if BLAS does it."""
-    if columns < FEW_COLUMNS:
+    if columns < costs.blocked_columns:
         return 0
     work, across = block_work(rows, columns, inner, dtype, _width())
     team: int = loading.library().omp_get_max_threads()
     # Small ones are done on one thread before BLAS has come to grips with them on all.
-    if work <= SMALL_PRODUCT // team:
+    if work <= costs.small_product // team:
         return 1
     # Of larger ones BLAS makes as much, but for vectors that it does not know.
     return team if loading.has_avx512() and across >= team else 0
@@ -273,7 +270,7 @@ _numbers = itertools.count()
 
 @once
 def _compiled(text: str, hastily: bool) -> int:
-    """Return the address of a loop's code, which is kept as long as the process lives."""
+    """Return the address of a kernel's code, which is kept as long as the process lives."""
     name = f"{ENTRY}{next(_numbers)}"
     (address,) = load_functions(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
     return address

@@ -9,6 +9,7 @@ import numpy as np
 
 from ksym.compiler.codegen.nnvm import NativeGraph
 from ksym.compiler.compile import compile_graph
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
@@ -30,7 +31,7 @@ from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
-from ksym.runtime.calls import Call, Tape, copy_call, loop_calls, product_call
+from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.interpreter import blame, interpret, unexplained
 from ksym.runtime.loading import NativeError
@@ -44,9 +45,13 @@ SIZES = 16
 """For how many combinations of dynamic sizes the rest of a plan is kept compiled."""
 
 
-def target() -> Target:
-    """Return what the compiler has to know of the device in use."""
-    return Target(kernels=is_direct())
+def target(costs: Costs = DEFAULT) -> Target:
+    """Return what the compiler has to know of the device in use.
+
+    Args:
+        costs: What things are taken to cost there.
+    """
+    return Target(is_direct(), costs)
 
 
 class _Known(dict[Tensor, DeviceArray]):
@@ -106,7 +111,7 @@ class StepByStepRun:
 class CompiledRun:
     """A part that is calls of compiled code, which are made together with those of neighbours."""
 
-    def __init__(self, part: Part, arrays: _Known):
+    def __init__(self, part: Part, arrays: _Known, costs: Costs):
         made = {tensor: DeviceArray.empty(tensor.spec) for tensor in part.outputs}
         self.outputs: Sequence[DeviceArray] = list(made.values())
         self.calls: list[Call] = []
@@ -116,10 +121,10 @@ class CompiledRun:
             return
         arrays.update(made)
         if isinstance(part.work, Kernel):
-            self.calls = loop_calls(part.work, arrays)
+            self.calls = kernel_calls(part.work, arrays, costs)
         else:
             assert isinstance(part.work, Product)
-            self.calls = [product_call(part.work, arrays)]
+            self.calls = [product_call(part.work, arrays, costs)]
 
     def run(self) -> None:
         """Compute the outputs."""
@@ -160,7 +165,7 @@ class Program:
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
         for part in plan.parts:
-            made = _bound(part, known, _memory(shared, len(self.parts)))
+            made = _bound(part, known, plan.target.costs, _memory(shared, len(self.parts)))
             self.parts.append(made)
             pairs = list(zip(part.outputs, made.outputs, strict=True))
             known.update((t, array) for t, array in pairs if not is_leaf(t.node))
@@ -217,7 +222,8 @@ class Program:
             return [functools.partial(target.copy_from, array) for target, array in copies]
         arrays = _Known(self._arrays)
         arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
-        calls = [call for kernel in plan.kernels for call in loop_calls(kernel, arrays)]
+        costs = plan.target.costs
+        calls = [call for kernel in plan.kernels for call in kernel_calls(kernel, arrays, costs)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
 
@@ -330,13 +336,13 @@ def read_only(feeds: Mapping[Tensor, DeviceArray | None]) -> dict[Tensor, Device
     return {tensor: array for tensor, array in feeds.items() if array is not None}
 
 
-def _bound(part: Part, arrays: _Known, shared: Executable | None) -> Runnable:
+def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) -> Runnable:
     """Return a part that is ready to run."""
     work = part.work
     if isinstance(work, NativeGraph):
         return NativeRun(part, work, arrays, shared)
     if isinstance(work, Kernel | Product | Copies):
-        return CompiledRun(part, arrays)
+        return CompiledRun(part, arrays, costs)
     if isinstance(work, HostWork):
         return HostRun(part, work, arrays)
     if isinstance(work, ScanWork):

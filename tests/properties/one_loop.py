@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ksym.compiler.costs import DEFAULT
 from ksym.compiler.fusion.kernel import describe
 from ksym.graph import topological_order
 from ksym.runtime import calls
@@ -11,12 +12,12 @@ from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.subnormal import FlushedSubnormals
 
 
-def run(outputs, values):
+def run(outputs, values, costs=DEFAULT):
     """Compute outputs, all of one shape, by one loop."""
     nodes = {node for node in topological_order(outputs) if node.inputs}
     arrays = {tensor: DeviceArray.of(value) for tensor, value in values.items()}
     arrays.update((tensor, DeviceArray.empty(tensor.spec)) for tensor in outputs)
-    calls.Tape(calls.loop_calls(describe(nodes, outputs), arrays)).run()
+    calls.Tape(calls.kernel_calls(describe(nodes, outputs), arrays, costs)).run()
     return [arrays[tensor].read() for tensor in outputs]
 
 

@@ -1,44 +1,37 @@
 """Random graphs of mixed operators: compiled, node by node, and by NumPy they give the same."""
 
+import costed
 import numpy as np
 import pytest
 from drawing import HypothesisDraw, grow
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import ksym
-from ksym.compiler.fusion import choose
-from ksym.runtime import calls
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.testing import evaluate_numpy, verify_gradient
 
+ALL_IN_KERNELS = Costs(kernel=-1e9, native_graph=-1e9, unoptimised_elements=0)
+"""What divides native graphs stays native as a rule; here whatever can be in a kernel is in one.
 
-@pytest.fixture(params=["as it pays", "all in loops"])
-def fusing(request):
-    """What divides native graphs stays native as a rule; here whatever can be a loop is one too.
-
-    And its code is optimised, as that of large arrays is.
-    """
-    costs = choose.LOOP, choose.NATIVE_GRAPH, calls.FEW
-    if request.param == "all in loops":
-        choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = -1e9, -1e9, 0
-    yield
-    choose.LOOP, choose.NATIVE_GRAPH, calls.FEW = costs
+And its code is optimised, as that of large arrays is.
+"""
 
 
 def agreeing(test):
-    """A property that holds however much is fused; the fixture lasts for all examples."""
-    quiet = settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-    return pytest.mark.usefixtures("fusing")(quiet(given(data=st.data())(test)))
+    """A property that holds however much is fused."""
+    costs = pytest.mark.parametrize("costs", [DEFAULT, ALL_IN_KERNELS], ids=["default", "kernels"])
+    return costs(given(data=st.data())(test))
 
 
 @agreeing
-def test_compiled_stepwise_and_numpy_agree(data):
+def test_compiled_stepwise_and_numpy_agree(costs, data):
     n = data.draw(st.integers(1, 4))
     x, w = ksym.placeholder((n, n), "float64"), ksym.placeholder((n, n), "float64")
     outputs = grow(data, x, w)
     values = [HypothesisDraw(data).array((n, n), apart=1e-3) for _ in range(2)]
     outputs = outputs + ksym.gradients(ksym.sum(outputs[-1]), [x, w], disconnected="zero")
-    native = ksym.function([x, w], outputs)(*values)
+    native = costed.function(costs, [x, w], outputs)(*values)
     stepwise = ksym.function([x, w], outputs, mode="interpret")(*values)
     meant = evaluate_numpy(outputs, dict(zip([x, w], values, strict=True)))
     for found, step, expected in zip(native, stepwise, meant, strict=True):
@@ -67,7 +60,7 @@ def test_gradients_of_grown_graphs(data):
 
 
 @agreeing
-def test_updates_are_the_same_in_both_modes(data):
+def test_updates_are_the_same_in_both_modes(costs, data):
     n = data.draw(st.integers(1, 3))
     start = HypothesisDraw(data).array((n, n))
     value = HypothesisDraw(data).array((n, n))
@@ -76,7 +69,7 @@ def test_updates_are_the_same_in_both_modes(data):
         x, w, v = ksym.placeholder((n, n), "float64"), ksym.Variable(start), ksym.Variable(start)
         loss = ksym.sum(ksym.tanh(x @ w) * v)
         updates = [w.assign(v - loss), v.assign_sub(ksym.gradients(loss, v))]
-        step = ksym.function([x], loss, updates=updates, mode=mode)
+        step = costed.function(costs, [x], loss, updates, mode)
         after.append([step(value), step(value), w.get_value(), v.get_value()])
     for a, b in zip(*after, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-12)

@@ -1,10 +1,10 @@
-"""Finding elementwise work within a graph that is faster as loops of its own.
+"""Finding elementwise work within a graph that is faster as kernels of its own.
 
-A native operator costs some microseconds and a pass over memory; a loop does many of them in one
-pass, but what it reads and writes has to be in memory, and a loop in the middle divides a native
+A native operator costs some microseconds and a pass over memory; a kernel does many of them in one
+pass, but what it reads and writes has to be in memory, and a kernel in the middle divides a native
 graph in two.  So regions are found as if everything elementwise were fused, and every product were
-a call of BLAS, and those that do not pay are given back, until all that are left do.  Costs were
-measured (see docs/mxnet.md).
+a call of BLAS, and those that do not pay are given back, until all that are left do.  What things
+cost is an argument, `ksym.compiler.costs.Costs`.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from ksym import ops, shapes
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import (
     can_compile,
@@ -23,6 +24,7 @@ from ksym.compiler.fusion.kernel import (
     is_number,
     is_view,
     shape_over,
+    summands,
 )
 from ksym.compiler.fusion.products import is_product
 from ksym.compiler.fusion.schedule import (
@@ -38,24 +40,6 @@ from ksym.graph import Node, Tensor, topological_order
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import placeholder
 
-NATIVE_OPERATOR = 1.3, 0.6e-3
-"""What a native elementwise operator costs in microseconds, and for each element besides."""
-
-LOOP, STEP, STREAM = 1.0, 0.06e-3, 0.05e-3
-"""What a loop costs, and for each element each of its steps, and each array it reads or writes."""
-
-NATIVE_GRAPH = 10.0
-"""What it costs to divide a native graph in two."""
-
-STEPS = 64
-"""The longest loop: beyond it compiling takes long, and registers run out."""
-
-STEPS_IN_ALL = 2048
-"""How much is compiled for one graph at most."""
-
-FUSING_ROUNDS = 8
-"""How often regions are sought anew after some were given back."""
-
 
 def _sample() -> list[Tensor]:
     return [ops.tanh(placeholder((64, 64)) * 2.0 + 1.0)]
@@ -70,25 +54,30 @@ def _fires(outputs: Sequence[Tensor]) -> bool:
     fires=_fires,
     rounding="exponentials and their like are not the kernels'",
 )
-def fuse_loops(outputs: Sequence[Tensor]) -> list[Region]:
-    """Return the nodes of each loop that pays."""
+def fuse_loops(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Region]:
+    """Return the nodes of each kernel or product that pays.
+
+    Args:
+        outputs: The graph, of known shapes.
+        costs: What things cost.
+    """
     order = topological_order(outputs)
     asked = set(outputs)
-    candidates = _candidates(order)
+    candidates = _candidates(order, costs)
     kept: list[Region] = []
-    for _ in range(FUSING_ROUNDS):
+    for _ in range(costs.fusing_rounds):
         candidates = _without_torn(candidates)
         views = views_for(order, candidates, asked)
         candidates -= views
         late = _latest_levels(order, candidates, views)
-        regions = _regions(order, late, candidates)
-        losing = _losing(regions, late, _Use(order, asked, candidates, views), order)
+        regions = _regions(order, late, candidates, costs.instructions)
+        losing = _losing(regions, late, _Use(order, asked, candidates, views), order, costs)
         kept = [region for region in regions if losing.isdisjoint(region)]
         left = {node for region in regions for node in region} - losing
         if left == candidates:
             break
         candidates = left
-    return _within_limit(kept)
+    return _within_limit(kept, costs.instructions_in_all)
 
 
 class _Use:
@@ -97,8 +86,8 @@ class _Use:
     Attributes:
         users: The nodes that read each node's results.
         asked: The tensors that are wanted.
-        candidates: The nodes that loops compute, and products.
-        views: Those that loops look through.
+        candidates: The nodes that kernels compute, and products.
+        views: Those that kernels look through.
         between: The nodes for which something native waits that something native comes before.
     """
 
@@ -141,18 +130,18 @@ class _Use:
         return is_native(node) and not apart
 
     def divides(self, region: Region) -> bool:
-        """Whether native nodes wait for a loop that waits for native nodes."""
+        """Whether native nodes wait for a kernel that waits for native nodes."""
         return not self.between.isdisjoint(region)
 
     def is_written(self, node: Node, region: Region) -> bool:
-        """Whether a node's result is wanted outside of its loop."""
+        """Whether a node's result is wanted outside of its kernel."""
         return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
 
 
-def _candidates(order: Sequence[Node]) -> set[Node]:
-    """The nodes that a loop or BLAS could compute: elementwise work, what is made of it, and views.
+def _candidates(order: Sequence[Node], costs: Costs) -> set[Node]:
+    """Find what a kernel or BLAS could compute: elementwise work, what is made of it, and views.
 
-    oneDNN leaves its results in a layout of its own: a loop would have such arrays brought into
+    oneDNN leaves its results in a layout of its own: a kernel would have such arrays brought into
     order first, and back into blocks afterwards.
     """
     in_blocks = _in_blocks(order)
@@ -161,9 +150,10 @@ def _candidates(order: Sequence[Node]) -> set[Node]:
         for node in order
         if node not in in_blocks
         and 0 not in node.outputs[0].shape
-        and (can_compile(node) or is_made_whole(node) or is_view(node))
+        and (can_compile(node, costs) or is_made_whole(node) or is_view(node))
         and node.outputs[0].dtype in formulas.DTYPES
         and not (node.operator.combination and node.inputs[0].node in in_blocks)
+        and summands(node) <= costs.summands
     }
 
 
@@ -204,7 +194,7 @@ def _latest_levels(
 ) -> dict[Node, int]:
     """At which level each node runs: as late as those who read it allow.
 
-    So what only a loop reads is computed in that loop, and not kept in memory for it.
+    So what only a kernel reads is computed in that kernel, and not kept in memory for it.
     """
     order = [node for node in order if node not in views]
     late = levels(order, candidates, views)
@@ -213,9 +203,9 @@ def _latest_levels(
 
 
 def _regions(
-    order: Sequence[Node], late: Mapping[Node, int], candidates: Collection[Node]
+    order: Sequence[Node], late: Mapping[Node, int], candidates: Collection[Node], longest: int
 ) -> list[Region]:
-    """Group candidates of one level and shape that read each other, or the same array."""
+    """Group up to `longest` candidates of one level and shape that share an array."""
     groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
     found: list[list[Node]] = []
     collected = []
@@ -229,10 +219,10 @@ def _regions(
         else:
             groups[late[node], node.outputs[0].shape].append(node)
     found += [
-        part[start : start + STEPS]
+        part[start : start + longest]
         for nodes in groups.values()
         for part in _apart(nodes)
-        for start in range(0, len(part), STEPS)
+        for start in range(0, len(part), longest)
     ]
     place = {node: number for number, nodes in enumerate(found) for node in nodes}
     for node in collected:
@@ -264,16 +254,20 @@ def _apart(nodes: Sequence[Node]) -> list[list[Node]]:
 
 
 def _losing(
-    regions: Sequence[Region], late: Mapping[Node, int], use: _Use, order: Sequence[Node]
+    regions: Sequence[Region],
+    late: Mapping[Node, int],
+    use: _Use,
+    order: Sequence[Node],
+    costs: Costs,
 ) -> set[Node]:
-    """The nodes of loops that cost more than they save.
+    """The nodes of kernels that cost more than they save.
 
-    Of a loop that does so only by dividing a native graph, those that do divide it: the others may
-    still pay in a loop of their own.
+    Of a kernel that does so only by dividing a native graph, those that do divide it: the others
+    may still pay in a kernel of their own.
     """
-    gains = {region: _gain(region, use) for region in regions}
+    gains = {region: _gain(region, use, costs) for region in regions}
     losing = {node for region, gain in gains.items() if gain <= 0 for node in region}
-    # All loops between two native graphs divide one together.
+    # All kernels between two native graphs divide one together.
     graphs = sorted({late[node] for node in order if use.is_native(node)})
     dividing: dict[int, list[Region]] = defaultdict(list)
     for region in regions:
@@ -284,13 +278,15 @@ def _losing(
         gain = sum(max(gains[region], 0.0) for region in together)
         levels_of = {_level(region, late) for region in together}
         # Between an operator and a gradient kernel that repeats it, it would be computed twice.
-        if gain <= NATIVE_GRAPH or any(level in span for span in whole for level in levels_of):
+        if gain <= costs.native_graph or any(
+            level in span for span in whole for level in levels_of
+        ):
             losing.update(use.between.intersection(itertools.chain(*together)))
     return losing
 
 
 def _level(region: Region, late: Mapping[Node, int]) -> int:
-    """The level of a loop; what it collects could be read later than its elements."""
+    """The level of a kernel; what it collects could be read later than its elements."""
     return min(late[node] for node in region)
 
 
@@ -306,18 +302,23 @@ def _spans(order: Sequence[Node], late: Mapping[Node, int], use: _Use) -> list[r
     ]
 
 
-def _gain(region: Region, use: _Use) -> float:
-    """How many microseconds a loop saves, but for what dividing a native graph costs."""
-    fixed, each = NATIVE_OPERATOR
+def _gain(region: Region, use: _Use, costs: Costs) -> float:
+    """How many microseconds a kernel saves, but for what dividing a native graph costs."""
     read = {t for n in region for t in data(n) if t.node not in region and not is_number(t)}
     looked_through = {tensor.node for tensor in read} & set(use.views)
     if any(map(is_product, region)):
-        return fixed - LOOP + sum(fixed + each * size_of(node) for node in looked_through)
-    saved = sum(fixed + each * size_of(node) for node in (*region, *looked_through))
+        spared = sum(_natively(node, costs) for node in looked_through)
+        return costs.native_operator - costs.kernel + spared
+    saved = sum(_natively(node, costs) for node in (*region, *looked_through))
     streams = sum(size_of(node) for node in region if use.is_written(node, region))
     streams += sum(shapes.size(tensor.shape) or 0 for tensor in read)
-    steps = sum(size_of(node) for node in region)
-    return saved - LOOP - STEP * steps - STREAM * streams
+    instructions = sum(size_of(node) for node in region)
+    return saved - costs.kernel - costs.instruction * instructions - costs.stream * streams
+
+
+def _natively(node: Node, costs: Costs) -> float:
+    """How many microseconds a native operator takes."""
+    return costs.native_operator + costs.native_element * size_of(node)
 
 
 def size_of(node: Node) -> int:
@@ -325,11 +326,11 @@ def size_of(node: Node) -> int:
     return shapes.size(shape_over(node)) or 0
 
 
-def _within_limit(regions: Iterable[Region]) -> list[Region]:
-    """As many loops as may be compiled for one graph."""
-    kept, steps = [], 0
+def _within_limit(regions: Iterable[Region], limit: int) -> list[Region]:
+    """As many kernels as may be compiled for one graph."""
+    kept, instructions = [], 0
     for region in sorted(regions, key=len, reverse=True):
-        steps += len(region)
-        if steps <= STEPS_IN_ALL:
+        instructions += len(region)
+        if instructions <= limit:
             kept.append(region)
     return kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from ksym import ops
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.schedule import Region
 from ksym.compiler.passes.declaration import planning_pass
@@ -52,19 +53,22 @@ def decompose(
     return rewrite(outputs, written_out, order=order), became
 
 
-def fused_graph(outputs: Sequence[Tensor], decomposing: bool) -> tuple[list[Tensor], list[Region]]:
-    """Return outputs as they are to be computed, and the nodes of each loop or product.
+def fused_graph(
+    outputs: Sequence[Tensor], decomposing: bool, costs: Costs = DEFAULT
+) -> tuple[list[Tensor], list[Region]]:
+    """Return outputs as they are to be computed, and the nodes of each kernel or product.
 
     Args:
         outputs: The graph, of known shapes.
         decomposing: Whether operators may be written out.
+        costs: What things cost.
     """
     if not decomposing:
-        return list(outputs), fuse_loops(outputs)
+        return list(outputs), fuse_loops(outputs, costs)
     left: set[Node] = set()
     while True:
         written, became = decompose(outputs, left)
-        regions = fuse_loops(written)
+        regions = fuse_loops(written, costs)
         inside = set().union(*regions)
         # Natively what is written out takes longer than the one kernel.
         torn = {node for node, nodes in became.items() if not nodes <= inside}

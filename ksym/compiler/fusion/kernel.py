@@ -9,6 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ksym import dtypes, graph, ops, shapes
+from ksym.compiler.costs import Costs
 from ksym.compiler.fusion import formulas
 from ksym.graph import Node, Tensor, topological_order
 from ksym.operator.declaration import Operator
@@ -111,8 +112,8 @@ def data(node: Node) -> Sequence[Tensor]:
     return [tensor for position, tensor in enumerate(node.inputs) if position not in known]
 
 
-def can_compile(node: Node) -> bool:
-    """Whether a node can be a step of a loop that is compiled."""
+def can_compile(node: Node, costs: Costs) -> bool:
+    """Whether a node can be an instruction of a kernel that pays."""
     (first, *rest) = node.outputs
     if rest:
         return False
@@ -125,7 +126,7 @@ def can_compile(node: Node) -> bool:
     return (
         known is not None
         and known.dtype == first.dtype
-        and (not known.calls or (shapes.size(first.shape) or 0) <= CALLS)
+        and (not known.calls or (shapes.size(first.shape) or 0) <= costs.called_elements)
     )
 
 
@@ -136,22 +137,19 @@ def _whole_number(tensor: Tensor) -> int | None:
     return None
 
 
-CALLS = 256
-"""For how many elements a function is worth calling one after the other."""
-
-
 def is_collected(node: Node) -> bool:
-    """Whether a loop can make a result of others' elements: join them, or reduce them."""
+    """Whether a kernel can make a result of others' elements: join them, or reduce them."""
     if node.operator.combination is not None:
-        (x,), (out,) = node.inputs, node.outputs
-        each = (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
-        # One sum after the other is not exact enough for more.
-        return x.dtype in formulas.COMPILED_FLOATS and 1 < each <= SUMMANDS
+        return node.inputs[0].dtype in formulas.COMPILED_FLOATS and summands(node) > 1
     return node.operator is ops.concatenate
 
 
-SUMMANDS = 1 << 14
-"""The largest sums that loops compute."""
+def summands(node: Node) -> int:
+    """How many elements a reduction combines for each of its own; zero for other nodes."""
+    if node.operator.combination is None:
+        return 0
+    (x,), (out,) = node.inputs, node.outputs
+    return (shapes.size(x.shape) or 0) // max(shapes.size(out.shape) or 0, 1)
 
 
 def shape_over(node: Node) -> shapes.Shape:

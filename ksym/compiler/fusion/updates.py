@@ -1,8 +1,8 @@
-"""Taking the elementwise end of updates out of the native graph, as fused loops.
+"""Taking the elementwise end of updates out of the native graph, as kernels.
 
 An optimizer is a chain of elementwise operators on arrays of a weight's shape.  As native operators
-each is a pass over memory, and the new value is copied into the variable afterwards; as a loop all
-of them are done while a block of each array is in the cache, and the results are written where they
+each is a pass over memory, and the new value is copied into the variable afterwards; in a kernel
+all of them are done while an element is in registers, and the results are written where they
 belong.
 """
 
@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from ksym import ops
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.kernel import Kernel, can_compile, data, describe
 from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, topological_order
@@ -33,13 +34,14 @@ def _fires(outputs: Sequence[Tensor]) -> bool:
 
 @planning_pass(sample=_sample, fires=_fires)
 def fuse_updates(
-    outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor]
+    outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor], costs: Costs = DEFAULT
 ) -> tuple[list[Kernel], dict[Variable, Tensor]]:
-    """Return loops, and the updates that are left to native graphs.
+    """Return kernels, and the updates that are left to native graphs.
 
     Args:
         outputs: What is computed besides.
         updates: The new value of each variable.
+        costs: What things cost.
     """
     order = topological_order([*outputs, *updates.values()])
     uses = Counter(tensor for node in order for tensor in node.inputs)
@@ -47,20 +49,22 @@ def fuse_updates(
     fused: dict[Variable, set[Node]] = {}
     for variable, value in updates.items():
         if variable.rank and 0 not in variable.shape and value not in asked:
-            inside = _elementwise_end(variable, value, asked)
+            inside = _elementwise_end(variable, value, asked, costs)
             if inside:
                 fused[variable] = inside
     fused = _without_outside_readers(fused, uses)
-    loops = [
+    kernels = [
         describe(set().union(*(fused[v] for v in group)), [], {v: updates[v] for v in group})
         for group in _independent(_connected(fused), fused)
     ]
-    done = {variable for loop in loops for variable in loop.results}
-    return loops, {v: t for v, t in updates.items() if v not in done}
+    done = {variable for kernel in kernels for variable in kernel.results}
+    return kernels, {v: t for v, t in updates.items() if v not in done}
 
 
-def _elementwise_end(variable: Variable, value: Tensor, asked: set[Tensor]) -> set[Node]:
-    """The nodes before an update that can be steps of its loop."""
+def _elementwise_end(
+    variable: Variable, value: Tensor, asked: set[Tensor], costs: Costs
+) -> set[Node]:
+    """The nodes before an update that can be instructions of its kernel."""
     inside: set[Node] = set()
     stack = [value.node]
     while stack:
@@ -69,7 +73,7 @@ def _elementwise_end(variable: Variable, value: Tensor, asked: set[Tensor]) -> s
             node not in inside
             and node.outputs[0].shape == variable.shape
             and node.outputs[0] not in asked
-            and can_compile(node)
+            and can_compile(node, costs)
         ):
             inside.add(node)
             stack.extend(tensor.node for tensor in data(node))
@@ -79,7 +83,7 @@ def _elementwise_end(variable: Variable, value: Tensor, asked: set[Tensor]) -> s
 def _without_outside_readers(
     fused: dict[Variable, set[Node]], uses: Counter[Tensor]
 ) -> dict[Variable, set[Node]]:
-    """Leave to the native graph what something outside of the loops reads too."""
+    """Leave to the native graph what something outside of the kernels reads too."""
     union: set[Node] = set().union(*fused.values())
     while True:
         read = Counter(tensor for node in union for tensor in node.inputs)
@@ -90,7 +94,7 @@ def _without_outside_readers(
 
 
 def _connected(fused: dict[Variable, set[Node]]) -> list[list[Variable]]:
-    """Group variables whose loops share steps."""
+    """Group variables whose kernels share instructions."""
     groups: list[tuple[list[Variable], set[Node]]] = []
     for variable, nodes in fused.items():
         apart = []
@@ -110,8 +114,8 @@ def _independent(
     """Return groups none of which reads a variable that another one writes.
 
     All updates see the values from before the call.  Groups of one shape that read each other's
-    variables become one, since a loop reads an element before it writes it; of others, one is left
-    to the native graph.
+    variables become one, since a kernel reads an element before it writes it; of others, one is
+    left to the native graph.
     """
     kept = list(groups)
     while True:

@@ -4,7 +4,8 @@ This is loop-invariant code motion, widened to what differs from step to step bu
 The product of an element with a weight is the standard case: over the whole sequence it is one
 product of many rows.  What is computed ahead is gone through as a sequence, so it takes memory for
 all steps.  That is spent on products; other work is done ahead where what comes of it is an output,
-or no larger than the elements that the loop need not read then; and all of it stays below `MEMORY`.
+or no larger than the elements that the loop need not read then; and all of it stays below
+`Costs.loop_memory`.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from ksym import ops
-from ksym.compiler.loops import transform
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.loops.over_steps import of_parameters, over_steps
 from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
@@ -25,15 +26,15 @@ from ksym.operator.batching import Stacked
 
 
 @graph_pass(sample=recurrence, rounding="a product of many rows is summed up in other blocks")
-def hoist(outputs: Sequence[Tensor]) -> list[Tensor]:
+def hoist(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs whose loops leave to the graph around them what needs no state."""
-    return over_loops(outputs, _hoisted)
+    return over_loops(outputs, lambda node, loop, used: _hoisted(loop, costs))
 
 
-def _hoisted(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
+def _hoisted(loop: ScanView, costs: Costs) -> Results | None:
     if loop.lean:
         return None
-    ahead = _worth_it(loop)
+    ahead = _worth_it(loop, costs)
     if not ahead:
         return None
     results = Results(loop)
@@ -56,7 +57,7 @@ def _hoisted(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
     return results
 
 
-def _worth_it(loop: ScanView) -> dict[Tensor, Stacked]:
+def _worth_it(loop: ScanView, costs: Costs) -> dict[Tensor, Stacked]:
     """Return the body's tensors that are computed ahead, for what is left in the body."""
     order = topological_order(loop.roots)
     refused: set[Tensor] = set()
@@ -70,7 +71,8 @@ def _worth_it(loop: ScanView) -> dict[Tensor, Stacked]:
             t for t, part in parts.items() if t not in loop.outputs and not _pays(t, part, spared)
         ]
         computed = {n.outputs[0] for part in parts.values() for n in part if n.inputs}
-        if not poor and sum(byte_count(values[t].tensor) for t in computed) > transform.MEMORY:
+        memory = sum(byte_count(values[t].tensor) for t in computed)
+        if not poor and memory > costs.loop_memory:
             poor = [max(parts, key=byte_count)]
         if not poor:
             return {t: values[t] for t in border}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, over_loops
 from ksym.compiler.passes.declaration import graph_pass
@@ -19,17 +21,17 @@ from ksym.loops.view import ScanView
 
 
 @graph_pass(sample=recurrence)
-def prune_loops(outputs: Sequence[Tensor]) -> list[Tensor]:
+def prune_loops(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
-    return over_loops(outputs, _pruned)
+    return over_loops(outputs, functools.partial(_pruned, costs=costs))
 
 
-def _pruned(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
+def _pruned(node: Node, loop: ScanView, used: set[Tensor], costs: Costs) -> Results | None:
     roots, rest = split(specialize(loop.roots, {}))
     if rest is not None:
         return None
     # Enough to see what is the same; all passes run when the body is compiled.
-    simple = loop.with_roots(merge(simplify(fold(roots))))
+    simple = loop.with_roots(merge(simplify(fold(roots, costs), costs)))
     given = loop.results(node.outputs)
     outputs = [j for j, t in enumerate(given.stacked) if t in used]
     asked = {i for i, t in enumerate(given.finals) if t in used or loop.kept[i]}

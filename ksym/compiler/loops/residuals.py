@@ -3,7 +3,7 @@
 The gradient of a loop computes each step anew, from the states before it (rematerialisation).
 Where that takes a matrix product, it is quicker to stack what comes of the product, and of what
 follows it, in the first loop, and to go through it in the second.  That takes memory for all steps;
-it is done while it stays below `MEMORY`.
+it is done while it stays below `Costs.loop_memory`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import replace
 
 from ksym import ops
-from ksym.compiler.loops import transform
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, is_static, over_loops
 from ksym.compiler.passes.declaration import graph_pass
@@ -22,7 +22,7 @@ from ksym.loops.view import ScanView
 
 
 @graph_pass(sample=recurrence)
-def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
+def save_residuals(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs whose loops do not repeat the matrix products of earlier ones."""
     order = topological_order(outputs)
     scans = [n for n in order if is_static(n)]
@@ -32,7 +32,7 @@ def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
     lent: dict[Node, dict[Tensor, None]] = {}
     for later in scans:
         for earlier in {t.node: None for t in later.inputs if t.node in loops}:
-            found = _worth_keeping(earlier, loops[earlier], loops[later])
+            found = _worth_keeping(earlier, loops[earlier], loops[later], costs)
             if found and later not in borrowed:
                 borrowed[later] = earlier, found
                 lent.setdefault(earlier, {}).update(dict.fromkeys(found.values()))
@@ -58,7 +58,9 @@ def save_residuals(outputs: Sequence[Tensor]) -> list[Tensor]:
     return over_loops(outputs, changed)
 
 
-def _worth_keeping(node: Node, earlier: ScanView, later: ScanView) -> dict[Tensor, Tensor]:
+def _worth_keeping(
+    node: Node, earlier: ScanView, later: ScanView, costs: Costs
+) -> dict[Tensor, Tensor]:
     """Return what is worth keeping: for tensors of the later body the equal ones of the earlier."""
     if earlier.lean or later.lean:
         return {}
@@ -85,7 +87,7 @@ def _worth_keeping(node: Node, earlier: ScanView, later: ScanView) -> dict[Tenso
             if any(n.operator is ops.matmul for n in part):
                 found[tensor] = equal[tensor]
     fresh = sum(byte_count(t) for t in {*found.values()} - {*earlier.outputs})
-    return found if fresh * earlier.length <= transform.MEMORY else {}
+    return found if fresh * earlier.length <= costs.loop_memory else {}
 
 
 def _parameters(

@@ -7,7 +7,7 @@ sunk likewise.
 
 What is stacked for it takes memory for all steps.  So it is done only where a step stacks no more
 than what it is spared: the state it would have added to, or the output it would have stacked; and
-all that is computed over all steps stays below `MEMORY`.
+all that is computed over all steps stays below `Costs.loop_memory`.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ksym import dtypes, ops
-from ksym.compiler.loops import transform
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.loops.over_steps import Whole, of_parameters
 from ksym.compiler.loops.sample import recurrence
 from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.compiler.passes.declaration import graph_pass
-from ksym.graph import Node, Tensor, replace, topological_order
+from ksym.graph import Tensor, replace, topological_order
 from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
 
 
 @graph_pass(sample=recurrence, rounding="a gradient is summed up over all steps at once")
-def sink(outputs: Sequence[Tensor]) -> list[Tensor]:
+def sink(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs whose loops leave to the graph around them what no later step needs."""
-    return over_loops(outputs, _sunk)
+    return over_loops(outputs, lambda node, loop, used: _sunk(loop, costs))
 
 
-def _sunk(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
+def _sunk(loop: ScanView, costs: Costs) -> Results | None:
     if loop.lean:
         return None
-    found = _Postponed(loop)
+    found = _Postponed(loop, costs.loop_memory)
     if not found.totals and not found.outputs:
         return None
     carried = [i for i in range(len(loop.new)) if i not in found.totals]
@@ -71,9 +71,13 @@ class _Postponed:
         totals: For a state that is only added to, what is added to it at all steps together.
         outputs: For an output that is not stacked by the steps, its stack.
         stacks: For each tensor of the body that they need a stack of, the placeholder for it.
+
+    Args:
+        loop: The loop.
+        memory: How many bytes all that is computed after it may take.
     """
 
-    def __init__(self, loop: ScanView):
+    def __init__(self, loop: ScanView, memory: int):
         self.totals: dict[int, Tensor] = {}
         self.outputs: dict[int, Tensor] = {}
         self.stacks: dict[Tensor, Tensor] = {}
@@ -87,7 +91,7 @@ class _Postponed:
         # What a step stacks anyway costs nothing more.
         self._free = {loop.before[i] for i in carried if loop.kept[i]}
         self._free.update(t for t in loop.outputs if t.node in inside)
-        self._memory = 0
+        self._memory_left = memory
         for i, term in sorted(added.items(), key=lambda pair: -byte_count(pair[1])):
             total = self._whole.total(term)
             if self._takes(total, byte_count(term), term):
@@ -115,9 +119,9 @@ class _Postponed:
         memory = sum(map(byte_count, [*computed, *(needed[t] for t in fresh)]))
         if sum(map(byte_count, fresh)) > spared or instead_of in needed:
             return False
-        if self._memory + memory > transform.MEMORY:
+        if memory > self._memory_left:
             return False
-        self._memory += memory
+        self._memory_left -= memory
         self._free.update(fresh)
         self.stacks.update(needed)
         return True

@@ -1,4 +1,4 @@
-"""How a pass goes over the loops of a graph, and what it may spend on them."""
+"""How a pass goes over the loops of a graph."""
 
 from __future__ import annotations
 
@@ -11,9 +11,6 @@ from ksym.compiler.specialize import specialize
 from ksym.graph import Node, Tensor, rewrite, same, topological_order
 from ksym.loops.scan import scan_node
 from ksym.loops.view import ScanView
-
-MEMORY = 2**28
-"""How many bytes a pass may have a loop stack that nobody asked for."""
 
 
 class Results:

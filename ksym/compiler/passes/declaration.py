@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Generic, Literal, ParamSpec, TypeVar
 
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.specialize import specialize
 from ksym.graph import Tensor, same
 
@@ -22,8 +24,9 @@ class DeclaredPass(Generic[Arguments, Result]):
         function: Does the work.  Its name is the pass's, and that of its flag; its docstring says
             what it does.
         sample: Returns outputs of a graph on which the pass does something.
-        stage: ``"graph"`` for a function from outputs to outputs, which runs by itself; ``"plan"``
-            for one that the compiler calls with more than that when it plans what is run.
+        stage: ``"graph"`` for a function from outputs to outputs, and `costs` if it asks for them,
+            which runs by itself; ``"plan"`` for one that the compiler calls with more than that
+            when it plans what is run.
         fires: Whether the pass does something on a graph.
         rounding: Why results may differ in their last places, or empty where they are equal bit
             for bit.
@@ -46,11 +49,17 @@ class DeclaredPass(Generic[Arguments, Result]):
         self.rounding = rounding
         self.optional = optional
         self._function = function
+        self._asks_costs = "costs" in inspect.signature(function).parameters
         self._sample = sample
 
     def __call__(self, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
         """Run the pass."""
         return self._function(*args, **kwargs)
+
+    def over_graph(self, outputs: Sequence[Tensor], costs: Costs) -> Any:
+        """Run a pass of the stage ``"graph"``, with costs if it asks for them."""
+        function: Callable[..., Any] = self._function
+        return function(outputs, costs=costs) if self._asks_costs else function(outputs)
 
     def __repr__(self) -> str:
         return f"<pass {self.name}>"
@@ -60,15 +69,17 @@ class DeclaredPass(Generic[Arguments, Result]):
         return specialize(self._sample(), {})
 
 
-GraphPass = DeclaredPass[[Sequence[Tensor]], list[Tensor]]
 Pass = DeclaredPass[..., Any]
 """Any pass; what it is called with depends on its stage."""
 
 
 def graph_pass(
     *, sample: Sample, rounding: str = ""
-) -> Callable[[Callable[[Sequence[Tensor]], list[Tensor]]], GraphPass]:
+) -> Callable[[Callable[Arguments, list[Tensor]]], DeclaredPass[Arguments, list[Tensor]]]:
     """Declare a function from outputs to outputs as a pass.
+
+    One that decides by what things cost has a second parameter, `costs`, with the default
+    `ksym.compiler.costs.DEFAULT`.
 
     Args:
         sample: Returns outputs of a graph on which the pass does something; it is specialised.
@@ -83,11 +94,14 @@ def graph_pass(
     ('leave', False)
     """
 
-    def declare(function: Callable[[Sequence[Tensor]], list[Tensor]]) -> GraphPass:
+    def declare(
+        function: Callable[Arguments, list[Tensor]],
+    ) -> DeclaredPass[Arguments, list[Tensor]]:
         def changes(outputs: Sequence[Tensor]) -> bool:
-            return not same(function(outputs), outputs)
+            return not same(made.over_graph(outputs, DEFAULT), outputs)
 
-        return DeclaredPass(function, sample, "graph", changes, rounding, optional=True)
+        made = DeclaredPass(function, sample, "graph", changes, rounding, optional=True)
+        return made
 
     return declare
 

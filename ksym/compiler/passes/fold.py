@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 
 from ksym import ops, shapes
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Tensor, rewrite
 from ksym.ops.leaves import constant, is_constant, placeholder
-
-SIZE_LIMIT = 1024
-"""Larger results are left to the call: a big constant costs more memory than it saves time."""
 
 
 def _sample() -> list[Tensor]:
@@ -20,19 +19,19 @@ def _sample() -> list[Tensor]:
 
 
 @graph_pass(sample=_sample, rounding="NumPy computes what a kernel would have computed")
-def fold(outputs: Sequence[Tensor]) -> list[Tensor]:
+def fold(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs in which small results computed from constants are constants."""
-    return rewrite(outputs, _computed)
+    return rewrite(outputs, functools.partial(_computed, limit=costs.folded_elements))
 
 
-def _computed(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+def _computed(node: Node, inputs: Sequence[Tensor], limit: int) -> Tensor | None:
     if not inputs or not node.operator.pure or len(node.outputs) != 1:
         return None
     if not all(map(is_constant, inputs)):
         return None
     output = node.outputs[0]
     elements = shapes.size(output.shape)
-    if elements is None or elements > SIZE_LIMIT:
+    if elements is None or elements > limit:
         return None
     with np.errstate(all="ignore"):
         value = node.operator.numpy(*(tensor.value for tensor in inputs), **node.attributes)

@@ -11,12 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym import ops, shapes
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.passes.declaration import graph_pass
 from ksym.graph import Node, Spec, Tensor, rewrite, same
 from ksym.ops.leaves import placeholder
-
-SIMPLIFYING_ROUNDS = 32
-"""An end to identities that would undo each other."""
 
 
 def _sample() -> list[Tensor]:
@@ -24,7 +22,7 @@ def _sample() -> list[Tensor]:
 
 
 @graph_pass(sample=_sample, rounding="an identity may put a sum or a product in another order")
-def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
+def simplify(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     """Return outputs with each node replaced by what its operator says is simpler and equal."""
     found: dict[Node, Sequence[Tensor] | None] = {}
     zeros: dict[Spec, Tensor] = {}
@@ -48,7 +46,7 @@ def simplify(outputs: Sequence[Tensor]) -> list[Tensor]:
         return found[node]
 
     def settled(tensor: Tensor) -> Tensor:
-        for _ in range(SIMPLIFYING_ROUNDS):
+        for _ in range(costs.simplifying_rounds):
             made = once(tensor.node)
             if made is None:
                 break

@@ -6,6 +6,7 @@ from one_loop import flushed, run
 
 import ksym
 from ksym import ops
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.kernel import describe
 from ksym.graph import topological_order
 from ksym.runtime import calls
@@ -81,11 +82,10 @@ def test_operands_are_broadcast(shapes, rng):
 
 
 @pytest.mark.parametrize("shape", [(3, 50), (1000,), (7, 1, 3)])
-def test_threads_share_the_work(shape, rng, monkeypatch):
-    monkeypatch.setattr(calls, "THREADS_FROM", 0)
+def test_threads_share_the_work(shape, rng):
     x = ksym.placeholder(shape)
     value = rng.normal(size=shape).astype("float32")
-    (found,) = run([ksym.square(x) + x], {x: value})
+    (found,) = run([ksym.square(x) + x], {x: value}, Costs(shared_instructions=0))
     np.testing.assert_array_equal(found, value * value + value)
 
 
@@ -96,5 +96,6 @@ def test_equal_structures_share_code():
         result = x * y + x
         nodes = {node for node in topological_order([result]) if node.inputs}
         arrays = {tensor: DeviceArray.empty(tensor.spec) for tensor in (x, y, result)}
-        codes.update(call.code for call in calls.loop_calls(describe(nodes, [result]), arrays))
+        made = calls.kernel_calls(describe(nodes, [result]), arrays, DEFAULT)
+        codes.update(call.code for call in made)
     assert len(codes) == 1

@@ -1,11 +1,12 @@
 """Which nodes become loops."""
 
+import costed
 import numpy as np
 import pytest
 
 import ksym
 from ksym import ops
-from ksym.compiler.fusion import choose
+from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import fused_graph
 from ksym.compiler.fusion.kernel import Kernel
@@ -151,16 +152,14 @@ def test_concatenations_are_written_in_place(x):
     assert [(v.offset, v.strides) for v in views] == [(0, (256, 1)), (128, (256, 1))]
 
 
-def test_no_loop_depends_on_itself(monkeypatch):
+def test_no_loop_depends_on_itself():
     # What is concatenated, worked on and sliced could come back into the loop it came from.
-    monkeypatch.setattr(choose, "LOOP", 0.0)
-    monkeypatch.setattr(choose, "NATIVE_GRAPH", 0.0)
     x = ksym.placeholder((256, 1))
     column = ksym.tanh(x) * 2.0
     wide = ksym.exp(ops.concatenate([column, column + 1.0], axis=1)) * 3.0
     back = wide[:, :1] * column + ksym.tanh(wide[:, 1:])
     value = np.linspace(-1, 1, 256).reshape(256, 1)
-    native = ksym.function([x], back)(value)
+    native = costed.function(Costs(kernel=0.0, native_graph=0.0), [x], back)(value)
     stepwise = ksym.function([x], back, mode="interpret")(value)
     np.testing.assert_allclose(native, stepwise, rtol=1e-5, atol=1e-5)
 
@@ -176,16 +175,15 @@ def test_a_long_chain_is_several_loops(x):
     for _ in range(150):
         y = ksym.tanh(y) + 1.0
     loops = fuse_loops([y])
-    assert all(len(region) <= choose.STEPS for region in loops)
+    assert all(len(region) <= DEFAULT.instructions for region in loops)
     assert sum(map(len, loops)) == 300
 
 
-def test_more_is_not_compiled_than_what_is_sensible(x, monkeypatch):
-    monkeypatch.setattr(choose, "STEPS_IN_ALL", 100)
+def test_more_is_not_compiled_than_what_is_sensible(x):
     y = x
     for _ in range(150):
         y = ksym.tanh(y) + 1.0
-    assert sum(map(len, fuse_loops([y]))) == 64
+    assert sum(map(len, fuse_loops([y], Costs(instructions_in_all=100)))) == 64
     assert len(topological_order([y])) > 300
 
 

@@ -7,6 +7,7 @@ from hypothesis import given
 
 import ksym
 from ksym import ops
+from ksym.compiler.costs import DEFAULT
 from ksym.compiler.fusion.products import product_of
 from ksym.runtime import calls, loading
 from ksym.runtime.arrays import DeviceArray
@@ -16,7 +17,7 @@ def call_of(tensor, values):
     """The call for a product of placeholders, and the array of its result."""
     arrays = {operand: DeviceArray.of(value) for operand, value in values.items()}
     arrays[tensor] = DeviceArray.of(np.full(tensor.shape, np.nan, tensor.dtype))
-    return calls.product_call(product_of(tensor.node), arrays), arrays[tensor]
+    return calls.product_call(product_of(tensor.node), arrays, DEFAULT), arrays[tensor]
 
 
 @pytest.fixture(params=[64, 32])
@@ -28,7 +29,7 @@ def width(request, monkeypatch):
 
 @given(
     rows=st.integers(1, 40),
-    columns=st.integers(calls.FEW_COLUMNS, 75),
+    columns=st.integers(DEFAULT.blocked_columns, 75),
     inner=st.integers(1, 70) | st.integers(250, 600),
     transpose_a=st.booleans(),
     transpose_b=st.booleans(),
@@ -85,7 +86,7 @@ def test_who_computes_which(new, monkeypatch):
         ((32, 128), (128, 1), 0),
         ((2000, 300), (300, 32 * team), team if new else 0),
     ):
-        assert calls._threads(left[0], right[1], left[1], "float32") == threads
+        assert calls._threads(left[0], right[1], left[1], "float32", DEFAULT) == threads
 
 
 def test_a_team_shares_the_columns(monkeypatch, rng):

@@ -1,12 +1,13 @@
 """What passes take out of loops: what is left inside, that nothing else changes, and its price."""
 
+import costed
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ksym
-from ksym.compiler.loops import transform
+from ksym.compiler.costs import Costs
 from ksym.graph import topological_order
 from ksym.testing import verify_gradient
 
@@ -135,14 +136,14 @@ def test_a_sum_whose_course_is_asked_for_stays_a_state(inputs):
     assert len(loops(f)) == 1
 
 
-def test_memory_has_a_bound(inputs, monkeypatch):
-    monkeypatch.setattr(transform, "MEMORY", 0)
+def test_memory_has_a_bound(inputs):
     scanned = recurrent(*inputs)
-    f = ksym.function(inputs, ksym.gradients(ksym.sum(scanned.states), inputs))
+    gradients = ksym.gradients(ksym.sum(scanned.states), inputs)
+    f = costed.function(Costs(loop_memory=0), inputs, gradients)
     native = f(*values())
     # x @ w and h @ u in both, the products back through them, and those of the weights.
     assert products(f) == [2, 6]
-    g = ksym.function(inputs, ksym.gradients(ksym.sum(scanned.states), inputs), mode="interpret")
+    g = ksym.function(inputs, gradients, mode="interpret")
     for a, b in zip(native, g(*values()), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 
