@@ -100,7 +100,6 @@ class Operator:
         no_formula: The reason why an elementwise operator that is not composed of others has no
             formula.
         internal: The reason why users do not call it by name: what it is a part of, or made by.
-        ufunc: The NumPy function it equals on each element, for loops that run on the host.
         half: Whether MXNet has float16 kernels for it on CPU; without, it is computed in float32.
         conditioning: The error that tests allow beyond the usual bounds, and the reason.
         unproven: For each check of the tests that leaves the operator out, the reason: of
@@ -121,7 +120,6 @@ class Operator:
     formula: Formula | None = None
     no_formula = ""
     internal = ""
-    ufunc: np.ufunc | None = None
     half = True
     conditioning = Conditioning(1.0, "")
     unproven: Mapping[str, str] = {}

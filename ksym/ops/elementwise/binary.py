@@ -115,7 +115,6 @@ class Binary(Operator):
         self.formula = formula
         self._kinds = kinds
         self._numpy = numpy
-        self.ufunc = numpy if isinstance(numpy, np.ufunc) else None
         self._native = native
         self._scalar = scalar
         self._gradients = gradients

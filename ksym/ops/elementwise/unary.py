@@ -114,7 +114,6 @@ class Unary(Operator):
         self._dtype = dtype or (dtypes.floating if floating else lambda dtype: dtype)
         self._kinds = kinds or (("float", "integer", "bool") if floating else ("float", "integer"))
         self._numpy = numpy
-        self.ufunc = numpy if isinstance(numpy, np.ufunc) else None
         self._native = native
         self._gradient = gradient
         self._domain = domain
