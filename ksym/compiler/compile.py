@@ -157,20 +157,14 @@ def _host(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> H
 def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> ScanWork:
     """Return a loop without the states and outputs that nobody asks for."""
     view = ScanView.of(node, node.inputs, wanted)
-    count, last = len(view.new), len(view.roots)
-    finals = [t.index for t in wanted if t.index < count]
-    outputs = [t.index - count for t in wanted if count <= t.index < last]
-    histories = [t.index - last for t in wanted if t.index >= last]
-    asked = {*finals, *histories}
+    by_kind = view.results(node.outputs)
+    finals = [i for i, t in enumerate(by_kind.finals) if t in wanted]
+    outputs = [by_kind.stacked.index(t) for t in wanted if t in by_kind.stacked]
+    asked = {*finals, *(i for i, kept in enumerate(view.kept) if kept)}
     roots = [*(view.outputs[j] for j in outputs), *(view.new[i] for i in asked)]
     live = sorted({*live_states(view.before, view.new, roots), *asked})
     smaller = replace(
-        view,
-        initial=tuple(view.initial[i] for i in live),
-        before=tuple(view.before[i] for i in live),
-        new=tuple(view.new[i] for i in live),
-        outputs=tuple(view.outputs[j] for j in outputs),
-        kept=tuple(i in histories for i in live),
+        view.with_states(live), outputs=tuple(view.outputs[j] for j in outputs)
     ).without_unread()
     for tensor in smaller.roots:
         if not shapes.is_known(tensor.shape):
@@ -179,18 +173,17 @@ def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> S
                 remedy="pad it to a fixed size: what steps give is stacked",
             ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
 
-    def result(index: int) -> tuple[str, int]:
-        if index < count:
-            return "final", live.index(index)
-        if index < last:
-            return "stacked", outputs.index(index - count)
-        return "history", live.index(index - last)
-
+    place: dict[Tensor, tuple[str, int]] = {}
+    for position, i in enumerate(live):
+        place[by_kind.finals[i]] = "final", position
+        place[by_kind.histories[i]] = "history", position
+    for position, j in enumerate(outputs):
+        place[by_kind.stacked[j]] = "stacked", position
     read = {n.outputs[0] for n in topological_order(smaller.roots)}
     return ScanWork(
         node,
         smaller,
-        [result(t.index) for t in wanted],
+        [place[tensor] for tensor in wanted],
         # What no step reads need not be put in place before the last one has run.
         [i for i, p in enumerate(smaller.before) if smaller.kept[i] or p in read],
         _inside(smaller.roots, mode, target) if smaller.length else None,

@@ -66,17 +66,10 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
         elif not is_native(node):
             levels[level[node]].alone.append(node)
         for tensor, _ in reads_of(node, region_of, views):
-            if is_leaf(tensor.node):
-                apart, read = False, native and is_drawn(tensor.node)
-            else:
-                if native and is_in_graph(tensor.node, region_of):
-                    apart = level[tensor.node] != level[node]
-                else:
-                    apart = node not in region_of or region_of[node] != region_of.get(tensor.node)
-                read = native and apart
+            apart = _is_apart(tensor.node, node, region_of, level)
             if apart:
                 crossing[tensor] = None
-            if read:
+            if native and (apart or is_drawn(tensor.node)):
                 levels[level[node]].reads[tensor] = None
     for tensor in crossing:
         if is_in_graph(tensor.node, region_of):
@@ -87,6 +80,17 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     for region in regions:
         levels[level[next(iter(region))]].regions.append(region)
     return [piece for each in levels for piece in each.pieces(crossing, region_of, views)]
+
+
+def _is_apart(
+    source: Node, reader: Node, region_of: Mapping[Node, Region], level: Mapping[Node, int]
+) -> bool:
+    """Return whether a node computes an operand of another one in another piece."""
+    if is_leaf(source):
+        return False
+    if is_in_graph(reader, region_of) and is_in_graph(source, region_of):
+        return level[source] != level[reader]
+    return reader not in region_of or region_of[reader] != region_of.get(source)
 
 
 class _Level:
