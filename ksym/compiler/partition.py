@@ -7,6 +7,7 @@ around them are put into as few graphs as their order allows, and nothing else i
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -127,13 +128,15 @@ class _Level:
         if self.results:
             yield Piece(tuple(self.reads), tuple(self.results), tuple(self.natives), None)
         for region in _in_order(self.regions, region_of, views):
-            results = tuple(t for node in region for t in node.outputs if t in crossing)
+            # In the order of their making, so that the same program has the same plan every time.
+            nodes = tuple(sorted(region, key=operator.attrgetter("number")))
+            results = tuple(t for node in nodes for t in node.outputs if t in crossing)
             work: Kernel | Product
             if any(map(is_product, region)):
                 work = product_of(results[0].node, views)
             else:
                 work = describe(region, results, views=views)
-            yield Piece(tuple(work.operands), results, tuple(region), work)
+            yield Piece(tuple(work.operands), results, nodes, work)
         for node in self.alone:
             wanted = tuple(tensor for tensor in node.outputs if tensor in crossing)
             yield Piece(node.inputs, wanted, (node,), node)

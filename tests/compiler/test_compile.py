@@ -139,3 +139,23 @@ def test_compiling_needs_no_mxnet():
         [sys.executable, "-c", COMPILE], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert result.stdout.split() == ["True", "True"], result.stderr
+
+
+TRAIN = """
+import numpy as np
+import ksym
+x = ksym.placeholder((4, 6))
+w, b = ksym.Variable(np.ones((6, 5), "float32")), ksym.Variable(np.zeros(5, "float32"))
+h = ksym.tanh(x @ w + b)
+loss = ksym.mean(ksym.square(ksym.softmax(h)) - ksym.exp(h) * 0.1)
+updates = [v.assign_sub(0.1 * g) for v, g in zip((w, b), ksym.gradients(loss, [w, b]))]
+f = ksym.function([x], [loss, h], updates=updates)
+f(np.ones((4, 6)))
+print(f.last_plan())
+"""
+
+
+def test_the_same_program_has_the_same_plan_in_every_process():
+    command = [sys.executable, "-c", TRAIN]
+    plans = {subprocess.check_output(command, cwd=ROOT, text=True) for _ in range(3)}
+    assert len(plans) == 1
