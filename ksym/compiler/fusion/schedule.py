@@ -1,4 +1,58 @@
-"""Scheduling: on which level each node runs, that is after how many changes to a native graph."""
+"""Scheduling: assign each node a level, on which it runs.
+
+**Levels.**  A graph runs level by level.  On each level there run, in this order:
+
+1. the native nodes of the level, as one native graph of MXNet,
+2. the kernels and products of the level, each after those that it reads,
+3. the nodes that run on their own: loops, branches, operators that are computed on the host.
+
+The fewer levels there are, the fewer native graphs: entering one costs `Costs.native_graph`.
+
+**Reads that rise.**  A read *rises* if the reader must be on a higher level than the node that it
+reads; otherwise both may be on the same level.
+
+| reader                 | what it reads                                           | rises |
+|------------------------|---------------------------------------------------------|-------|
+| any node               | the result of a native node                             | no    |
+| any node               | the result of a node that runs on its own               | yes   |
+| node of no kernel      | the result of a kernel or product                       | yes   |
+| kernel, product        | an elementwise result of a kernel, as it is             | no    |
+| kernel, product        | the result of a kernel or product, through a view       | yes   |
+| kernel, product        | a reduction, concatenation or product (*made whole*)    | yes   |
+
+A result is *made whole* if none of its elements is final before its kernel or product has ended.
+A view is a slice, transposition or the like: a kernel *looks through* it and reads the elements
+where they lie in the array below (`views_for`), so the node of the view itself is not computed.
+
+A decomposed softmax between two convolutions, for example:
+
+               level 0             level 1            level 2
+
+    native     convolution                            convolution
+                    |                                      ^
+                    v                                      | rises
+    kernels        exp ---> sum --- rises ---> divide -----+
+                    |                            ^
+                    +------- does not rise ------+
+
+The kernel of level 0 computes `exp` and `sum` in one pass.  `divide` reads `exp` as it is, but it
+reads `sum` too, which is made whole; so it is on level 1.
+
+**The invariant: kernels of one level read each other's results as they are, and no others.**  Along
+such reads shapes can only grow, by broadcasting.  So all elementwise nodes of one level and one
+shape that share an array can become one kernel: no path leads out of it and back into it through
+another kernel, and the kernels of a level can always be sorted.
+
+**Dividing a native graph.**  A kernel is *between* native nodes if it waits for one and another one
+waits for it.  These two are then on different levels: the kernel *divides* their native graph in
+two.  A kernel divides nothing if it reads only leaves, or if only outputs need its results.
+
+**First and last levels.**  `levels` puts each node on the first level that its operands allow.
+`schedule_late` then moves it to the last level that its readers allow.  So a node that only the
+backward pass reads is computed there, by the kernel that reads it; and a kernel for which only late
+nodes wait does not divide the native graph of earlier ones.  `levels_with` does both for chosen
+regions, and puts all nodes of a region on one level.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +65,7 @@ from ksym.graph import Node, Tensor
 from ksym.ops.given import is_leaf
 
 Region = frozenset[Node]
-"""The nodes of a fused loop, or a product that is computed between loops."""
+"""The nodes of one kernel, or the node of one product."""
 
 
 def schedule_late(
@@ -20,16 +74,16 @@ def schedule_late(
     fused: Collection[Node] | Mapping[Node, Region],
     views: Collection[Node],
 ) -> None:
-    """Move all nodes to the last level that those who read them allow.
+    """Move each node to the last level that its readers allow; change `level` in place.
 
-    So what has to wait for a loop does not divide a native graph of nodes that could wait too.
-    Native nodes stay on levels that have some.
+    Native nodes move only to levels that have native nodes already, so no native graph is added.
 
     Args:
-        order: All nodes in a topological order, but for those of views.
-        level: The level of each, which is changed.
-        fused: Those that are computed by loops, and products; or for each of them its region.
-        views: Those that loops look through.
+        order: All nodes in a topological order, without `views`.
+        level: The level of each node.
+        fused: The nodes of kernels and products; as a mapping, with the region of each: then all
+            nodes of a region stay on one level.
+        views: The nodes that kernels look through.
     """
     region_of = fused if isinstance(fused, Mapping) else {}
     readers: dict[Node | Region, set[tuple[Node | Region, bool]]] = {}
@@ -38,16 +92,16 @@ def schedule_late(
         unit = region_of.get(node, node)
         readers.setdefault(unit, set())
         waiting.setdefault(unit, 0)
-        for tensor, rise in reads_of(node, fused, views):
+        for tensor, rises in reads_of(node, fused, views):
             source = region_of.get(tensor.node, tensor.node)
-            if source is not unit and (unit, rise) not in readers[source]:
-                readers[source].add((unit, rise))
+            if source is not unit and (unit, rises) not in readers[source]:
+                readers[source].add((unit, rises))
                 waiting[source] += 1
     read: dict[Node | Region, set[Node | Region]] = {unit: set() for unit in readers}
     for source, units in readers.items():
         for unit, _ in units:
             read[unit].add(source)
-    # Loops that nothing native waits for come after all native graphs, however many in a row.
+    # Kernels that no native node waits for come after all native graphs, however many in a row.
     last = max(level.values(), default=0) + len(readers)
     occupied = sorted({level[n] for n in order if is_in_graph(n, fused) and not is_leaf(n)})
     ready = [unit for unit, count in waiting.items() if not count]
@@ -55,7 +109,7 @@ def schedule_late(
         unit = ready.pop()
         nodes = unit if isinstance(unit, frozenset) else (unit,)
         first = _first(unit)
-        bound = min((level[_first(u)] - rise for u, rise in readers[unit]), default=last)
+        bound = min((level[_first(u)] - rises for u, rises in readers[unit]), default=last)
         if is_in_graph(first, fused) and not is_leaf(first):
             bound = max((at for at in occupied if at <= bound), default=0)
         level.update(dict.fromkeys(nodes, max(level[first], bound)))
@@ -70,27 +124,26 @@ def _first(unit: Node | Region) -> Node:
 
 
 def is_native(node: Node) -> bool:
-    """Whether a node is computed by MXNet's operators."""
+    """Return whether a node is computed by MXNet's operators, unless a kernel computes it."""
     return node.operator.runs == "native"
 
 
 def levels(
     order: Sequence[Node], fused: Collection[Node] = (), views: Collection[Node] = ()
 ) -> dict[Node, int]:
-    """Return the level of each node: how many times what it needs changes over to a native graph.
+    """Return the first level for each node that its operands allow.
 
-    On a level a native graph runs first, then the loops that read it, then what runs alone; what
-    reads these comes on the next level.  A node is computed as early as its operands allow.
+    It is the largest number of rising reads on a path that ends at the node.
 
     Args:
-        order: All nodes in a topological order, but for those of views.
-        fused: Those that are computed by loops, and products among these.
-        views: Those that loops look through.
+        order: All nodes in a topological order, without `views`.
+        fused: The nodes of kernels and products.
+        views: The nodes that kernels look through.
     """
     level: dict[Node, int] = {}
     for node in order:
         level[node] = max(
-            (level[t.node] + rise for t, rise in reads_of(node, fused, views)), default=0
+            (level[t.node] + rises for t, rises in reads_of(node, fused, views)), default=0
         )
     return level
 
@@ -98,34 +151,33 @@ def levels(
 def reads_of(
     node: Node, fused: Collection[Node], views: Collection[Node]
 ) -> Iterator[tuple[Tensor, bool]]:
-    """Yield the tensors whose arrays a node reads, and whether it is on a higher level than each.
+    """Yield each tensor whose array a node reads, and whether this read rises.
 
-    Loops of one level read each other's results as they are, and no others: else a loop could
-    depend on itself by way of another one.
+    The table of reads that rise is in the module's docstring.
     """
-    in_loop = node in fused
-    for tensor in data(node) if in_loop else node.inputs:
-        source = source_of(tensor, views) if in_loop else tensor
-        from_loop = source.node in fused
-        seen = source is not tensor or is_view(node)
-        changes = not in_loop or seen or is_made_whole(source.node)
-        yield source, not is_native(source.node) or (from_loop and changes)
+    in_kernel = node in fused
+    for tensor in data(node) if in_kernel else node.inputs:
+        source = source_of(tensor, views) if in_kernel else tensor
+        from_kernel = source.node in fused
+        through_view = source is not tensor or is_view(node)
+        as_it_is = in_kernel and not through_view and not is_made_whole(source.node)
+        yield source, not is_native(source.node) or (from_kernel and not as_it_is)
 
 
 def is_made_whole(node: Node) -> bool:
-    """Whether none of a node's elements is there before the loop, or the product, has ended."""
+    """Return whether no element of a result is final before its kernel or product has ended."""
     return is_collected(node) or is_product(node)
 
 
 def views_for(
     order: Sequence[Node], fused: Collection[Node], outputs: Collection[Tensor]
 ) -> set[Node]:
-    """Return the nodes that only loops read, and that these look through.
+    """Return the nodes that are views, and that only kernels and products read: these look through.
 
     Args:
         order: All nodes in a topological order.
-        fused: Those that are computed by loops.
-        outputs: What is computed.
+        fused: The nodes of kernels and products.
+        outputs: The tensors to compute, which need arrays of their own.
     """
     views: set[Node] = set()
     needed = {tensor.node for tensor in outputs}
@@ -140,14 +192,22 @@ def views_for(
 
 
 def is_in_graph(node: Node, fused: Collection[Node]) -> bool:
-    """Whether a node is computed in a native graph."""
+    """Return whether a node is computed in a native graph."""
     return is_native(node) and node not in fused
 
 
 def levels_with(
     order: Sequence[Node], region_of: Mapping[Node, Region], views: Collection[Node]
 ) -> dict[Node, int]:
-    """As `levels`, where all nodes of a region are on one level, and what is native has fallen."""
+    """Return the level of each node for chosen regions, after `schedule_late`.
+
+    Levels are numbered without gaps.
+
+    Args:
+        order: All nodes in a topological order, without `views`.
+        region_of: The region of each node that is in one; its nodes are put on one level.
+        views: The nodes that kernels look through.
+    """
     level = levels(order, region_of, views)
     while True:
         highest: dict[Region, int] = {}
@@ -160,5 +220,5 @@ def levels_with(
             return {node: used[each] for node, each in level.items()}
         level.update(raised)
         for node in order:
-            for tensor, rise in reads_of(node, region_of, views):
-                level[node] = max(level[node], level[tensor.node] + rise)
+            for tensor, rises in reads_of(node, region_of, views):
+                level[node] = max(level[node], level[tensor.node] + rises)
