@@ -263,7 +263,7 @@ def _title(work: Work, nodes: Sequence[Node]) -> str:
     if isinstance(work, NativeGraph):
         return f"native graph: {_counted(node.operator.name for node in nodes)}"
     if isinstance(work, Kernel):
-        reductions = [write.reduction.name for write in work.writes if write.reduction is not None]
+        reductions = [w.view.tensor.node.operator.name for w in work.writes if w.reduction]
         names = [*(step.operator.name for step in work.instructions), *reductions]
         return f"kernel over {work.shape}: {_counted(names) or 'copies'}"
     if isinstance(work, Product):

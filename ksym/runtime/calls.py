@@ -14,7 +14,7 @@ from ksym.compiler.codegen.blocks import block_work
 from ksym.compiler.codegen.llvm import ENTRY, emit
 from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
 from ksym.compiler.costs import Costs
-from ksym.compiler.fusion.kernel import REDUCTIONS, Kernel
+from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Matrix, Product
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
@@ -85,7 +85,7 @@ def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
     for write in kernel.writes:
         if write.reduction is not None:
             target = arrays[write.view.tensor]
-            start = np.array(REDUCTIONS[write.reduction].start, target.spec.dtype)
+            start = np.array(write.reduction.start, target.spec.dtype)
             (bits,) = start.reshape(1).view(f"int{8 * start.itemsize}")
             size = _view(target).size
             fill = f"fill_{target.spec.dtype}"

@@ -294,9 +294,8 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
     for write, address in zip(kernel.writes, written, strict=True):
         value = values[write.register]
         if write.reduction is not None:
-            assert write.reduction.combination is not None
             before = machine.load(address, value.dtype)
-            value = write.reduction.combination.formula(machine, before, value)
+            value = write.reduction.formula(machine, before, value)
         machine.store(value, address)
 
 

@@ -1,6 +1,6 @@
-"""What a fused loop is: elementwise work on arrays, described apart from the code that does it.
+"""The description of a kernel: a fused elementwise loop, apart from the code that runs it.
 
-A kernel is emitted as LLVM's code by `ksym.compiler.codegen.llvm`.
+`ksym.compiler.codegen.llvm` generates the code.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ksym import dtypes, graph, ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.compiler.costs import Costs
 from ksym.compiler.fusion import formulas
 from ksym.graph import Node, Tensor, topological_order
@@ -20,12 +20,13 @@ from ksym.variables import Variable
 
 
 class View(NamedTuple):
-    """An array, or a part of it, as a loop goes through it.
+    """The elements of an array that a kernel reads or writes, and their order.
 
     Attributes:
-        tensor: Whose array it is.
-        offset: Where the first element lies.
-        strides: How far apart elements are along each axis of the loop; zero where they are one.
+        tensor: The tensor whose array it is.
+        offset: The place of the first element in the array.
+        strides: The distance between elements along each axis of the kernel; zero along axes on
+            which all steps use the same element.
     """
 
     tensor: Tensor
@@ -36,7 +37,12 @@ class View(NamedTuple):
 class Instruction(NamedTuple):
     """One operator applied to each element.
 
-    Registers are numbered: what is read first, then the results of the steps.
+    Attributes:
+        operator: The operator.
+        operands: The numbers of the registers it is applied to: first come the elements that are
+            read (`Kernel.reads`), then the results of the instructions, in their order.
+        dtype: The dtype of the result.
+        attributes: The attributes of the node.
     """
 
     operator: Operator
@@ -46,27 +52,29 @@ class Instruction(NamedTuple):
 
 
 class Write(NamedTuple):
-    """Where results go.
+    """A register that is written to an array.
 
     Attributes:
-        register: What is written.
-        view: Where to.
-        reduction: The reduction, where many elements have one place and are combined.
+        register: The number of the register.
+        view: The elements that are written.
+        reduction: How the elements that are written to one place are combined; None if each element
+            has a place of its own.
     """
 
     register: int
     view: View
-    reduction: Operator | None = None
+    reduction: Combination | None = None
 
 
 class Kernel(NamedTuple):
-    """Elementwise work on arrays.
+    """A fused elementwise loop over arrays.
 
     Attributes:
-        shape: What the loop runs over.
-        reads: What is read; of an element everything is read before anything is written.
-        steps: What is computed for each element.
-        writes: What is written.  A variable may be among what is read.
+        shape: The shape that the loop runs over.
+        reads: The views that are read.  For each element all reads come before all writes, so an
+            array may be read and written.
+        instructions: The instructions for each element, in the order in which they run.
+        writes: The registers that are written, and the views they are written to.
     """
 
     shape: tuple[int, ...]
@@ -75,37 +83,29 @@ class Kernel(NamedTuple):
     writes: tuple[Write, ...]
 
     def dtype_of(self, register: int) -> str:
-        """The dtype of what a register holds."""
+        """Return the dtype of a register."""
         if register < len(self.reads):
             return self.reads[register].tensor.dtype
         return self.instructions[register - len(self.reads)].dtype
 
     @property
     def arrays(self) -> list[View]:
-        """What is read from memory: all but constant scalars."""
+        """The views that are read from memory: all but constant scalars, which are in the code."""
         return [view for view in self.reads if not is_number(view.tensor)]
 
     @property
     def operands(self) -> list[Tensor]:
-        """The tensors that are read, each once."""
+        """The tensors that are read, without repetition."""
         return list(dict.fromkeys(view.tensor for view in self.reads))
 
     @property
     def results(self) -> list[Tensor]:
-        """The tensors that are computed, and the variables that are written, each once."""
+        """The tensors and variables that are written, without repetition."""
         return list(dict.fromkeys(write.view.tensor for write in self.writes))
 
 
-REDUCTIONS: Mapping[Operator, Combination] = {
-    operator: operator.combination
-    for operator in graph.OPERATORS.values()
-    if operator.combination is not None
-}
-"""The reductions that loops compute, as they are declared."""
-
-
 def data(node: Node) -> Sequence[Tensor]:
-    """The operands whose elements a loop reads; shapes are known to it already."""
+    """Return the operands whose elements a kernel reads: all but shapes, which it knows already."""
     known = node.operator.static_operands
     if not known:
         return node.inputs
@@ -113,7 +113,7 @@ def data(node: Node) -> Sequence[Tensor]:
 
 
 def can_compile(node: Node, costs: Costs) -> bool:
-    """Whether a node can be an instruction of a kernel that pays."""
+    """Return whether a node can be an instruction of a kernel, and may pay as one."""
     (first, *rest) = node.outputs
     if rest:
         return False
@@ -131,21 +131,21 @@ def can_compile(node: Node, costs: Costs) -> bool:
 
 
 def _whole_number(tensor: Tensor) -> int | None:
-    """The integer that a tensor is, where it is a part of the code."""
+    """Return the value of an integer constant scalar, None for any other tensor."""
     if is_number(tensor) and tensor.dtype in dtypes.INTEGERS and tensor.value is not None:
         return int(tensor.value.item())
     return None
 
 
 def is_collected(node: Node) -> bool:
-    """Whether a kernel can make a result of others' elements: join them, or reduce them."""
+    """Return whether a node is a concatenation or reduction that a kernel can write."""
     if node.operator.combination is not None:
         return node.inputs[0].dtype in formulas.COMPILED_FLOATS and summands(node) > 1
     return node.operator is ops.concatenate
 
 
 def summands(node: Node) -> int:
-    """How many elements a reduction combines for each of its own; zero for other nodes."""
+    """Return the number of elements that a reduction combines to one; zero for other nodes."""
     if node.operator.combination is None:
         return 0
     (x,), (out,) = node.inputs, node.outputs
@@ -153,27 +153,27 @@ def summands(node: Node) -> int:
 
 
 def shape_over(node: Node) -> shapes.Shape:
-    """What a loop for a node runs over."""
+    """Return the shape that a kernel for a node runs over."""
     return (node.inputs[0] if is_collected(node) else node.outputs[0]).shape
 
 
 def is_number(tensor: Tensor) -> bool:
-    """Whether a tensor is a constant scalar, which can be a part of the code."""
+    """Return whether a tensor is a constant scalar, which is written into the code."""
     return is_constant(tensor) and not tensor.rank
 
 
 def is_view(node: Node) -> bool:
-    """Whether a node only says which elements of its operand to look at."""
+    """Return whether a node only selects elements of its operand, which can be read in place."""
     operator = node.operator
     return operator.viewing and 0 not in node.outputs[0].shape and operator.is_view(node)
 
 
 def look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[int, ...]]:
-    """Return how a tensor's elements lie in the array that they come from, and its shape.
+    """Return a view of the array that holds a tensor's elements, and the tensor's shape.
 
     Args:
-        tensor: What is read.
-        views: The nodes, such as slices, to look through.
+        tensor: The tensor to read.
+        views: The nodes, such as slices, that are not computed but looked through.
     """
     path = []
     while tensor.node in views:
@@ -187,7 +187,7 @@ def look_through(tensor: Tensor, views: Collection[Node]) -> tuple[View, tuple[i
 
 
 def source_of(tensor: Tensor, views: Collection[Node]) -> Tensor:
-    """Return the tensor whose array is read for one that may be seen through views."""
+    """Return the tensor below all views of a tensor, whose array is read."""
     while tensor.node in views:
         tensor = tensor.node.inputs[0]
     return tensor
@@ -199,15 +199,15 @@ def describe(
     targets: Mapping[Variable, Tensor] | None = None,
     views: Collection[Node] = (),
 ) -> Kernel:
-    """Return the loop that computes results by some nodes.
+    """Return the kernel that computes some nodes.
 
     Args:
-        inside: The nodes to do in it: elementwise ones, views whose elements are copied, and joins
-            and sums of their results.
-        results: What it computes besides.
-        targets: The new values of variables, of the shape of the loop; one that no node inside
-            computes is copied.
-        views: Nodes that are looked through where something is read.
+        inside: The nodes of the kernel: elementwise ones, views whose elements are copied, and
+            concatenations and reductions of their results.
+        results: The tensors to write to arrays of their own.
+        targets: The new values of variables, of the shape of the kernel, which are written to the
+            variables; one that no node inside computes is copied.
+        views: The nodes outside that are looked through.
     """
     targets = targets or {}
     wanted = [*results, *targets.values()]
@@ -227,7 +227,7 @@ def describe(
     instructions = []
     for node in computed:
         (result,) = node.outputs
-        if node.operator is ops.broadcast_to:  # what is read is broadcast anyway
+        if node.operator is ops.broadcast_to:  # each read is broadcast anyway
             registers[result] = registers[node.inputs[0]]
             continue
         instructions.append(
@@ -247,12 +247,12 @@ def describe(
 
 
 def _broadcast(view: View, shape: tuple[int, ...], whole: tuple[int, ...]) -> View:
-    """A view with a stride for each axis of the loop."""
+    """Return a view with a stride for each axis of the kernel."""
     return view._replace(strides=(0,) * (len(whole) - len(shape)) + view.strides)
 
 
 def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
-    """What is written to the array of a result: one register, or one beside the other."""
+    """Return the writes to the array of a result: one, or one for each part of a concatenation."""
     strides = contiguous(shapes.known(tensor.shape))
     if tensor in registers:
         return [Write(registers[tensor], View(tensor, 0, strides))]
@@ -263,7 +263,7 @@ def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
         if attributes["keepdims"]:
             kept = iter(s for axis, s in enumerate(strides) if axis not in reduced)
         along = tuple(0 if axis in reduced else next(kept) for axis in range(x.rank))
-        return [Write(registers[x], View(tensor, 0, along), operator)]
+        return [Write(registers[x], View(tensor, 0, along), operator.combination)]
     axis = attributes["axis"]
     writes, start = [], 0
     for part in tensor.node.inputs:
@@ -275,10 +275,11 @@ def _writes(tensor: Tensor, registers: Mapping[Tensor, int]) -> list[Write]:
 
 
 def collapsed(kernel: Kernel) -> tuple[list[int], list[View]]:
-    """Return the fewest axes that the loop can run over.
+    """Merge the axes of a kernel that are contiguous in all arrays.
 
     Returns:
-        The size of each axis, and the views of `Loop.arrays` and `Loop.writes` along these.
+        The size of each axis that is left, and the views of `Kernel.arrays` and of
+        `Kernel.writes` along these axes.
     """
     views = [*kernel.arrays, *(write.view for write in kernel.writes)]
     sizes: list[int] = []
