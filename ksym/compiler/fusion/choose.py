@@ -1,10 +1,11 @@
-"""Finding elementwise work within a graph that is faster as kernels of its own.
+"""Loop fusion: choose the nodes that kernels compute, by a cost model.
 
-A native operator costs some microseconds and a pass over memory; a kernel does many of them in one
-pass, but what it reads and writes has to be in memory, and a kernel in the middle divides a native
-graph in two.  So regions are found as if everything elementwise were fused, and every product were
-a call of BLAS, and those that do not pay are given back, until all that are left do.  What things
-cost is an argument, `ksym.compiler.costs.Costs`.
+A native operator costs some microseconds and a pass over memory.  A kernel computes many operators
+in one pass; but the arrays it reads and writes have to be in memory, and a kernel between native
+nodes divides their native graph in two.  So the search starts with every node that a kernel or a
+call of BLAS could compute, groups these into regions, and removes the regions that cost more than
+they save, until each one that is left pays.  The costs are an argument,
+`ksym.compiler.costs.Costs`; levels are explained in `ksym.compiler.fusion.schedule`.
 """
 
 from __future__ import annotations
@@ -59,42 +60,43 @@ def fuse_loops(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Region
 
     Args:
         outputs: The graph, of known shapes.
-        costs: What things cost.
+        costs: The costs that decide.
     """
     order = topological_order(outputs)
-    asked = set(outputs)
+    wanted = set(outputs)
     candidates = _candidates(order, costs)
     kept: list[Region] = []
     for _ in range(costs.fusing_rounds):
-        candidates = _without_torn(candidates)
-        views = views_for(order, candidates, asked)
+        candidates = _without_mixed_joins(candidates)
+        views = views_for(order, candidates, wanted)
         candidates -= views
-        late = _latest_levels(order, candidates, views)
-        regions = _regions(order, late, candidates, costs.instructions)
-        losing = _losing(regions, late, _Use(order, asked, candidates, views), order, costs)
-        kept = [region for region in regions if losing.isdisjoint(region)]
-        left = {node for region in regions for node in region} - losing
+        level = _latest_levels(order, candidates, views)
+        regions = _regions(order, level, candidates, costs.instructions)
+        uses = _Uses(order, wanted, candidates, views)
+        unprofitable = _unprofitable(regions, level, uses, order, costs)
+        kept = [region for region in regions if unprofitable.isdisjoint(region)]
+        left = {node for region in regions for node in region} - unprofitable
         if left == candidates:
             break
         candidates = left
     return _within_limit(kept, costs.instructions_in_all)
 
 
-class _Use:
-    """Who reads what.
+class _Uses:
+    """The uses of each node's results, and the nodes that are between native ones.
 
     Attributes:
-        users: The nodes that read each node's results.
-        asked: The tensors that are wanted.
+        users: For each node the nodes that read its results.
+        wanted: The outputs of the graph.
         candidates: The nodes that kernels compute, and products.
-        views: Those that kernels look through.
-        between: The nodes for which something native waits that something native comes before.
+        views: The nodes that kernels look through.
+        between: The nodes that wait for a native node, and that another native node waits for.
     """
 
     def __init__(
         self,
         order: Sequence[Node],
-        asked: Collection[Tensor],
+        wanted: Collection[Tensor],
         candidates: Collection[Node],
         views: Collection[Node],
     ):
@@ -102,47 +104,48 @@ class _Use:
         for node in order:
             for tensor in node.inputs:
                 self.users[tensor.node].append(node)
-        self.asked = asked
+        self.wanted = wanted
         self.candidates = candidates
         self.views = views
-        fed: set[Node] = set()
+        after: set[Node] = set()
         for node in order:
-            if any(self._carries(t.node, fed) for t in node.inputs):
-                fed.add(node)
-        feeding: set[Node] = set()
+            if any(self._hands_on(t.node, after) for t in node.inputs):
+                after.add(node)
+        before: set[Node] = set()
         for node in reversed(order):
-            if any(self._carries(user, feeding) for user in self.users[node]):
-                feeding.add(node)
-        self.between = fed & feeding
+            if any(self._hands_on(user, before) for user in self.users[node]):
+                before.add(node)
+        self.between = after & before
 
-    def _carries(self, node: Node, marked: Collection[Node]) -> bool:
-        """Whether a node is in a native graph, or between one and another.
+    def _hands_on(self, node: Node, marked: Collection[Node]) -> bool:
+        """Return whether a node marks its neighbours: native nodes do, and marked nodes of kernels.
 
-        What runs alone divides native graphs anyway.
+        A node that runs on its own does not: it divides native graphs anyway.
         """
         return self.is_native(node) or (
             node in marked and (node in self.candidates or node in self.views)
         )
 
     def is_native(self, node: Node) -> bool:
-        """Whether a node is computed in a native graph."""
+        """Return whether a node is computed in a native graph."""
         apart = node in self.candidates or node in self.views or is_leaf(node)
         return is_native(node) and not apart
 
     def divides(self, region: Region) -> bool:
-        """Whether native nodes wait for a kernel that waits for native nodes."""
+        """Return whether a kernel is between native nodes."""
         return not self.between.isdisjoint(region)
 
     def is_written(self, node: Node, region: Region) -> bool:
-        """Whether a node's result is wanted outside of its kernel."""
-        return node.outputs[0] in self.asked or any(u not in region for u in self.users[node])
+        """Return whether a node's result is read outside of its kernel, so that it is written."""
+        return node.outputs[0] in self.wanted or any(u not in region for u in self.users[node])
 
 
 def _candidates(order: Sequence[Node], costs: Costs) -> set[Node]:
-    """Find what a kernel or BLAS could compute: elementwise work, what is made of it, and views.
+    """Return the nodes that a kernel or BLAS could compute, if cost did not matter.
 
-    oneDNN leaves its results in a layout of its own: a kernel would have such arrays brought into
-    order first, and back into blocks afterwards.
+    These are elementwise nodes, reductions, concatenations, products and views.  Results that
+    oneDNN leaves in a layout of its own are excluded: such an array would be converted for the
+    kernel, and converted back behind it.
     """
     in_blocks = _in_blocks(order)
     return {
@@ -158,7 +161,7 @@ def _candidates(order: Sequence[Node], costs: Costs) -> set[Node]:
 
 
 def _in_blocks(order: Sequence[Node]) -> set[Node]:
-    """Nodes whose results oneDNN may leave in its own layout."""
+    """Return the nodes whose results oneDNN may leave in its own layout."""
     found: set[Node] = set()
     for node in order:
         if node.operator.own_layout or (
@@ -169,17 +172,17 @@ def _in_blocks(order: Sequence[Node]) -> set[Node]:
     return found
 
 
-def _without_torn(candidates: set[Node]) -> set[Node]:
-    """Leave out joins of anything but elementwise results of one shape."""
+def _without_mixed_joins(candidates: set[Node]) -> set[Node]:
+    """Leave out concatenations of anything but elementwise results of one shape."""
     return {
         node
         for node in candidates
-        if node.operator is not ops.concatenate or _collects(node, candidates)
+        if node.operator is not ops.concatenate or _has_elementwise_operands(node, candidates)
     }
 
 
-def _collects(node: Node, candidates: Collection[Node]) -> bool:
-    """Whether what a join or reduction is made of are elementwise results of one shape."""
+def _has_elementwise_operands(node: Node, candidates: Collection[Node]) -> bool:
+    """Return whether all operands are elementwise results of candidates, and of one shape."""
     return all(
         t.node in candidates
         and not is_made_whole(t.node)
@@ -192,142 +195,143 @@ def _collects(node: Node, candidates: Collection[Node]) -> bool:
 def _latest_levels(
     order: Sequence[Node], candidates: Collection[Node], views: Collection[Node]
 ) -> dict[Node, int]:
-    """At which level each node runs: as late as those who read it allow.
+    """Return the last level for each node that its readers allow.
 
-    So what only a kernel reads is computed in that kernel, and not kept in memory for it.
+    So a node that only one kernel reads is computed in that kernel, without an array of its own.
     """
     order = [node for node in order if node not in views]
-    late = levels(order, candidates, views)
-    schedule_late(order, late, candidates, views)
-    return late
+    level = levels(order, candidates, views)
+    schedule_late(order, level, candidates, views)
+    return level
 
 
 def _regions(
-    order: Sequence[Node], late: Mapping[Node, int], candidates: Collection[Node], longest: int
+    order: Sequence[Node], level: Mapping[Node, int], candidates: Collection[Node], longest: int
 ) -> list[Region]:
-    """Group up to `longest` candidates of one level and shape that share an array."""
+    """Group candidates of one level and shape that share arrays, at most `longest` in a group."""
     groups: dict[tuple[int, shapes.Shape], list[Node]] = defaultdict(list)
     found: list[list[Node]] = []
-    collected = []
+    collections = []
     for node in order:
         if node not in candidates:
             continue
-        if is_collected(node) and _collects(node, candidates):
-            collected.append(node)
+        if is_collected(node) and _has_elementwise_operands(node, candidates):
+            collections.append(node)
         elif is_made_whole(node):
             found.append([node])
         else:
-            groups[late[node], node.outputs[0].shape].append(node)
+            groups[level[node], node.outputs[0].shape].append(node)
     found += [
         part[start : start + longest]
         for nodes in groups.values()
-        for part in _apart(nodes)
+        for part in _connected(nodes)
         for start in range(0, len(part), longest)
     ]
     place = {node: number for number, nodes in enumerate(found) for node in nodes}
-    for node in collected:
+    for node in collections:
         places = {place[tensor.node] for tensor in node.inputs}
         if len(places) == 1:
             found[places.pop()].append(node)
     return [frozenset(nodes) for nodes in found]
 
 
-def _apart(nodes: Sequence[Node]) -> list[list[Node]]:
-    """Divide nodes of one shape into groups that share no array of that shape."""
-    leader = {node: node for node in nodes}
+def _connected(nodes: Sequence[Node]) -> list[list[Node]]:
+    """Return the connected components of nodes of one shape that share arrays of that shape."""
+    # A disjoint-set forest.
+    parent = {node: node for node in nodes}
 
-    def first(node: Node) -> Node:
-        while leader[node] is not node:
-            leader[node] = leader[leader[node]]
-            node = leader[node]
+    def root(node: Node) -> Node:
+        while parent[node] is not node:
+            parent[node] = parent[parent[node]]
+            node = parent[node]
         return node
 
-    seen: dict[Tensor, Node] = {}
+    first_with: dict[Tensor, Node] = {}
     for node in nodes:
         for tensor in (*data(node), *node.outputs):
             if tensor.shape == node.outputs[0].shape:
-                leader[first(node)] = first(seen.setdefault(tensor, node))
+                parent[root(node)] = root(first_with.setdefault(tensor, node))
     groups: dict[Node, list[Node]] = defaultdict(list)
     for node in nodes:
-        groups[first(node)].append(node)
+        groups[root(node)].append(node)
     return list(groups.values())
 
 
-def _losing(
+def _unprofitable(
     regions: Sequence[Region],
-    late: Mapping[Node, int],
-    use: _Use,
+    level: Mapping[Node, int],
+    uses: _Uses,
     order: Sequence[Node],
     costs: Costs,
 ) -> set[Node]:
-    """The nodes of kernels that cost more than they save.
+    """Return the nodes of kernels that cost more than they save.
 
-    Of a kernel that does so only by dividing a native graph, those that do divide it: the others
-    may still pay in a kernel of their own.
+    If a kernel costs more only because it divides a native graph, these are its nodes that divide
+    it: the others may still pay in a kernel of their own.
     """
-    gains = {region: _gain(region, use, costs) for region in regions}
-    losing = {node for region, gain in gains.items() if gain <= 0 for node in region}
-    # All kernels between two native graphs divide one together.
-    graphs = sorted({late[node] for node in order if use.is_native(node)})
+    gains = {region: _gain(region, uses, costs) for region in regions}
+    unprofitable = {node for region, gain in gains.items() if gain <= 0 for node in region}
+    # All kernels between the same two native graphs divide one graph together, and pay for it once.
+    graphs = sorted({level[node] for node in order if uses.is_native(node)})
     dividing: dict[int, list[Region]] = defaultdict(list)
     for region in regions:
-        if use.divides(region):
-            dividing[bisect_right(graphs, _level(region, late))].append(region)
-    whole = _spans(order, late, use)
+        if uses.divides(region):
+            dividing[bisect_right(graphs, _level_of(region, level))].append(region)
+    undivided = _undivided_spans(order, level, uses)
     for together in dividing.values():
         gain = sum(max(gains[region], 0.0) for region in together)
-        levels_of = {_level(region, late) for region in together}
-        # Between an operator and a gradient kernel that repeats it, it would be computed twice.
-        if gain <= costs.native_graph or any(
-            level in span for span in whole for level in levels_of
-        ):
-            losing.update(use.between.intersection(itertools.chain(*together)))
-    return losing
+        divided = {_level_of(region, level) for region in together}
+        if gain <= costs.native_graph or any(at in span for span in undivided for at in divided):
+            unprofitable.update(uses.between.intersection(itertools.chain(*together)))
+    return unprofitable
 
 
-def _level(region: Region, late: Mapping[Node, int]) -> int:
-    """The level of a kernel; what it collects could be read later than its elements."""
-    return min(late[node] for node in region)
+def _level_of(region: Region, level: Mapping[Node, int]) -> int:
+    """Return the level of a kernel: a reduction in it may be scheduled later than its elements."""
+    return min(level[node] for node in region)
 
 
-def _spans(order: Sequence[Node], late: Mapping[Node, int], use: _Use) -> list[range]:
-    """The levels from each repeated operator to the one that repeats it."""
+def _undivided_spans(order: Sequence[Node], level: Mapping[Node, int], uses: _Uses) -> list[range]:
+    """Return the levels from each operator to the gradient kernel that repeats it.
+
+    A native graph is not divided there, or the operator would be computed twice.
+    """
     return [
-        range(late[other], late[node])
+        range(level[other], level[node])
         for node in order
         if node.operator.repeats
         for tensor in node.inputs
-        for other in use.users[tensor.node]
+        for other in uses.users[tensor.node]
         if other.operator.name in node.operator.repeats
     ]
 
 
-def _gain(region: Region, use: _Use, costs: Costs) -> float:
-    """How many microseconds a kernel saves, but for what dividing a native graph costs."""
+def _gain(region: Region, uses: _Uses, costs: Costs) -> float:
+    """Return the microseconds that a kernel saves, without the cost of dividing a native graph."""
     read = {t for n in region for t in data(n) if t.node not in region and not is_number(t)}
-    looked_through = {tensor.node for tensor in read} & set(use.views)
+    looked_through = {tensor.node for tensor in read} & set(uses.views)
     if any(map(is_product, region)):
-        spared = sum(_natively(node, costs) for node in looked_through)
-        return costs.native_operator - costs.kernel + spared
-    saved = sum(_natively(node, costs) for node in (*region, *looked_through))
-    streams = sum(size_of(node) for node in region if use.is_written(node, region))
+        saved = sum(_native_time(node, costs) for node in looked_through)
+        return costs.native_operator - costs.kernel + saved
+    saved = sum(_native_time(node, costs) for node in (*region, *looked_through))
+    streams = sum(size_of(node) for node in region if uses.is_written(node, region))
     streams += sum(shapes.size(tensor.shape) or 0 for tensor in read)
     instructions = sum(size_of(node) for node in region)
     return saved - costs.kernel - costs.instruction * instructions - costs.stream * streams
 
 
-def _natively(node: Node, costs: Costs) -> float:
-    """How many microseconds a native operator takes."""
+def _native_time(node: Node, costs: Costs) -> float:
+    """Return the microseconds that a node takes as a native operator."""
     return costs.native_operator + costs.native_element * size_of(node)
 
 
 def size_of(node: Node) -> int:
-    """How many elements a node works on."""
+    """Return the number of elements that a node works on."""
     return shapes.size(shape_over(node)) or 0
 
 
 def _within_limit(regions: Iterable[Region], limit: int) -> list[Region]:
-    """As many kernels as may be compiled for one graph."""
+    """Return the largest regions, with at most `limit` instructions in all."""
     kept, instructions = [], 0
     for region in sorted(regions, key=len, reverse=True):
         instructions += len(region)
