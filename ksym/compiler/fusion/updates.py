@@ -1,9 +1,9 @@
-"""Taking the elementwise end of updates out of the native graph, as kernels.
+"""Fusion of updates: compute the elementwise end of each update in a kernel, in place.
 
-An optimizer is a chain of elementwise operators on arrays of a weight's shape.  As native operators
-each is a pass over memory, and the new value is copied into the variable afterwards; in a kernel
-all of them are done while an element is in registers, and the results are written where they
-belong.
+An optimizer is a chain of elementwise operators on arrays of a weight's shape.  As a native
+operator each of them is a pass over memory, and the new value is copied into the variable
+afterwards.  A kernel computes all of them while an element is in registers, and writes the result
+into the variable.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ def _fires(outputs: Sequence[Tensor]) -> bool:
 def fuse_updates(
     outputs: Sequence[Tensor], updates: Mapping[Variable, Tensor], costs: Costs = DEFAULT
 ) -> tuple[list[Kernel], dict[Variable, Tensor]]:
-    """Return kernels, and the updates that are left to native graphs.
+    """Return the kernels that compute updates, and the updates that are left to native graphs.
 
     Args:
-        outputs: What is computed besides.
+        outputs: The outputs of the graph.
         updates: The new value of each variable.
-        costs: What things cost.
+        costs: The costs that decide what a kernel computes.
     """
     order = topological_order([*outputs, *updates.values()])
     uses = Counter(tensor for node in order for tensor in node.inputs)
@@ -64,7 +64,7 @@ def fuse_updates(
 def _elementwise_end(
     variable: Variable, value: Tensor, asked: set[Tensor], costs: Costs
 ) -> set[Node]:
-    """The nodes before an update that can be instructions of its kernel."""
+    """Return the nodes before an update that can be instructions of its kernel."""
     inside: set[Node] = set()
     stack = [value.node]
     while stack:
@@ -83,7 +83,7 @@ def _elementwise_end(
 def _without_outside_readers(
     fused: dict[Variable, set[Node]], uses: Counter[Tensor]
 ) -> dict[Variable, set[Node]]:
-    """Leave to the native graph what something outside of the kernels reads too."""
+    """Leave out the nodes that nodes outside of the kernels read too."""
     union: set[Node] = set().union(*fused.values())
     while True:
         read = Counter(tensor for node in union for tensor in node.inputs)
@@ -97,25 +97,25 @@ def _connected(fused: dict[Variable, set[Node]]) -> list[list[Variable]]:
     """Group variables whose kernels share instructions."""
     groups: list[tuple[list[Variable], set[Node]]] = []
     for variable, nodes in fused.items():
-        apart = []
-        variables, together = [variable], set(nodes)
+        disjoint = []
+        variables, union = [variable], set(nodes)
         for group, others in groups:
-            if others & together:
-                variables, together = [*group, *variables], others | together
+            if others & union:
+                variables, union = [*group, *variables], others | union
             else:
-                apart.append((group, others))
-        groups = [*apart, (variables, together)]
+                disjoint.append((group, others))
+        groups = [*disjoint, (variables, union)]
     return [variables for variables, _ in groups]
 
 
 def _independent(
     groups: Sequence[list[Variable]], fused: Mapping[Variable, set[Node]]
 ) -> list[list[Variable]]:
-    """Return groups none of which reads a variable that another one writes.
+    """Return groups of variables of which none reads a variable that another one writes.
 
-    All updates see the values from before the call.  Groups of one shape that read each other's
-    variables become one, since a kernel reads an element before it writes it; of others, one is
-    left to the native graph.
+    All updates read the values from before the call.  Groups of one shape that read each other's
+    variables become one, since a kernel reads an element before it writes it.  Of two groups
+    of different shapes, the one that reads is left to the native graph.
     """
     kept = list(groups)
     while True:
