@@ -1,8 +1,9 @@
-"""Planning: which nodes become one native graph together, and which run on their own.
+"""Partitioning: cut a graph into pieces that run one after the other.
 
-Most graphs are one native graph.  Loops, branches and operators that MXNet does not have run on
-their own (`Operator.runs`), and so do kernels and the products among them; the native nodes
-around them are put into as few graphs as their order allows, and nothing else is slower for it.
+Most graphs are one native graph.  Loops, branches and operators that MXNet does not have are pieces
+of their own (`Operator.runs`), and so is each kernel and each product.  The native nodes around
+them are put into one native graph for each level, and into as few levels as their order allows
+(`ksym.compiler.fusion.schedule`).
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from ksym.ops.given import is_drawn, is_leaf
 
 
 class Piece(NamedTuple):
-    """Nodes that run in one go.
+    """The nodes that run together: a native graph, a kernel, a product, or one node.
 
     Attributes:
-        inputs: The tensors of other pieces that they read, and leaves where their arrays are read.
-        outputs: The tensors that they compute for others.
-        nodes: The nodes.
+        inputs: The tensors that it reads: those of other pieces, and leaves whose arrays it needs.
+        outputs: The tensors that it computes for other pieces, or as outputs of the graph.
+        nodes: Its nodes.
         work: The kernel, the product, or the node that runs on its own; copies of leaves; None for
-            native operators.
+            a native graph.
     """
 
     inputs: tuple[Tensor, ...]
@@ -43,14 +44,14 @@ class Piece(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """Copies of leaves that are outputs: the memory of a leaf changes with the next call."""
+    """Copies of leaves that are outputs, since the memory of a leaf changes with the next call."""
 
 
 def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list[Piece]:
     """Return the pieces that compute outputs, in the order in which they run.
 
     Args:
-        outputs: What to compute.
+        outputs: The tensors to compute.
         regions: The nodes of each kernel or product; no path leads out of one and back into it.
     """
     order = topological_order(outputs)
@@ -61,17 +62,17 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     levels = [_Level() for _ in range(max(level.values(), default=0) + 1)]
     crossing = dict.fromkeys(outputs)
     for node in order:
-        native = is_in_graph(node, region_of)
+        native, own = is_in_graph(node, region_of), levels[level[node]]
         if native and not is_leaf(node):
-            levels[level[node]].natives.append(node)
+            own.natives.append(node)
         elif not is_native(node):
-            levels[level[node]].alone.append(node)
+            own.alone.append(node)
         for tensor, _ in reads_of(node, region_of, views):
-            apart = _is_apart(tensor.node, node, region_of, level)
-            if apart:
+            crosses = _crosses(tensor.node, node, region_of, level)
+            if crosses:
                 crossing[tensor] = None
-            if native and (apart or is_drawn(tensor.node)):
-                levels[level[node]].reads[tensor] = None
+            if native and (crosses or is_drawn(tensor.node)):
+                own.reads[tensor] = None
     for tensor in crossing:
         if is_in_graph(tensor.node, region_of):
             own = levels[level[tensor.node]]
@@ -83,24 +84,24 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
     return [piece for each in levels for piece in each.pieces(crossing, region_of, views)]
 
 
-def _is_apart(
+def _crosses(
     source: Node, reader: Node, region_of: Mapping[Node, Region], level: Mapping[Node, int]
 ) -> bool:
-    """Return whether a node computes an operand of another one in another piece."""
+    """Return whether a node reads a result of another piece; leaves are in none."""
     if is_leaf(source):
         return False
-    if is_in_graph(reader, region_of) and is_in_graph(source, region_of):
+    if is_in_graph(source, region_of) and is_in_graph(reader, region_of):
         return level[source] != level[reader]
     return reader not in region_of or region_of[reader] != region_of.get(source)
 
 
 class _Level:
-    """The nodes of one level: a native graph, then kernels and products, then what runs alone.
+    """The nodes of one level: a native graph, then kernels and products, then nodes on their own.
 
     Attributes:
         reads: The tensors that the native graph reads.
-        results: The tensors that it computes for others.
-        natives: Its nodes.
+        results: The tensors that the native graph computes for other pieces.
+        natives: The nodes of the native graph.
         regions: The nodes of each kernel or product.
         alone: The nodes that run on their own.
     """
