@@ -1,10 +1,10 @@
-"""From a frozen graph to a native one: the passes, and their order.
+"""The compiler: its passes, and their order.
 
-`PIPELINE` is the one list of all passes, each declared where it is written with a graph that it
-changes (`passes/declaration.py`).  Those over graphs are functions from outputs to outputs, and
-`optimize` runs them; then what is run is planned, with the help of the others.  Before them,
-`specialize` puts the shapes of a call into the graph; after them, `lower` writes the graph down in
-MXNet's terms.
+`PIPELINE` is the one list of all passes.  Each is declared in the file that defines it, with a
+sample graph that it changes (`passes/declaration.py`).  Graph passes are functions from outputs to
+outputs, and `optimize` runs them; `compile_graph` calls the planning passes.  Before them,
+`specialize` puts the shapes of a call into the graph; after them, `lower` writes native graphs in
+MXNet's form.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ from ksym.compiler.passes.transpositions import push_transpositions
 from ksym.graph import Tensor
 
 PIPELINE: tuple[Pass, ...] = (
-    fold,  # what depends on constants only
+    fold,  # constants for nodes that depend on constants only
     simplify,  # identities that each operator declares
     push_transpositions,  # channels-last layers on channels-first kernels
-    simplify,  # what the transpositions were in the way of
+    simplify,  # identities between nodes that a transposition separated
     merge,  # gradients repeat parts of the forward pass
-    pool_first,  # activations of what pooling leaves
-    prune_loops,  # loops without what nobody reads
+    pool_first,  # activations after poolings instead of before
+    prune_loops,  # loops without dead code
     save_residuals,  # products of a loop kept for its gradient
-    hoist,  # what needs no state, before the loop for all steps
-    sink,  # what no step needs, behind the loop for all steps
-    fold,  # what these four left
+    hoist,  # nodes that need no state, before the loop for all steps
+    sink,  # nodes that no step needs, behind the loop for all steps
+    fold,  # constants and repetitions that these four made
     simplify,
     merge,
-    concatenate_slice_gradients,  # gradients of a tensor's parts put together at once
+    concatenate_slice_gradients,  # one concatenation for the gradients of adjoining slices
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
-    # From here on what is run is planned.
-    fuse_updates,  # the elementwise end of optimizers as loops that write variables
+    # Planning passes.
+    fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take
-    decompose,  # kernels written out where loops can do all of it
-    fuse_loops,  # chains of elementwise operators as loops, with products among them
+    decompose,  # operators of MXNet as several that kernels can compute
+    fuse_loops,  # elementwise operators in kernels, with products among them
 )
 
 
@@ -62,18 +62,18 @@ def optimize(
     watch: Callable[[Pass, Sequence[Tensor]], None] | None = None,
     costs: Costs = DEFAULT,
 ) -> list[Tensor]:
-    """Return outputs after all passes over graphs.
+    """Run the graph passes and return their outputs.
 
     Args:
         outputs: The graph.
-        passes: What to do; those that plan are left to whoever does so.
+        passes: The passes, in their order; planning passes among them are skipped.
         watch: Called with each pass and its result.
-        costs: What things cost, for the passes that ask.
+        costs: The costs, for the passes that decide by them.
     """
     result = list(outputs)
     left: dict[Pass, list[Tensor]] = {}
     for run in passes:
-        # A pass has nothing to add to what it left itself.
+        # A pass changes nothing in a graph that it returned itself.
         if run.stage == "graph" and left.get(run) != result:
             result = left[run] = run.over_graph(result, costs)
             if watch is not None:

@@ -1,7 +1,7 @@
 """Compiling: from a frozen graph and the shapes of a call to a plan.
 
-`compile_graph` is the whole way, top to bottom.  It is a pure function: it needs neither MXNet nor
-arrays, and what it has to know of the device is an argument, `Target`.
+`compile_graph` is the driver: it calls all steps, from top to bottom.  It is a pure function: it
+needs neither MXNet nor arrays; the properties of the device are an argument, `Target`.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ Watch = Callable[["Pass | None", Sequence[Tensor]], None]
 def compile_graph(
     graph: FrozenGraph, given: Mapping[Tensor, Tensor], watch: Watch | None = None
 ) -> Plan:
-    """Return the plan that computes a graph for known shapes of what it is given.
+    """Return the plan that computes a graph for known shapes of its placeholders.
 
     Args:
         graph: The graph.
-        given: For each placeholder what to put in its place: one of known shape, or a constant.
+        given: The replacement of each placeholder: one of known shape, or a constant.
         watch: As `Watch`.
 
     Raises:
@@ -94,9 +94,9 @@ def _updates(
     """Separate outputs, new values that are copied, and kernels that compute the others in place.
 
     Args:
-        tensors: What is computed.
-        graph: The graph it comes from.
-        whole: Whether it is all of that graph; else the updates are in the rest.
+        tensors: The outputs and new values, after the passes.
+        graph: The graph that they were compiled from.
+        whole: Whether they are all of that graph; else the updates are in the rest.
     """
     if not whole:
         return tensors, {}, ()
@@ -129,7 +129,7 @@ def _pieces(
 
 
 def _part(piece: Piece, mode: Mode, target: Target) -> Part:
-    """Return a piece with the work in the form that the runtime binds."""
+    """Return the part for a piece, whose work is in the form that the runtime binds."""
     work: Work
     if isinstance(piece.work, Node):
         work = _CONTROL[piece.work.operator.runs](piece.work, piece.outputs, mode, target)
@@ -142,7 +142,7 @@ def _part(piece: Piece, mode: Mode, target: Target) -> Part:
     return Part(piece.inputs, piece.outputs, piece.nodes, work)
 
 
-# --- what runs on its own ------------------------------------------------------------------------
+# --- nodes that run on their own -----------------------------------------------------------------
 
 
 def _inside(outputs: Sequence[Tensor], mode: Mode, target: Target) -> Plan:
@@ -155,7 +155,7 @@ def _host(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> H
 
 
 def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> ScanWork:
-    """Return a loop without the states and outputs that nobody asks for."""
+    """Return the work of a loop, without the states and outputs that nothing reads."""
     view = ScanView.of(node, node.inputs, wanted)
     by_kind = view.results(node.outputs)
     finals = [i for i, t in enumerate(by_kind.finals) if t in wanted]
@@ -184,7 +184,7 @@ def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> S
         node,
         smaller,
         [place[tensor] for tensor in wanted],
-        # What no step reads need not be put in place before the last one has run.
+        # A state that no step reads is not written before the last step has run.
         [i for i, p in enumerate(smaller.before) if smaller.kept[i] or p in read],
         _inside(smaller.roots, mode, target) if smaller.length else None,
     )

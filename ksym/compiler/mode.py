@@ -1,4 +1,4 @@
-"""Which passes run: all, but for those that the user turns off."""
+"""The mode of a function: native or interpreted, and the passes that are turned off."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ksym.errors import GraphError
 ENVIRONMENT = "KSYM_FLAGS"
 
 CHECK = "check"
-"""The flag that has each pass's result compared with the graph as it was before."""
+"""The flag that makes the compiler compare each pass's result with the graph before it."""
 
 Flags = Mapping[str, bool] | str
 
 
 class Mode(NamedTuple):
-    """How graphs are computed.
+    """The mode in which a graph is compiled.
 
     Attributes:
         kind: ``"native"``, or ``"interpret"`` for node by node, without any pass.
@@ -32,11 +32,11 @@ class Mode(NamedTuple):
 
     @property
     def passes(self) -> list[Pass]:
-        """The passes of `PIPELINE` over graphs that are done."""
+        """The graph passes of `PIPELINE` that run."""
         return [each for each in PIPELINE if each.stage == "graph" and self.runs(each)]
 
     def runs(self, pass_: Pass) -> bool:
-        """Whether a pass is done."""
+        """Return whether a pass runs."""
         return not pass_.optional or (self.kind == "native" and pass_.name not in self.off)
 
 
@@ -50,12 +50,12 @@ def mode_of(kind: str, flags: Flags | None = None) -> Mode:
 
     Args:
         kind: ``"native"`` or ``"interpret"``.
-        flags: For each pass to turn off False, and True for ``"check"``; or a text as in the
-            environment variable KSYM_FLAGS, such as ``"merge=0,check=1"``.  They come on top of
-            that variable.
+        flags: False for each pass to turn off, and True for ``"check"``; or a text as in the
+            environment variable KSYM_FLAGS, such as ``"merge=0,check=1"``.  They are added to
+            those of that variable.
 
     Raises:
-        GraphError: There is no such mode or flag.
+        GraphError: The mode or a flag does not exist.
     """
     if kind not in ("native", "interpret"):
         raise GraphError(f'mode is {kind!r}, not "native" or "interpret"')

@@ -87,7 +87,7 @@ def partition(outputs: Sequence[Tensor], regions: Sequence[Region] = ()) -> list
 def _crosses(
     source: Node, reader: Node, region_of: Mapping[Node, Region], level: Mapping[Node, int]
 ) -> bool:
-    """Return whether a node reads a result of another piece; leaves are in none."""
+    """Return whether a node reads a result of another piece; leaves are in no piece."""
     if is_leaf(source):
         return False
     if is_in_graph(source, region_of) and is_in_graph(reader, region_of):

@@ -1,4 +1,4 @@
-"""What compiling returns: a plan, which is data, and what it is made from.
+"""Plans: the data that the compiler returns and the runtime runs.
 
 Nothing here needs MXNet or arrays.  `ksym.compiler.compile` makes plans, `ksym.runtime.program`
 binds them to arrays and runs them.
@@ -31,7 +31,7 @@ class Target(NamedTuple):
     Attributes:
         kernels: Whether the host can touch the memory of arrays, so that code is compiled that
             works on it: on a CPU with a synchronous engine.
-        costs: What things cost there, by which it is decided what is fused, stacked and shared.
+        costs: The costs there, which decide what is fused, stacked and shared among threads.
     """
 
     kernels: bool
@@ -44,8 +44,8 @@ class FrozenGraph(NamedTuple):
     Attributes:
         tensors: The outputs, then the new values of variables.
         variables: These variables.
-        mode: How to compute.
-        target: What to compile for.
+        mode: The mode to compile in.
+        target: The target to compile for.
     """
 
     tensors: Sequence[Tensor]
@@ -72,11 +72,11 @@ class Rest(NamedTuple):
 
 
 class StepByStep(NamedTuple):
-    """Nodes that are interpreted one after the other."""
+    """The work of nodes that are interpreted one after the other."""
 
 
 class HostWork(NamedTuple):
-    """A node that is computed by its meaning in NumPy, because MXNet has no such operator.
+    """The work of a node that MXNet has no operator for: it is computed in NumPy.
 
     Attributes:
         node: The node.
@@ -86,14 +86,14 @@ class HostWork(NamedTuple):
 
 
 class ScanWork(NamedTuple):
-    """A loop of a number of steps that is known, with no more in it than is read.
+    """The work of a loop with a known number of steps.
 
     Attributes:
         node: The node of the loop.
-        view: Its signature, with the states, outputs and sequences only that are needed.
-        results: For each output of the part what it is and which: a state at the end
-            (``"final"``), an output of all steps (``"stacked"``), or a state before each step
-            (``"history"``).
+        view: Its signature, with only the states, outputs and sequences that are needed.
+        results: For each output of the part its kind and its position among those of this kind: a
+            state at the end (``"final"``), an output of all steps (``"stacked"``), or a state
+            before each step (``"history"``).
         carried: The states that a later step reads, or that are kept for each step.
         body: The plan of one step: the new states, then the outputs; None if there is no step.
     """
@@ -106,7 +106,7 @@ class ScanWork(NamedTuple):
 
 
 class WhileWork(NamedTuple):
-    """A loop that goes on as long as its condition holds.
+    """The work of a loop that runs as long as its condition holds.
 
     Attributes:
         node: The node of the loop.
@@ -120,7 +120,7 @@ class WhileWork(NamedTuple):
 
 
 class CondWork(NamedTuple):
-    """A branch.
+    """The work of a branch.
 
     Attributes:
         node: The node of the branch.
@@ -145,13 +145,13 @@ Work = (
 
 
 class Part(NamedTuple):
-    """A piece of a plan that runs in one go.
+    """A piece of a graph as it is run: one native graph, kernel, product, loop or the like.
 
     Attributes:
-        inputs: The tensors of earlier parts that it reads, and leaves where it needs their arrays.
-        outputs: The tensors that it computes for others.
+        inputs: The tensors that it reads: those of earlier parts, and leaves whose arrays it needs.
+        outputs: The tensors that it computes for other parts, or as outputs of the plan.
         nodes: The nodes that it computes.
-        work: How they are computed.
+        work: The work that computes them, which the runtime binds to arrays.
     """
 
     inputs: tuple[Tensor, ...]
@@ -162,20 +162,20 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True)
 class Plan:
-    """A graph as it is run; printed, it says what each part does and why it is one.
+    """A compiled graph: the parts in the order in which they run; printed, it explains each part.
 
     Attributes:
         tensors: The graph after the passes: the outputs, then the new values of variables.
-        outputs: What to return, or to give to the rest: tensors that the parts compute.
+        outputs: The tensors of the parts to return, or to pass to the rest.
         parts: The parts in the order in which they run.
-        copies: The variables that are updated by copying a tensor of the parts, and this tensor.
-        kernels: The kernels that compute the new values of all other variables where these lie.
-            They run after everything else.
-        operands: For each tensor that these kernels read, and that is computed, the tensor of the
-            parts that it became.
+        copies: For each variable that is updated by a copy, the tensor of the parts to copy.
+        kernels: The kernels that compute the new values of all other variables in place.  They run
+            after everything else.
+        operands: For each computed tensor that these kernels read, the tensor of the parts that
+            stands for it.
         drawn: The nodes of random numbers, in the order in which they are drawn.
-        mode: How the graph was compiled.
-        target: What it was compiled for.
+        mode: The mode in which the graph was compiled.
+        target: The target for which it was compiled.
         rest: The graph that is compiled when the shapes of the outputs are known; None if the
             outputs are those of the whole graph.
     """
@@ -193,7 +193,7 @@ class Plan:
 
     @property
     def is_compiled(self) -> bool:
-        """Whether a run of it is one call of compiled code."""
+        """Whether a run of the plan is one call of compiled code."""
         return (
             self.rest is None
             and not self.drawn
@@ -226,7 +226,7 @@ _WHY: dict[type, str] = {
 
 
 def _lines(plan: Plan) -> list[str]:
-    """Describe a plan, a paragraph for each part."""
+    """Return the lines that describe a plan, a paragraph for each part."""
     source = {
         tensor: f"part {number}"
         for number, part in enumerate(plan.parts, 1)
@@ -259,7 +259,7 @@ def _lines(plan: Plan) -> list[str]:
 
 
 def _title(work: Work, nodes: Sequence[Node]) -> str:
-    """Say what a part is."""
+    """Return the title of a part: the kind of work, and its operators."""
     if isinstance(work, NativeGraph):
         return f"native graph: {_counted(node.operator.name for node in nodes)}"
     if isinstance(work, Kernel):
@@ -285,13 +285,13 @@ def _counted(names: Iterable[str]) -> str:
 
 
 def _places(nodes: Sequence[Node]) -> list[str]:
-    """The lines of the user's code that nodes come from."""
+    """Return the line that names the places in the user's code that nodes come from."""
     places = dict.fromkeys(f"{n.origin.filename}:{n.origin.line}" for n in nodes if n.inputs)
     return [f"  from   {', '.join(places)}"] if places else []
 
 
 def _inner(work: Work) -> list[tuple[str, Plan]]:
-    """The plans inside of a part that are compiled already."""
+    """Return the plans inside of a part that are compiled already, and their titles."""
     if isinstance(work, ScanWork) and work.body is not None:
         return [("body:", work.body)]
     return [("condition:", work.test)] if isinstance(work, WhileWork) else []

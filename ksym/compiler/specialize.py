@@ -1,4 +1,4 @@
-"""Putting the shapes of a call into a graph, so that every shape in it is known."""
+"""Specialisation: put the shapes of a call into a graph, so that every shape in it is known."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from ksym.variables import Variable
 def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[Tensor]:
     """Return outputs with placeholders replaced by ones of known shape, or by constants.
 
-    On the way, what was computed from shapes becomes constant, operators that are compositions of
-    others are expanded, and those without float16 kernels compute in float32.
+    With the shapes known, tensors computed from shapes become constants, composed operators are
+    expanded, and operators without float16 kernels compute in float32.
 
     Args:
         outputs: The tensors to compute.
-        given: For each placeholder what to put in its place.
+        given: The replacement of each placeholder.
 
     Raises:
-        ShapeError: Shapes turn out not to fit.
+        ShapeError: Shapes do not fit each other.
     """
     result = rewrite(outputs, _known, given)
     order = topological_order(result)
@@ -38,10 +38,10 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
 
 
 class Rest(NamedTuple):
-    """What can be compiled only when dynamic results are there.
+    """The part of a graph that can be compiled only when dynamic results are computed.
 
     Attributes:
-        slots: A placeholder for each tensor that was computed before.
+        slots: A placeholder for each tensor that is computed first.
         outputs: The graph in terms of these.
     """
 
@@ -50,11 +50,12 @@ class Rest(NamedTuple):
 
 
 def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
-    """Separate what has known shapes from what depends on the shapes of dynamic results.
+    """Separate the nodes of known shapes from those that depend on shapes of dynamic results.
 
     Returns:
-        Tensors to compute first: the outputs themselves if no shape is open; else dynamic results
-        and whatever else the rest reads, and that rest.
+        The tensors to compute first, and the rest.  If all shapes are known, the first are the
+        outputs and there is no rest; else they are the dynamic results, and all other tensors that
+        the rest reads.
 
     Raises:
         ShapeError: A shape depends on data in a way that no operator makes known.
@@ -88,14 +89,14 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
 
 
 MOST_ELEMENTS = 2**31 - 1
-"""How many elements MXNet's arrays have at most: it counts them in 32 bits."""
+"""The largest number of elements of an array in MXNet, which counts them in 32 bits."""
 
 
 def check_sizes(outputs: Sequence[Tensor]) -> None:
     """Refuse arrays that are larger than MXNet can count.
 
     Raises:
-        ShapeError: A tensor that is read or asked for is.
+        ShapeError: A tensor that is read, or an output, is too large.
     """
     order = topological_order(outputs)
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
@@ -114,7 +115,7 @@ def check_updates(updates: Mapping[Variable, Tensor]) -> None:
     """Refuse new values of another shape than their variables.
 
     Raises:
-        ShapeError: One has another shape, which was not known before the call.
+        ShapeError: A new value has another shape, which was not known before the call.
     """
     for variable, value in updates.items():
         if value.shape != variable.shape:
@@ -126,7 +127,7 @@ def check_updates(updates: Mapping[Variable, Tensor]) -> None:
 
 
 def _is_computed(tensor: Tensor) -> bool:
-    """Whether a tensor's value is computed, rather than there from the beginning."""
+    """Return whether a tensor is computed: it is neither a constant nor a variable."""
     return not is_constant(tensor) and tensor.node.operator is not variable_leaf
 
 
@@ -146,7 +147,7 @@ def _known(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | 
 
 
 def _lacks_half(node: Node) -> bool:
-    """Whether MXNet has no kernel for a node because of its float16 operands."""
+    """Return whether MXNet has no kernel for a node because of its float16 operands."""
     return not node.operator.half and any(tensor.dtype == "float16" for tensor in node.inputs)
 
 
@@ -169,5 +170,5 @@ def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor
 
 
 def _tensors(made: Tensor | Sequence[Tensor]) -> Sequence[Tensor]:
-    """The results of a node as a sequence, also where there is one only."""
+    """Return the results of a node as a sequence, even if there is only one."""
     return (made,) if isinstance(made, Tensor) else made
