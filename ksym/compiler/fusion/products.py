@@ -1,8 +1,8 @@
-"""Products of matrices among loops: calls of compiled code or BLAS instead of native operators.
+"""Matrix products among kernels: calls of compiled code or BLAS instead of native operators.
 
-A native graph costs some ten microseconds to enter, and what a loop reads or writes has to be in
-memory in between.  Where everything around a product is in loops, it is a call of its own, on
-parts of arrays as well, so that neither a slice of a weight nor a reshaped batch is ever copied.
+A native graph costs some microseconds to enter, and divides the kernels around it.  So a product
+whose neighbours are kernels is a call of its own.  It reads parts of arrays in place: neither a
+slice of a weight nor a reshaped batch is copied.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from ksym.graph import Node, Tensor
 
 
 class Matrix(NamedTuple):
-    """A matrix in an array: its rows lie one behind the other, the elements of a row side by side.
+    """A matrix in an array, row by row; the elements of a row are contiguous.
 
     Attributes:
-        tensor: Whose array it is in.
-        offset: Where its first element lies.
-        stride: How far apart rows are.
-        rows: How many there are.
-        columns: How many elements each has.
+        tensor: The tensor whose array it is in.
+        offset: The place of its first element.
+        stride: The distance between rows, in elements.
+        rows: The number of rows.
+        columns: The number of columns.
     """
 
     tensor: Tensor
@@ -38,11 +38,11 @@ class Product(NamedTuple):
     """A product of two matrices.
 
     Attributes:
-        a: The left one.
-        b: The right one.
-        transpose_a: Whether the left one is transposed first.
-        transpose_b: Whether the right one is.
-        result: What is computed, row by row.
+        a: The left matrix.
+        b: The right matrix.
+        transpose_a: Whether the left matrix is transposed.
+        transpose_b: Whether the right matrix is transposed.
+        result: The tensor that is written, row by row.
     """
 
     a: Matrix
@@ -53,12 +53,12 @@ class Product(NamedTuple):
 
     @property
     def operands(self) -> list[Tensor]:
-        """The tensors that are read, each once."""
+        """The tensors that are read, without repetition."""
         return list(dict.fromkeys((self.a.tensor, self.b.tensor)))
 
 
 def is_product(node: Node) -> bool:
-    """Whether BLAS computes a node by one call."""
+    """Return whether one call of BLAS can compute a node."""
     if node.operator is not ops.matmul:
         return False
     left, right = node.inputs
@@ -71,11 +71,11 @@ def is_product(node: Node) -> bool:
 
 
 def product_of(node: Node, views: Collection[Node] = ()) -> Product:
-    """Return what BLAS is to do for a node.
+    """Return the description of a product.
 
     Args:
-        node: A product of which `is_product` holds.
-        views: Nodes to look through, where `is_seen` holds.
+        node: A node for which `is_product` holds.
+        views: The nodes to look through, where `is_seen` holds.
     """
     a, b = (_matrix(tensor, views) for tensor in node.inputs)
     assert a is not None
@@ -85,7 +85,7 @@ def product_of(node: Node, views: Collection[Node] = ()) -> Product:
 
 
 def is_seen(tensor: Tensor) -> bool:
-    """Whether BLAS can read an operand where its elements lie, through all views before it."""
+    """Return whether a product can read an operand in place, through all views before it."""
     views = set()
     source = tensor
     while is_view(source.node):
@@ -95,7 +95,7 @@ def is_seen(tensor: Tensor) -> bool:
 
 
 def _matrix(tensor: Tensor, views: Collection[Node]) -> Matrix | None:
-    """The matrix of an operand, with the last axis as its columns; None if it lies otherwise."""
+    """Return an operand as a matrix, the last axis as columns; None if it is none in memory."""
     view, shape = look_through(tensor, views)
     *leading, columns = shape
     *strides, within = view.strides
