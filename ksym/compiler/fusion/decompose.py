@@ -1,7 +1,8 @@
-"""Decomposition: operators as several that kernels can compute, where all of these are in kernels.
+"""Decomposition: replace native operators by several that kernels compute.
 
-MXNet has one kernel for a softmax; loops have exponentials, sums and the like.  What a whole
-network needs besides its products can so be done without any native operator.
+MXNet has one operator for a softmax; kernels have exponentials, sums and the like.  Once all such
+operators are decomposed, many networks need no native operator at all.  A node is decomposed only
+if kernels compute all nodes that replace it.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ def _fires(outputs: Sequence[Tensor]) -> bool:
 @planning_pass(
     sample=_sample,
     fires=_fires,
-    rounding="exponentials are those of loops, and are summed up in another order",
+    rounding="exponentials are those of kernels, and are summed up in another order",
 )
 def decompose(
     outputs: Sequence[Tensor], left: Collection[Node] = ()
 ) -> tuple[list[Tensor], dict[Node, set[Node]]]:
-    """Return outputs with operators written out, and of each what it became.
+    """Return outputs with operators decomposed, and for each decomposed node the nodes it became.
 
     Args:
         outputs: The graph.
@@ -42,7 +43,7 @@ def decompose(
     order = topological_order(outputs)
     became: dict[Node, set[Node]] = {}
 
-    def written_out(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
+    def decomposed(node: Node, inputs: Sequence[Tensor]) -> Tensor | None:
         if node in left:
             return None
         result = node.operator.decompose(node, inputs)
@@ -50,28 +51,31 @@ def decompose(
             became[node] = set(topological_order([result], until=set(inputs)))
         return result
 
-    return rewrite(outputs, written_out, order=order), became
+    return rewrite(outputs, decomposed, order=order), became
 
 
 def fused_graph(
     outputs: Sequence[Tensor], decomposing: bool, costs: Costs = DEFAULT
 ) -> tuple[list[Tensor], list[Region]]:
-    """Return outputs as they are to be computed, and the nodes of each kernel or product.
+    """Choose decompositions, kernels and products, and return the outputs and these regions.
 
     Args:
         outputs: The graph, of known shapes.
-        decomposing: Whether operators may be written out.
-        costs: What things cost.
+        decomposing: Whether operators may be decomposed.
+        costs: The costs that decide.
+
+    Returns:
+        The outputs after decomposition, and the nodes of each kernel or product.
     """
     if not decomposing:
         return list(outputs), fuse_loops(outputs, costs)
     left: set[Node] = set()
     while True:
-        written, became = decompose(outputs, left)
-        regions = fuse_loops(written, costs)
+        decomposed, became = decompose(outputs, left)
+        regions = fuse_loops(decomposed, costs)
         inside = set().union(*regions)
-        # Natively what is written out takes longer than the one kernel.
-        torn = {node for node, nodes in became.items() if not nodes <= inside}
-        if not torn:
-            return written, regions
-        left |= torn
+        # As native operators the parts take longer than the one operator they replace.
+        partly_native = {node for node, nodes in became.items() if not nodes <= inside}
+        if not partly_native:
+            return decomposed, regions
+        left |= partly_native
