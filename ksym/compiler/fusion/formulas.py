@@ -1,7 +1,7 @@
-"""The mathematics of a machine: functions of floats made of its instructions.
+"""The functions of the abstract machine: exp, log and others, made of its instructions.
 
-Exponentials and logarithms are series, so that they are computed for many elements at once; errors
-are a few units in the last place.  Series and reductions are in W. Cody and W. Waite, Software
+Exponentials and logarithms are series, so that they can be vectorised; errors are a few units in
+the last place.  Series and argument reductions are from W. Cody and W. Waite, Software
 Manual for the Elementary Functions, 1980.
 """
 
@@ -22,13 +22,13 @@ class _Precision(NamedTuple):
     """Constants for a dtype.
 
     Attributes:
-        exp_terms: Terms of the series of exp(r) - 1 up to |r| = log(2) / 2.
-        log_terms: Terms of the series of atanh(s) / s in s**2, up to s = 0.1716.
-        low: Where exp is zero.
-        high: Where exp is infinite.
-        saturation: Where tanh is one.
+        exp_terms: The number of terms of the series of exp(r) - 1 up to |r| = log(2) / 2.
+        log_terms: The number of terms of the series of atanh(s) / s in s**2, up to s = 0.1716.
+        low: The argument below which exp is zero.
+        high: The argument above which exp is infinite.
+        saturation: The argument above which tanh is one.
         log2_high: The first digits of log(2), so few that products with exponents are exact.
-        log2_low: What is left of it.
+        log2_low: The rest of log(2).
     """
 
     exp_terms: int
@@ -49,7 +49,7 @@ _PRECISION = {
 
 
 class Mathematics(Machine):
-    """A machine's arithmetic and functions, made of its instructions."""
+    """The arithmetic and functions that every machine has, made of its instructions."""
 
     def add(self, x: Register, y: Register) -> Register:
         return self.arithmetic("add", x, y)
@@ -160,13 +160,13 @@ class Mathematics(Machine):
         return self._at_ends(self.add(high, result), x)
 
     def log1p(self, x: Register) -> Register:
-        # What rounding 1 + x loses is made up for by the quotient.
+        # The quotient corrects the error of rounding 1 + x.
         one = self.number(1.0, x.dtype)
         u = self.add(x, one)
         rounded = self.subtract(u, one)
         exact = self.divide(self.multiply(self.log(u), x), rounded)
-        as_it_is = self.choose(self.compare("eq", rounded, self.number(0.0, x.dtype)), x, exact)
-        return self.choose(self.compare("eq", x, self.number(math.inf, x.dtype)), x, as_it_is)
+        corrected = self.choose(self.compare("eq", rounded, self.number(0.0, x.dtype)), x, exact)
+        return self.choose(self.compare("eq", x, self.number(math.inf, x.dtype)), x, corrected)
 
     def exp2(self, x: Register) -> Register:
         low, high = (bound / math.log(2.0) for bound in (_precision(x).low, _precision(x).high))
@@ -186,7 +186,7 @@ class Mathematics(Machine):
         return self._at_ends(self.multiply_add(exponent, of_two, of_mantissa), x)
 
     def _half_of_exp(self, x: Register) -> Register:
-        """Return exp(x) / 2, which is finite where exp(x) is not yet."""
+        """Return exp(x) / 2, which is finite for some x for which exp(x) is not."""
         root = self.exp(self.multiply(x, self.number(0.5, x.dtype)))
         return self.multiply(self.multiply(root, self.number(0.5, x.dtype)), root)
 
@@ -207,7 +207,7 @@ class Mathematics(Machine):
         return self.add(self.log(x), self.number(math.log(2.0), x.dtype))
 
     def _is_large(self, x: Register) -> Register:
-        """Whether nothing is left of 1 beside the square."""
+        """Return whether 1 + x**2 rounds to x**2."""
         bound = 1.0 / math.sqrt(float(np.finfo(x.dtype).eps))
         return self.compare("gt", x, self.number(bound, x.dtype))
 
@@ -245,7 +245,7 @@ def _precision(x: Register) -> _Precision:
 
 
 class _Probe(Mathematics):
-    """A machine that writes nothing, and refuses what no machine can do with a dtype.
+    """A machine that generates no code, and raises `NoFormula` for dtypes that no machine has.
 
     Attributes:
         calls: Whether a function was called.
@@ -255,7 +255,7 @@ class _Probe(Mathematics):
         self.calls = False
 
     def _of(self, dtypes: Collection[str], *operands: Register, dtype: str = "") -> Register:
-        """Return a result for operands of one of some dtypes."""
+        """Check that the operands have one dtype, one of `dtypes`, and return a result."""
         (found, *others) = {x.dtype for x in operands}
         if others or found not in dtypes:
             raise NoFormula(f"{found} where {dtypes} are meant")
@@ -316,7 +316,7 @@ class _Probe(Mathematics):
 COMPILED_FLOATS = tuple(_PRECISION)
 COMPILED_INTEGERS = ("int32", "int64")
 DTYPES = (*COMPILED_FLOATS, *COMPILED_INTEGERS, "bool")
-"""The dtypes of what loops read and write."""
+"""The dtypes that kernels read and write."""
 
 _NUMBERS = (*COMPILED_FLOATS, *COMPILED_INTEGERS)
 _OF_ARITHMETIC = {
@@ -328,7 +328,7 @@ _OF_ARITHMETIC = {
 
 
 class Known(NamedTuple):
-    """What is known of a formula before its code is written.
+    """The properties of a formula that are known before its code is generated.
 
     Attributes:
         dtype: The dtype of its result.
@@ -342,12 +342,12 @@ class Known(NamedTuple):
 def known(
     operator: Operator, operands: Sequence[Register], attributes: Mapping[str, Any]
 ) -> Known | None:
-    """Return what an operator's formula gives for operands of some dtypes; None without one.
+    """Return the properties of an operator's formula for operands; None if it has none for them.
 
     Args:
         operator: The operator.
         operands: The dtype of each operand, and the value of an integer constant.
-        attributes: Those of the node.
+        attributes: The attributes of the node.
     """
     return _known(operator, tuple(operands), tuple(attributes.items()))
 
