@@ -1,1 +1,1 @@
-"""Writing code: MXNet's graphs and LLVM's assembly."""
+"""Code generation: MXNet's graphs and LLVM's assembly."""

@@ -1,29 +1,30 @@
-"""Products of matrices as LLVM's code: a block of the result is held in registers.
+"""Code generation for matrix products: each block of the result is held in registers.
 
-A library divides the work among threads first, and has to have been built for the processor; what
-takes ten microseconds is over before that pays.  Here a block of some rows and two vectors of
-columns is summed up along the inner axis: each step reads two vectors of b and one element of a for
-each row.  What all rows read of b is copied, or transposed in registers, into a panel that stays in
-the first cache, a part of the inner axis at a time; later parts add to what is there (K. Goto and
-R. van de Geijn, Anatomy of High-Performance Matrix Multiplication, 2008).
+BLAS divides the work among threads first, which does not pay for a product of ten microseconds; and
+it has to have been built for the processor.  Here a block of the result, some rows by two vectors
+of columns, is summed up along the inner axis: each step reads two vectors of b and one element of a
+for each row.  The part of b that all rows read is first copied into a panel that stays in the first
+cache, and transposed in registers if need be.  A panel covers a part of the inner axis; the sums of
+later parts are added to those of earlier ones (K. Goto and R. van de Geijn, Anatomy of
+High-Performance Matrix Multiplication, 2008).
 
-Sizes are read from the table, so one function serves all.  Rows past the last one are that row
-again; columns past the last one are masked out.  The threads of a team take turns at the columns.
+Sizes are read from the table, so one function serves all.  Rows past the last one repeat the last
+row; columns past the last one are masked out.  The threads of a team take turns at the columns.
 """
 
 from __future__ import annotations
 
 VECTORS = 2
-"""How many vectors of columns a block has."""
+"""The number of vectors of columns of a block."""
 
 DEPTH = 256
-"""How much of the inner axis is gone through at a time."""
+"""The length of the part of the inner axis that a panel covers."""
 
 _FLOAT_TYPES = {"float32": ("float", 4), "float64": ("double", 8)}
 
 
 class _Block:
-    """What the code of one dtype is made of.
+    """The pieces of code for products of one dtype.
 
     Args:
         dtype: ``"float32"`` or ``"float64"``.
@@ -40,7 +41,7 @@ class _Block:
         self.columns = VECTORS * self.lanes
 
     def declarations(self) -> list[str]:
-        """Declare what the code calls."""
+        """Return the declarations of the functions that the code calls."""
         return [
             f"declare {self.vector} @llvm.masked.load.{self.suffix}.p0"
             f"(ptr, i32, {self.mask}, {self.vector})",
@@ -54,14 +55,14 @@ class _Block:
         ]
 
     def load(self, name: str, pointer: str, mask: str) -> str:
-        """Load a vector, zeros where it is masked out."""
+        """Return the line that loads a vector, with zeros where it is masked out."""
         return (
             f"  {name} = call {self.vector} @llvm.masked.load.{self.suffix}.p0(ptr {pointer}, "
             f"i32 {self.size}, {self.mask} {mask}, {self.vector} zeroinitializer)"
         )
 
     def splat(self, name: str, value: str, element: str) -> list[str]:
-        """Make a vector of equal elements."""
+        """Return the lines that make a vector of equal elements."""
         whole = f"<{self.lanes} x {element}>"
         return [
             f"  {name}.one = insertelement {whole} poison, {element} {value}, i64 0",
@@ -70,7 +71,7 @@ class _Block:
         ]
 
     def below(self, name: str, limit: str, start: str) -> list[str]:
-        """Make the mask of the elements from a start on that are below a limit."""
+        """Return the lines that make the mask of elements, counted from a start, below a limit."""
         counts = ", ".join(f"i64 {lane}" for lane in range(self.lanes))
         return [
             f"  {name}.left = sub i64 {limit}, {start}",
@@ -79,7 +80,7 @@ class _Block:
         ]
 
     def copied(self) -> list[str]:
-        """Lines that copy rows of b, as wide as a block, into the panel."""
+        """Return the lines that copy rows of b, as wide as a block, into the panel."""
         lines = [
             "  br label %copy.head",
             "copy.head:",
@@ -104,8 +105,8 @@ class _Block:
             "  br i1 %c.more, label %copy.head, label %filled",
         ]
 
-    def turned(self) -> list[str]:
-        """Lines that put rows of b, columns of a block, into the panel as columns."""
+    def transposed(self) -> list[str]:
+        """Return the lines that transpose as many rows of b as a block has columns into the panel."""
         lanes = range(self.lanes)
         lines = [
             "  br label %turn.head",
@@ -128,7 +129,7 @@ class _Block:
             names = {lane: f"%t{j}.{lane}.0" for lane in lanes}
             half = self.lanes // 2
             while half:
-                # Two by two blocks of this side change places.
+                # Of each square of four blocks of this side, two change places.
                 for one in (lane for lane in lanes if not lane & half):
                     other = one + half
                     a, b = names[one], names[other]
@@ -206,7 +207,7 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
         *block.splat("%agains", "%again", "i1"),
         *(f"  %there{j} = and {block.mask} %mask{j}, %agains" for j in parts),
     ]
-    lines += block.turned() if turn else block.copied()
+    lines += block.transposed() if turn else block.copied()
     lines += [
         "filled:",
         "  br label %rows.head",
@@ -287,12 +288,12 @@ def block_lines(dtype: str, width: int, turn: bool) -> list[str]:
 
 
 def block_declarations(dtype: str, width: int) -> list[str]:
-    """Return the declarations of what the functions of a dtype call."""
+    """Return the declarations of the functions that a product of a dtype calls."""
     return _Block(dtype, width).declarations()
 
 
 def block_work(rows: int, columns: int, inner: int, dtype: str, width: int) -> tuple[int, int]:
-    """Return how many multiplications a product takes in whole blocks, and its blocks across."""
+    """Return the multiplications of a product in whole blocks, and the number of blocks across."""
     block = _Block(dtype, width)
     down, across = -(-rows // len(block.rows)), -(-columns // block.columns)
     return down * len(block.rows) * across * block.columns * inner, across

@@ -1,9 +1,10 @@
-"""Writing a loop down as LLVM's code, which is vectorised and compiled when it is loaded.
+"""Code generation for kernels: write a `Kernel` as LLVM's code.
 
-The code knows what is contiguous or broadcast but no sizes, so loops of equal structure share it.
-It is one function of one argument, a table of 64-bit words: the size of each axis, the strides that
-occur, then the address of each array.  Several threads of an OpenMP team may run it at once, and
-share the work.  What it reduces, it combines with what is there.
+The code depends on which axes are contiguous or broadcast, but not on sizes, so kernels of equal
+structure share it.  It is one function of one argument, a table of 64-bit words: the size of each
+axis, the strides that occur, then the address of each array.  Several threads of an OpenMP team may
+run it at once, and share the work.  A reduction combines its elements with those in the result's
+array, which has to be filled before.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _SUFFIX = {"float32": "f32", "float64": "f64"}
 
 
 class _Layout(NamedTuple):
-    """How a dtype's bits are used: an integer as wide, the fraction's bits, the exponent's bias."""
+    """The bits of a float: an integer type as wide, the fraction's bits, the exponent's bias."""
 
     integer: str
     fraction: int
@@ -42,12 +43,12 @@ _LAYOUTS = {
 
 
 class KernelCode(NamedTuple):
-    """The code of a loop and what its table holds.
+    """The code of a kernel, and the contents of its table.
 
     Attributes:
         text: The code.
         numbers: The first words of the table: sizes and strides.
-        arrays: Whose address comes next, and the element to begin with.
+        arrays: The views whose first elements' addresses are the other words.
     """
 
     text: str
@@ -56,7 +57,7 @@ class KernelCode(NamedTuple):
 
 
 class _Machine(formulas.Mathematics):
-    """Writes the computation on one element."""
+    """The machine that generates the instructions for one element."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -82,12 +83,12 @@ class _Machine(formulas.Mathematics):
         return Register(f"0x{bits:016X}", dtype)
 
     def arithmetic(self, operation: str, x: Register, y: Register) -> Register:
-        # Each is rounded as it would be alone, so a loop equals its steps to the last bit.
+        # Each result is rounded, so a kernel equals its operators one by one to the last bit.
         code = f"f{operation}" if x.dtype in formulas.COMPILED_FLOATS else operation
         return self.put(f"{code} {_TYPES[x.dtype]} {x.text}, {y.text}", x.dtype)
 
     def added(self, total: Register, x: Register) -> Register:
-        # Several summands at once, in whichever order.
+        # LLVM may reorder the sum, to add several summands at once.
         return self.put(f"fadd reassoc {_TYPES[x.dtype]} {total.text}, {x.text}", x.dtype)
 
     def compare(self, relation: str, x: Register, y: Register) -> Register:
@@ -110,7 +111,7 @@ class _Machine(formulas.Mathematics):
         return self.put(f"call {kind} @{name}({given})", dtype)
 
     def _intrinsic(self, function: str, *operands: Register) -> Register:
-        """Call what LLVM itself knows, and has instructions for."""
+        """Call a function that LLVM itself has: an intrinsic."""
         return self._call(f"llvm.{function}.{_SUFFIX[operands[0].dtype]}", *operands)
 
     def multiply_add(self, x: Register, y: Register, z: Register) -> Register:
@@ -136,7 +137,7 @@ class _Machine(formulas.Mathematics):
         return self._intrinsic(direction, x)
 
     def rounded(self, x: Register) -> tuple[Register, Register]:
-        # Where one is the unit of the last place, addition rounds, and the bits count.
+        # Near this number the unit in the last place is one: addition rounds, and the bits count.
         layout = _LAYOUTS[x.dtype]
         anchor = self.number(1.5 * 2.0**layout.fraction, x.dtype)
         moved = self.arithmetic("add", x, anchor)
@@ -161,7 +162,7 @@ class _Machine(formulas.Mathematics):
     def parts(self, x: Register) -> tuple[Register, Register]:
         layout = _LAYOUTS[x.dtype]
         kind = layout.integer
-        # Numbers too small for full precision are multiplied first.
+        # Subnormal numbers are scaled first.
         small = self.compare("lt", x, self.number(2.0 ** (1 - layout.bias), x.dtype))
         shift = layout.fraction + 1
         scaled = self.arithmetic("mul", x, self.number(2.0**shift, x.dtype))
@@ -219,11 +220,11 @@ def _itemsize(dtype: str) -> int:
 
 
 def emit(kernel: Kernel) -> KernelCode:
-    """Return the code of a loop."""
+    """Return the code of a kernel."""
     sizes, views = collapsed(kernel)
     if not sizes:  # a single element
         sizes, views = [1], [view._replace(strides=(0,)) for view in views]
-    # What is written where it was read is one array.
+    # A view that is both read and written is one array of the function.
     arrays = list(dict.fromkeys(views))
     read, written = views[: len(kernel.arrays)], views[len(kernel.arrays) :]
     strides: list[int] = []
@@ -274,11 +275,18 @@ def emit(kernel: Kernel) -> KernelCode:
 
 
 Pattern = tuple[int | str, ...]
-"""For each axis how far an array's elements are apart: a number, or the register that holds it."""
+"""The stride along each axis: a number that the code knows, or the register that holds it."""
 
 
 def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[str]) -> None:
-    """Read, compute and write one element, given the addresses."""
+    """Generate the code that reads, computes and writes one element.
+
+    Args:
+        machine: The machine, which collects the code.
+        kernel: The kernel.
+        read: The register with the address of each element that is read.
+        written: Likewise for each that is written.
+    """
     values: list[Register] = []
     at = iter(read)
     for view in kernel.reads:
@@ -300,7 +308,7 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
 
 
 def _nest(kinds: list[Pattern], rank: int, element: list[str]) -> list[str]:
-    """The loops over the axes, one in the other; the first one runs from %begin to %end."""
+    """Return the lines of the nested loops over the axes; the first runs from %begin to %end."""
     lines = []
     for axis in range(rank):
         before = "entry" if axis == 0 else f"head{axis - 1}.in"
@@ -333,7 +341,7 @@ def _nest(kinds: list[Pattern], rank: int, element: list[str]) -> list[str]:
 
 
 def _entry(words: list[tuple[str, str]]) -> list[str]:
-    """The function that reads the table and takes a thread's share of the first axis."""
+    """Return the lines of the function that reads the table and takes a thread's share."""
     lines = [f"define void @{ENTRY}(ptr %table) {{"]
     for position, (kind, name) in enumerate(words):
         lines += [

@@ -1,4 +1,4 @@
-"""Writing a graph of known shapes down as one MXNet graph (NNVM)."""
+"""Lowering: write a graph of known shapes as one MXNet graph (NNVM)."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ KEEPS_LAYOUT = {"Activation", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}
-"""MXNet's operators that do something else outside of training mode."""
+"""MXNet's operators that compute something else outside of training mode."""
 
 BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
-"""MXNet's operators that put their weights into blocks outside of training mode."""
+"""MXNet's operators that convert their weights to oneDNN's layout outside of training mode."""
 
 
 class Entry(NamedTuple):
@@ -44,9 +44,9 @@ class NativeGraph:
     Attributes:
         nodes: The nodes in NNVM's JSON form, in topological order.
         heads: The results, without repetition; none of them is an input.
-        positions: For each output of the lowered graph, which head it is.
+        positions: For each output of the lowered graph, the position of its head.
         leaves: The name of the input for each placeholder, variable, random tensor, and tensor that
-            is given.
+            is computed elsewhere.
         constants: The value of each constant input, by name.
         scratch: Shape and dtype of memory that operators write to, by name.
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
@@ -96,7 +96,7 @@ class GraphEmitter(Emitter):
     def backward(
         self, operator: str, *inputs: Entry, of: Entry, results: Sequence[Spec], **attributes: Any
     ) -> Any:
-        # NNVM infers the shapes of a gradient kernel from the forward node it is tied to.
+        # NNVM infers the shapes of a gradient kernel from the forward node that it depends on.
         self._forward[of.node] = of
         return self._apply(operator, inputs, len(results), attributes, of.node)
 
@@ -136,9 +136,10 @@ class GraphEmitter(Emitter):
         return any(entry.node in self._own_layout for entry in inputs)
 
     def _needs_training(self, node: dict[str, Any]) -> bool:
-        """Whether a node is a gradient, or something else outside of training mode.
+        """Return whether a node must run in training mode.
 
-        There oneDNN puts weights into blocks of its own where they lie, also those of Variables.
+        Gradients must, and operators that compute something else outside of it.  So must those
+        that would convert weights to oneDNN's layout in place, since these may be variables.
         """
         weights = [source for source, _, _ in node["inputs"][1:]]
         return (
@@ -196,11 +197,11 @@ class GraphEmitter(Emitter):
                 heads[entry] = len(heads)
             self.graph.positions.append(heads[entry])
         for entry in heads:
-            # A head that is an input would hand out the memory that the next call fills.
+            # A head that is an input would be the memory that the next call overwrites.
             is_input = self.graph.nodes[entry.node]["op"] == "null"
             self.graph.heads.append(self("_copy", entry) if is_input else entry)
-        # A forward node runs because a gradient kernel is tied to it, and MXNet's kernels insist on
-        # writing a result; one that nothing else reads becomes a head that nobody asks for.
+        # A forward node runs because a gradient kernel depends on it, and MXNet's kernels must
+        # write a result; one that nothing reads becomes a head after those of the outputs.
         read = {source for node in self.graph.nodes for source, _, _ in node["inputs"]}
         read.update(head.node for head in self.graph.heads)
         self.graph.heads += [entry for node, entry in self._forward.items() if node not in read]
@@ -210,7 +211,7 @@ class GraphEmitter(Emitter):
 def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
     """Emit one node and return its results."""
     if all(0 in tensor.shape for tensor in node.outputs):
-        # Nothing to compute; MXNet's kernels do not expect to be asked.
+        # Nothing to compute; MXNet's kernels fail for such results.
         return [
             emit.constant(np.empty(shapes.known(tensor.shape), tensor.dtype))
             for tensor in node.outputs
@@ -220,7 +221,7 @@ def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any
 
 
 def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGraph:
-    """Return the native graph that computes outputs from tensors that are given."""
+    """Return the native graph that computes outputs from tensors that are computed elsewhere."""
     emit = GraphEmitter()
     entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
     for node in topological_order(outputs, until=entries):

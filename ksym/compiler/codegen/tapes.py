@@ -1,10 +1,10 @@
-"""What is compiled once to call other compiled code: a tape, a loop over one, and single pieces.
+"""Code generation for tapes: functions that are compiled once, and call other compiled code.
 
-As a loop's code, each is a function of one argument, a table of 64-bit words.  A tape is an array
-of pairs, the address of a function and that of its table; playing it calls each function in turn.
-`repeat` plays one several times, and after each time moves on addresses in tables: to the next
-element of a sequence, say.  `flushed` is the outermost call: it has the processor take subnormal
-numbers as zeros meanwhile (see `runtime/subnormal.py`).
+Like the code of a kernel, each is a function of one argument, a table of 64-bit words.  A *tape* is
+an array of pairs, the address of a function and that of its table; `play` calls each function in
+turn.  `repeat` plays a tape several times, and after each time advances addresses in tables, such
+as that of an element of a sequence.  `team` runs a function on several threads.  `flushed` is the
+outermost call: it makes the processor take subnormal numbers as zeros (`runtime/subnormal.py`).
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _WORDS = {
 }
 """The words of each function's table; a product's matrices are stored row by row.
 
-Of the matrix a of a block, elements of neighbouring rows lie `across` elements apart, and those of
-neighbouring columns `along`.
+In the matrix a of a block, the distance between neighbouring rows is `across` elements, and that
+between neighbouring columns `along`.
 """
 
 _ELEMENTS = ("to", "source", "a", "b", "out")
@@ -44,7 +44,7 @@ FUNCTIONS = (
 """The names of the functions."""
 
 SYMBOLS = ("GOMP_parallel", "cblas_sgemm", "cblas_dgemm")
-"""What they call in MXNet's library."""
+"""The functions of MXNet's library that they call."""
 
 
 def _words(function: str) -> tuple[str, ...]:
@@ -52,12 +52,12 @@ def _words(function: str) -> tuple[str, ...]:
 
 
 def addresses_in(function: str) -> tuple[int, ...]:
-    """Return which words of a function's table are addresses of elements of arrays."""
+    """Return the positions of the words of a function's table that are addresses of elements."""
     return tuple(k for k, word in enumerate(_words(function)) if word in _ELEMENTS)
 
 
 def _begin(function: str) -> list[str]:
-    """The first lines of a function, which read its table."""
+    """Return the first lines of a function, which read its table."""
     lines = [f"define void @{function}(ptr %table) {{", "entry:"]
     for position, word in enumerate(_words(function)):
         kind = "ptr" if word in _POINTERS else "i64"
@@ -69,7 +69,13 @@ def _begin(function: str) -> list[str]:
 
 
 def _counted(name: str, limit: str, inside: list[str]) -> list[str]:
-    """Lines that are gone through for each number below a limit; the block before is given."""
+    """Return the lines of a loop that runs other lines for each number below a limit.
+
+    Args:
+        name: The name of the register of the number, and of the labels.
+        limit: The register of the limit.
+        inside: The lines to run.
+    """
     return [
         f"  br label %{name}.before",
         f"{name}.before:",
@@ -100,7 +106,7 @@ def _play() -> list[str]:
 
 
 def _moved(name: str, by: list[str]) -> list[str]:
-    """Lines that change each word that moves."""
+    """Return the lines of a loop that changes each word that `moves` names."""
     change = [
         f"  %{name}.pair = getelementptr {{ ptr, i64 }}, ptr %moves, i64 %{name}",
         f"  %{name}.word = load ptr, ptr %{name}.pair",
@@ -140,7 +146,7 @@ def _team() -> list[str]:
 
 
 def _flushed(control: int) -> list[str]:
-    """What calls code with some bits of the SSE control word set, if there are any to set."""
+    """Return the function that calls code with bits of the SSE control word set, if any are."""
     call = "  call void %code(ptr %data)"
     if control:
         call = "\n".join(
@@ -185,7 +191,7 @@ def _fill(dtype: str) -> list[str]:
 
 
 _ROW_MAJOR, _AS_IT_IS = 101, 111
-"""CBLAS's names for a layout, and for a matrix that is not transposed; the next one is."""
+"""CBLAS's numbers of a layout, and of a matrix that is not transposed; the next one is."""
 
 
 def _blas_product(dtype: str) -> list[str]:
@@ -206,7 +212,7 @@ def _blas_product(dtype: str) -> list[str]:
 
 
 def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
-    """Return the name and the code of the function for products by blocks.
+    """Return the name and the code of the function that computes a product by blocks.
 
     Args:
         dtype: ``"float32"`` or ``"float64"``.
@@ -224,10 +230,10 @@ def emit_block(dtype: str, turn: bool, width: int) -> tuple[str, str]:
 
 @functools.cache
 def emit_tapes(control: int = 0) -> str:
-    """Return the code of all these functions.
+    """Return the code of all `FUNCTIONS`.
 
     Args:
-        control: Bits of the SSE control word that `flushed` sets; 0 for other processors.
+        control: The bits of the SSE control word that `flushed` sets; 0 on other processors.
     """
     parameters = "i32, i32, i32, i32, i32, i32, {0}, ptr, i32, ptr, i32, {0}, ptr, i32"
     lines = [
