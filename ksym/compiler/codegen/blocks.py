@@ -106,7 +106,7 @@ class _Block:
         ]
 
     def transposed(self) -> list[str]:
-        """Return the lines that transpose as many rows of b as a block has columns into the panel."""
+        """Return the lines that transpose rows of b, columns of a block, into the panel."""
         lanes = range(self.lanes)
         lines = [
             "  br label %turn.head",
