@@ -1,1 +1,1 @@
-"""Passes that take loops apart: work moves out of them, before and behind."""
+"""Passes over loops: dead code elimination, residuals, and code motion out of loops."""

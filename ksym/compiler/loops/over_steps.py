@@ -1,7 +1,7 @@
-"""Computing what a loop's body computes for all steps at once.
+"""Batching: compute nodes of a loop's body for all steps at once.
 
-A tensor of the body is, over all steps, a stack of them along a new first axis; a product with a
-matrix that is the same at each step is then one product of all their rows.
+The values of a tensor of the body over all steps are a stack along a new first axis.  A product
+with a matrix that is the same at each step becomes one product of the rows of all steps.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from ksym.ops.leaves import placeholder
 
 
 def of_parameters(loop: ScanView) -> dict[Tensor, Stacked]:
-    """Return what the parameters of a loop's body are outside, but for its states."""
+    """Return the values over all steps of the parameters of a loop's body, without its states."""
     values = {p: Stacked(s, True) for p, s in zip(loop.elements, loop.sequences, strict=True)}
     values.update((p, Stacked(c, False)) for p, c in zip(loop.rest, loop.closed, strict=True))
     return values
 
 
 def over_steps(node: Node, operands: Sequence[Stacked], length: int) -> Stacked | None:
-    """Return a node's result over all steps; None where there is no way to compute it at once.
+    """Return a node's result over all steps; None if it cannot be computed at once.
 
     Args:
         node: A node of the body.
         operands: Its operands over all steps.
-        length: How many steps there are.
+        length: The number of steps.
     """
     operator = node.operator
     if not operator.pure or operator.runs != "native" or len(node.outputs) > 1:
@@ -43,7 +43,7 @@ def over_steps(node: Node, operands: Sequence[Stacked], length: int) -> Stacked 
     rule = _elementwise if operator.elementwise else operator.batched
     try:
         found = rule(node, operands, length)
-    except KsymError:  # an operator that does not broadcast what is the same at all steps
+    except KsymError:  # the operator does not broadcast an operand that is the same at all steps
         return None
     return None if found is None else Stacked(found, True)
 
@@ -61,15 +61,16 @@ def _elementwise(node: Node, operands: Sequence[Stacked], length: int) -> Tensor
 
 
 class Whole:
-    """A body's tensors over all steps, those that only a step can compute being stacked by it.
+    """The tensors of a loop's body over all steps, computed after the loop.
 
     Args:
-        length: How many steps there are.
-        values: What is there already over all steps, such as sequences for their elements.
-        inside: Nodes that only a step can compute; constants among them are constants outside too.
+        length: The number of steps.
+        values: The tensors that are known over all steps, such as sequences for their elements.
+        inside: The nodes that only a step can compute, so that their results have to be stacked;
+            constants among them are constants outside too.
 
     Attributes:
-        stacks: A placeholder for the stack of each tensor that has to be stacked for the others.
+        stacks: A placeholder for the stack of each tensor that the loop has to stack.
     """
 
     def __init__(self, length: int, values: Mapping[Tensor, Stacked], inside: Set[Node]):
@@ -97,8 +98,8 @@ class Whole:
     def total(self, tensor: Tensor) -> Tensor:
         """Return the sum of a tensor over all steps.
 
-        A product of two matrices that differ from step to step becomes one product of all their
-        rows; what is linear is applied to the sum.
+        A product of two matrices that differ from step to step becomes one product of the rows of
+        all steps; a linear operator is applied once, to the sum.
         """
         terms: list[Tensor] = []
         pending: list[tuple[Tensor, tuple[tuple[Node, int], ...]]] = [(tensor, ())]
@@ -118,7 +119,7 @@ class Whole:
             else:
                 found = None
             if found is None:
-                found = self._added_up(term)
+                found = self._sum_of(term)
             for outer, position in path:
                 operands = [self.of(t).tensor for t in outer.inputs]
                 operands[position] = found
@@ -129,7 +130,7 @@ class Whole:
             result = result + terms.pop()
         return result
 
-    def _added_up(self, tensor: Tensor) -> Tensor:
+    def _sum_of(self, tensor: Tensor) -> Tensor:
         value, varies = self.of(tensor)
         return ops.sum_(value, 0) if varies else ops.multiply(value, float(self._length))
 
@@ -149,7 +150,7 @@ def _product_of_rows(node: Node, values: Sequence[Stacked]) -> Tensor | None:
     if node.operator is not ops.matmul or any(t.rank != 2 for t in node.inputs):
         return None
     (a, _), (b, _) = values
-    # What is summed over within a step is brought beside the steps, and is one axis with them.
+    # The axis that a step sums over is moved next to the axis of steps, and merged with it.
     if not node.attributes["transpose_a"]:
         a = ops.transpose(a, (0, 2, 1))
     if node.attributes["transpose_b"]:

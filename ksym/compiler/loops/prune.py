@@ -1,4 +1,4 @@
-"""Dead code elimination in loops: leaving out of their bodies what nobody reads."""
+"""Dead code elimination in loops: remove states, outputs and sequences that nothing reads."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ksym.loops.view import ScanView
 
 @graph_pass(sample=recurrence)
 def prune_loops(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
-    """Return outputs whose loops are simplified, and compute nothing that nobody reads."""
+    """Return outputs whose loops are simplified, and have no dead code."""
     return over_loops(outputs, functools.partial(_pruned, costs=costs))
 
 
@@ -30,28 +30,28 @@ def _pruned(node: Node, loop: ScanView, used: set[Tensor], costs: Costs) -> Resu
     roots, rest = split(specialize(loop.roots, {}))
     if rest is not None:
         return None
-    # Enough to see what is the same; all passes run when the body is compiled.
+    # These passes find equal tensors; all passes run when the body is compiled.
     simple = loop.with_roots(merge(simplify(fold(roots, costs), costs)))
     given = loop.results(node.outputs)
     outputs = [j for j, t in enumerate(given.stacked) if t in used]
     asked = {i for i, t in enumerate(given.finals) if t in used or loop.kept[i]}
     wanted = [*(simple.new[i] for i in sorted(asked)), *(simple.outputs[j] for j in outputs)]
     live = {*live_states(loop.before, simple.new, wanted), *asked}
-    still = {i for i in live if simple.new[i] is loop.before[i] and not loop.kept[i]}
-    moving = sorted(live - still)
+    constant = {i for i in live if simple.new[i] is loop.before[i] and not loop.kept[i]}
+    changing = sorted(live - constant)
     stacked = list(dict.fromkeys(simple.outputs[j] for j in outputs))
     smaller = replace(
-        simple.with_states(moving),
-        closed=(*loop.closed, *(loop.initial[i] for i in still)),
-        rest=(*loop.rest, *(loop.before[i] for i in still)),
+        simple.with_states(changing),
+        closed=(*loop.closed, *(loop.initial[i] for i in constant)),
+        rest=(*loop.rest, *(loop.before[i] for i in constant)),
         outputs=tuple(stacked),
     ).without_unread()
     if same(smaller.roots, loop.roots) and len(smaller.roots) == len(loop.roots):
         return None
     made, results = scan_node.made(smaller), Results(loop)
-    for i in still:
+    for i in constant:
         results.finals[i] = loop.initial[i]
-    for position, i in enumerate(moving):
+    for position, i in enumerate(changing):
         results.finals[i] = made.finals[position]
         results.histories[i] = made.histories[position]
     for j in outputs:

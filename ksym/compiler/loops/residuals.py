@@ -1,9 +1,9 @@
-"""Saving residuals: keeping what a loop computes for a later loop that computes it again.
+"""Saving residuals: a loop keeps intermediate results that a later loop would compute again.
 
-The gradient of a loop computes each step anew, from the states before it (rematerialisation).
-Where that takes a matrix product, it is quicker to stack what comes of the product, and of what
-follows it, in the first loop, and to go through it in the second.  That takes memory for all steps;
-it is done while it stays below `Costs.loop_memory`.
+The gradient of a loop computes each step again, from the states before it (rematerialisation).
+Where that takes a matrix product, it is faster to stack the result of the product, and of the nodes
+that depend on it, in the first loop, and to read it as a sequence in the second.  The stacks take
+memory for all steps, which stays below `Costs.loop_memory`.
 """
 
 from __future__ import annotations
@@ -28,29 +28,31 @@ def save_residuals(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Te
     scans = [n for n in order if is_static(n)]
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
     loops = {n: ScanView.of(n, n.inputs, used) for n in scans}
-    borrowed: dict[Node, tuple[Node, dict[Tensor, Tensor]]] = {}
-    lent: dict[Node, dict[Tensor, None]] = {}
+    # For each loop that reads residuals the loop that saves them, and the pairs of equal tensors.
+    read: dict[Node, tuple[Node, dict[Tensor, Tensor]]] = {}
+    # For each loop that saves residuals the tensors of its body.
+    saved: dict[Node, dict[Tensor, None]] = {}
     for later in scans:
         for earlier in {t.node: None for t in later.inputs if t.node in loops}:
-            found = _worth_keeping(earlier, loops[earlier], loops[later], costs)
-            if found and later not in borrowed:
-                borrowed[later] = earlier, found
-                lent.setdefault(earlier, {}).update(dict.fromkeys(found.values()))
-    if not borrowed:
+            found = _residuals(earlier, loops[earlier], loops[later], costs)
+            if found and later not in read:
+                read[later] = earlier, found
+                saved.setdefault(earlier, {}).update(dict.fromkeys(found.values()))
+    if not read:
         return list(outputs)
     stacks: dict[Node, dict[Tensor, Tensor]] = {}
 
     def changed(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
-        if node not in borrowed and node not in lent:
+        if node not in read and node not in saved:
             return None
         count, results = len(loop.outputs), Results(loop)
-        lends = dict.fromkeys([*loop.outputs, *lent.get(node, ())])
-        loop = replace(loop, outputs=tuple(lends))
-        if node in borrowed:
-            earlier, found = borrowed[node]
+        stacked = dict.fromkeys([*loop.outputs, *saved.get(node, ())])
+        loop = replace(loop, outputs=tuple(stacked))
+        if node in read:
+            earlier, found = read[node]
             loop = loop.given({t: stacks[earlier][s] for t, s in found.items()}, {})
         made = scan_node.made(loop.without_unread())
-        stacks[node] = dict(zip(lends, made.stacked, strict=True))
+        stacks[node] = dict(zip(stacked, made.stacked, strict=True))
         results.finals, results.histories = list(made.finals), list(made.histories)
         results.stacked = list(made.stacked[:count])
         return results
@@ -58,22 +60,22 @@ def save_residuals(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Te
     return over_loops(outputs, changed)
 
 
-def _worth_keeping(
+def _residuals(
     node: Node, earlier: ScanView, later: ScanView, costs: Costs
 ) -> dict[Tensor, Tensor]:
-    """Return what is worth keeping: for tensors of the later body the equal ones of the earlier."""
+    """Return the residuals: tensors of the later body, and the equal ones of the earlier body."""
     if earlier.lean or later.lean:
         return {}
-    stepping, fixed = _parameters(node, earlier, later)
-    equal, varying = {**stepping, **fixed}, set(stepping)
-    seen: dict[Hashable, Node] = {}
+    varying_parameters, fixed = _equal_parameters(node, earlier, later)
+    equal, varying = {**varying_parameters, **fixed}, set(varying_parameters)
+    nodes: dict[Hashable, Node] = {}
     for inner in topological_order(earlier.roots):
         if inner.operator.pure:
-            seen.setdefault(_key(inner, inner.inputs), inner)
+            nodes.setdefault(_key(inner, inner.inputs), inner)
     order = topological_order(later.roots)
     for inner in order:
         if inner.operator.pure and all(t in equal for t in inner.inputs):
-            twin = seen.get(_key(inner, [equal[t] for t in inner.inputs]))
+            twin = nodes.get(_key(inner, [equal[t] for t in inner.inputs]))
             if twin is not None:
                 equal.update(zip(inner.outputs, twin.outputs, strict=True))
                 if not varying.isdisjoint(inner.inputs):
@@ -81,7 +83,7 @@ def _worth_keeping(
     read = [t for n in order if n.outputs[0] not in equal for t in n.inputs]
     found = {}
     for tensor in dict.fromkeys([*read, *later.roots]):
-        # What is the same at all steps is computed before the loops, see `hoist`.
+        # A tensor that is the same at all steps is computed before the loops, see `hoist`.
         if tensor in varying and tensor.node.inputs:
             part = topological_order([tensor])
             if any(n.operator is ops.matmul for n in part):
@@ -90,13 +92,13 @@ def _worth_keeping(
     return found if fresh * earlier.length <= costs.loop_memory else {}
 
 
-def _parameters(
+def _equal_parameters(
     node: Node, earlier: ScanView, later: ScanView
 ) -> tuple[dict[Tensor, Tensor], dict[Tensor, Tensor]]:
-    """Return for parameters of the later body what they are in the earlier one.
+    """Return the parameters of the later body that are equal to tensors of the earlier one.
 
     Returns:
-        Those that go from step to step through the same arrays, and those that stay the same.
+        Those that are elements of the same sequences, and those that are equal at all steps.
     """
     per_step = dict(zip(earlier.sequences, earlier.elements, strict=True))
     results = earlier.results(node.outputs)

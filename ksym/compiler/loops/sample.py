@@ -1,4 +1,4 @@
-"""The graph on which passes over loops show what they do: a recurrent cell and its gradient."""
+"""The sample graph of the passes over loops: a recurrent cell and its gradient."""
 
 from __future__ import annotations
 

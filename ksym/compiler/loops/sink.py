@@ -1,13 +1,13 @@
-"""Sinking: computing after a loop, for all its steps at once, what none of its steps needs.
+"""Sinking: move nodes that no later step needs behind their loop, for all steps at once.
 
-This is code motion out of a loop, downward.  The gradient of a weight is the standard case: each
-step multiplies two matrices and adds their product to a state that nothing else reads.  Stacked
-instead, what is multiplied gives the sum over all steps as one product of many rows.  Outputs are
-sunk likewise.
+This is code motion out of a loop, downward.  The standard case is the gradient of a weight: each
+step multiplies two matrices and adds their product to a state that nothing else reads.  If the loop
+stacks the two matrices instead, the sum over all steps is one product of many rows.  Outputs are
+sunk in the same way.
 
-What is stacked for it takes memory for all steps.  So it is done only where a step stacks no more
-than what it is spared: the state it would have added to, or the output it would have stacked; and
-all that is computed over all steps stays below `Costs.loop_memory`.
+The stacks take memory for all steps.  So a node is sunk only if a step stacks no more bytes for it
+than it saves: those of the state that it would have added to, or of the output that it would have
+stacked.  All that is computed over all steps stays below `Costs.loop_memory`.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from ksym.loops.view import ScanView
 
 @graph_pass(sample=recurrence, rounding="a gradient is summed up over all steps at once")
 def sink(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
-    """Return outputs whose loops leave to the graph around them what no later step needs."""
+    """Return outputs in which nodes of loops that no later step needs are computed behind them."""
     return over_loops(outputs, lambda node, loop, used: _sunk(loop, costs))
 
 
 def _sunk(loop: ScanView, costs: Costs) -> Results | None:
     if loop.lean:
         return None
-    found = _Postponed(loop, costs.loop_memory)
+    found = _SunkNodes(loop, costs.loop_memory)
     if not found.totals and not found.outputs:
         return None
     carried = [i for i in range(len(loop.new)) if i not in found.totals]
@@ -64,17 +64,17 @@ def _sunk(loop: ScanView, costs: Costs) -> Results | None:
     return results
 
 
-class _Postponed:
-    """What of a loop is worth computing after it.
+class _SunkNodes:
+    """The nodes of a loop that pay when they are sunk.
 
     Attributes:
-        totals: For a state that is only added to, what is added to it at all steps together.
-        outputs: For an output that is not stacked by the steps, its stack.
-        stacks: For each tensor of the body that they need a stack of, the placeholder for it.
+        totals: For each state that is only added to, the sum of its terms over all steps.
+        outputs: For each output that is sunk, its stack.
+        stacks: For each tensor of the body that these need a stack of, the placeholder for it.
 
     Args:
         loop: The loop.
-        memory: How many bytes all that is computed after it may take.
+        memory: The largest number of bytes that all that is computed after it may take.
     """
 
     def __init__(self, loop: ScanView, memory: int):
@@ -88,7 +88,7 @@ class _Postponed:
         values = of_parameters(loop)
         self._loop = loop
         self._whole = Whole(loop.length, values, inside)
-        # What a step stacks anyway costs nothing more.
+        # A tensor that the loop stacks anyway costs nothing more.
         self._free = {loop.before[i] for i in carried if loop.kept[i]}
         self._free.update(t for t in loop.outputs if t.node in inside)
         self._memory_left = memory
@@ -102,13 +102,13 @@ class _Postponed:
                 if varies and self._takes(stack, byte_count(output), output):
                     self.outputs[j] = stack
 
-    def _takes(self, tensor: Tensor, spared: int, instead_of: Tensor) -> bool:
-        """Decide whether to compute a tensor after the loop, and note what it needs.
+    def _takes(self, tensor: Tensor, saved: int, instead_of: Tensor) -> bool:
+        """Decide whether to compute a tensor after the loop; if so, add the stacks that it needs.
 
         Args:
-            tensor: What is to be computed, in terms of stacks.
-            spared: How many bytes a step need not write then.
-            instead_of: The tensor of the body in the place of which it comes.
+            tensor: The tensor, computed from stacks.
+            saved: The number of bytes that a step need not write then.
+            instead_of: The tensor of the body that it replaces.
         """
         slots = {slot: t for t, slot in self._whole.stacks.items()}
         order = topological_order([tensor], [*slots, *self._loop.sequences, *self._loop.closed])
@@ -117,7 +117,7 @@ class _Postponed:
         fresh = [t for t in needed if t not in self._free]
         computed = [n.outputs[0] for n in order if n.operator is not ops.reshape]
         memory = sum(map(byte_count, [*computed, *(needed[t] for t in fresh)]))
-        if sum(map(byte_count, fresh)) > spared or instead_of in needed:
+        if sum(map(byte_count, fresh)) > saved or instead_of in needed:
             return False
         if memory > self._memory_left:
             return False
@@ -128,7 +128,7 @@ class _Postponed:
 
 
 def _only_added(loop: ScanView) -> dict[int, Tensor]:
-    """Return the states that each step only adds something to, and what it adds."""
+    """Return the states that each step only adds a term to, and this term."""
     read = Counter(t for node in topological_order(loop.roots) for t in node.inputs)
     read.update(loop.roots)
     found = {}

@@ -1,4 +1,4 @@
-"""How a pass goes over the loops of a graph."""
+"""Rewriting of loops: apply a function to each loop of a graph."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ksym.loops.view import ScanView
 
 
 class Results:
-    """What the results of a loop are replaced by; what nobody reads need not be."""
+    """The replacements of a loop's results; those that nothing reads may be None."""
 
     def __init__(self, loop: ScanView):
         self.finals: list[Tensor | None] = [None] * len(loop.new)
@@ -28,12 +28,12 @@ class Results:
 
 
 def byte_count(tensor: Tensor) -> int:
-    """How many bytes a tensor takes."""
+    """Return the number of bytes of a tensor."""
     return (shapes.size(tensor.shape) or 0) * np.dtype(tensor.dtype).itemsize
 
 
 def is_static(node: Node) -> bool:
-    """Whether a node is a loop of which all is known before it runs: its steps, and all sizes."""
+    """Return whether a node is a loop whose number of steps and sizes are known before it runs."""
     if node.operator is not scan_node or node.inputs[0].value is None:
         return False
     inside = topological_order(node.attributes["body"].outputs)
@@ -47,8 +47,8 @@ def over_loops(
 
     Args:
         outputs: Tensors of a graph of known shapes.
-        transform: Called with a node, its loop, and the tensors that anything reads; returns what
-            to replace its results by, or None to leave it.
+        transform: Called with a node, its loop, and the tensors that anything reads; returns the
+            replacements of the results, or None to keep the loop.
     """
     order = topological_order(outputs)
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
