@@ -1,7 +1,7 @@
-"""Operator fusion: convolutions add their bias, and sum its gradient, themselves.
+"""Operator fusion: convolutions add their bias, and compute its gradient, themselves.
 
-oneDNN keeps a convolution's result in blocks; an addition by another kernel would have it copied
-out of them and back.
+oneDNN keeps the result of a convolution in its own layout; an addition by another operator would
+convert it and back.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def _sample() -> list[Tensor]:
 
 @graph_pass(sample=_sample, rounding="oneDNN adds the bias to its sums, and sums its gradient")
 def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs in which biases are operands of their convolutions, in both directions."""
+    """Return outputs in which biases are operands of convolutions, and of their gradients."""
     order = topological_order(outputs)
     if not any(node.operator is ops.convolution for node in order):
         return list(outputs)
@@ -34,13 +34,13 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
         if node.operator is ops.convolution_gradient and len(node.inputs) == 3
     }
     sums = {node for node in order if _sums_channels(node) and node.inputs[0] in by_gradient}
-    # What depends on a sum comes last, so that its convolution has been rewritten before it; a
-    # convolution that depends on one is left as it is.
-    late: set[Node] = set()
+    # Nodes that depend on a sum are rewritten last, after the convolution of the sum; a convolution
+    # that depends on a sum itself is left as it is.
+    after_sums: set[Node] = set()
     for node in order:
-        if node in sums or any(tensor.node in late for tensor in node.inputs):
-            late.add(node)
-    biased = {by_gradient[node.inputs[0]] for node in sums} - late
+        if node in sums or any(tensor.node in after_sums for tensor in node.inputs):
+            after_sums.add(node)
+    biased = {by_gradient[node.inputs[0]] for node in sums} - after_sums
     summed: dict[Tensor, Tensor] = {}
     added: dict[tuple[Tensor, ...], Tensor] = {}
 
@@ -57,26 +57,26 @@ def fuse_bias(outputs: Sequence[Tensor]) -> list[Tensor]:
         if site.node not in biased:
             return None
         g, x, w = site.inputs
-        # The gradient does not depend on the bias, but it needs its forward node, which would
-        # be computed once more with another one.
+        # The gradient does not depend on the bias; but with another bias its forward node would be
+        # another one, and computed once more.
         bias = added.get((x, w), ops.zeros(w.shape[:1], w.dtype))
         dx, dw, db = ops.convolution_gradient.make([g, x, w, bias], site.node.attributes)
         summed[site.node.inputs[0]] = db
         return dx, dw
 
     @peephole(ops.sum_)
-    def that_sum(site: Site) -> Tensor | None:
+    def sum_of_gradient(site: Site) -> Tensor | None:
         g = site.node.inputs[0]
         if site.node not in sums or g not in summed:
             return None
         return ops.reshape(summed[g], site.node.outputs[0].shape)
 
-    ordered = [*(node for node in order if node not in late), *(n for n in order if n in late)]
-    return apply_rules(outputs, with_bias, with_sum, that_sum, order=ordered)
+    ordered = sorted(order, key=after_sums.__contains__)
+    return apply_rules(outputs, with_bias, with_sum, sum_of_gradient, order=ordered)
 
 
 def _sums_channels(node: Node) -> bool:
-    """Whether a node sums over everything but the channels on axis 1."""
+    """Return whether a node sums over all axes but axis 1, that of the channels."""
     rank = node.inputs[0].rank if node.inputs else 0
     every_other = (0, *range(2, rank))
     return node.operator is ops.sum_ and rank > 2 and node.attributes["axis"] == every_other
@@ -98,6 +98,6 @@ def _with_bias(site: Site) -> Tensor | None:
 
 
 def _is_per_channel(bias: Tensor, product: Tensor) -> bool:
-    """Whether a tensor holds one number for each channel, placed to broadcast along the others."""
+    """Return whether a tensor has one element for each channel, and broadcasts along the rest."""
     wanted = (product.shape[1], *(1,) * (product.rank - 2))
     return bias.shape in (wanted, (1, *wanted))

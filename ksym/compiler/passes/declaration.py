@@ -1,4 +1,4 @@
-"""What a pass is: a function over a whole graph, with a graph that shows what it does."""
+"""The declaration of a pass: a function over a whole graph, with a sample on which it fires."""
 
 from __future__ import annotations
 
@@ -21,15 +21,14 @@ class DeclaredPass(Generic[Arguments, Result]):
     """A pass of the compiler; `graph_pass` and `planning_pass` declare one.
 
     Args:
-        function: Does the work.  Its name is the pass's, and that of its flag; its docstring says
-            what it does.
-        sample: Returns outputs of a graph on which the pass does something.
-        stage: ``"graph"`` for a function from outputs to outputs, and `costs` if it asks for them,
-            which runs by itself; ``"plan"`` for one that the compiler calls with more than that
-            when it plans what is run.
-        fires: Whether the pass does something on a graph.
-        rounding: Why results may differ in their last places, or empty where they are equal bit
-            for bit.
+        function: The pass itself.  Its name is that of the pass and of its flag.
+        sample: Returns outputs of a graph that the pass changes: on which it *fires*.
+        stage: ``"graph"`` for a function from outputs to outputs (and `costs`, if it has this
+            parameter), which `optimize` runs; ``"plan"`` for one with other arguments, which
+            `compile_graph` calls.
+        fires: Returns whether the pass changes a graph.
+        rounding: The reason why results may differ in their last places; empty if they are equal
+            bit for bit.
         optional: Whether graphs can be computed without the pass, so that it has a flag.
     """
 
@@ -57,7 +56,7 @@ class DeclaredPass(Generic[Arguments, Result]):
         return self._function(*args, **kwargs)
 
     def over_graph(self, outputs: Sequence[Tensor], costs: Costs) -> Any:
-        """Run a pass of the stage ``"graph"``, with costs if it asks for them."""
+        """Run a pass of the stage ``"graph"``, with costs if it has this parameter."""
         function: Callable[..., Any] = self._function
         return function(outputs, costs=costs) if self._asks_costs else function(outputs)
 
@@ -70,7 +69,7 @@ class DeclaredPass(Generic[Arguments, Result]):
 
 
 Pass = DeclaredPass[..., Any]
-"""Any pass; what it is called with depends on its stage."""
+"""A pass of any arguments, which depend on its stage."""
 
 
 def graph_pass(
@@ -78,12 +77,12 @@ def graph_pass(
 ) -> Callable[[Callable[Arguments, list[Tensor]]], DeclaredPass[Arguments, list[Tensor]]]:
     """Declare a function from outputs to outputs as a pass.
 
-    One that decides by what things cost has a second parameter, `costs`, with the default
+    A pass that decides by costs has a second parameter, `costs`, with the default
     `ksym.compiler.costs.DEFAULT`.
 
     Args:
-        sample: Returns outputs of a graph on which the pass does something; it is specialised.
-        rounding: Why results may differ in their last places, if they may.
+        sample: Returns outputs of a graph that the pass changes, once it is specialised.
+        rounding: The reason why results may differ in their last places, if they may.
 
     >>> from ksym.ops import placeholder
     >>> @graph_pass(sample=lambda: [placeholder((3,))])
@@ -113,13 +112,13 @@ def planning_pass(
     rounding: str = "",
     optional: bool = True,
 ) -> Callable[[Callable[Arguments, Result]], DeclaredPass[Arguments, Result]]:
-    """Declare a function that the compiler calls while it plans what is run as a pass.
+    """Declare a function that `compile_graph` calls as a pass.
 
     Args:
-        sample: Returns outputs of a graph on which the pass does something.  Where the graph has
-            variables, the outputs are their new values.
-        fires: Whether the pass does something on a graph.
-        rounding: Why results may differ in their last places, if they may.
+        sample: Returns outputs of a graph on which the pass fires.  If the graph has variables, the
+            outputs are their new values.
+        fires: Returns whether the pass does something on a graph.
+        rounding: The reason why results may differ in their last places, if they may.
         optional: Whether graphs can be computed without the pass.
     """
 

@@ -1,4 +1,4 @@
-"""Constant folding: computing at once what depends on constants only."""
+"""Constant folding: compute nodes that depend on constants only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _sample() -> list[Tensor]:
 
 @graph_pass(sample=_sample, rounding="NumPy computes what a kernel would have computed")
 def fold(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
-    """Return outputs in which small results computed from constants are constants."""
+    """Return outputs in which small results of constants are constants."""
     return rewrite(outputs, functools.partial(_computed, limit=costs.folded_elements))
 
 

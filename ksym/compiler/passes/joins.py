@@ -1,7 +1,7 @@
-"""Concatenating the gradients of slices of one tensor: a peephole rule.
+"""Concatenation of the gradients of adjoining slices, instead of their sum.
 
-Where a tensor is taken apart by slices, each of them gives a gradient that is zero elsewhere, and
-these are added up.  If the slices lie side by side, the sum is one concatenation.
+The gradient of a slice is zero outside of it, and the gradients of all slices of a tensor are added
+up.  If the slices adjoin each other and cover the tensor, the sum is one concatenation.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def concatenate_slice_gradients(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which sums of gradients of adjoining slices are concatenations."""
     order = topological_order(outputs)
     uses = count_uses(order, outputs)
-    # For each sum of slices' gradients: those that it adds up.
+    # For each sum of gradients of slices, the nodes of these gradients.
     terms: dict[Tensor, list[Node]] = {}
     inner: set[Tensor] = set()
     for node in order:
@@ -52,14 +52,14 @@ def concatenate_slice_gradients(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _ranges(part: Node) -> list[range]:
-    """What a slice takes along each axis."""
+    """Return the range of a slice along each axis."""
     shape = shapes.known(part.outputs[0].shape)
     bounds = ops.slice_bounds(part, 2)
     return [range(*bound.indices(side)) for side, bound in zip(shape, bounds, strict=True)]
 
 
 def _axis(parts: Sequence[Node]) -> int | None:
-    """The axis along which slices lie side by side and fill the whole, if there is one."""
+    """Return the axis along which slices adjoin and cover the whole tensor; None if there is none."""
     shape = shapes.known(parts[0].outputs[0].shape)
     ranges = [_ranges(part) for part in parts]
     partial = {

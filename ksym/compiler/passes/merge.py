@@ -1,4 +1,4 @@
-"""Merging nodes that compute the same: common subexpression elimination (CSE)."""
+"""Common subexpression elimination (CSE): merge nodes that compute the same."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def _sample() -> list[Tensor]:
 @graph_pass(sample=_sample)
 def merge(outputs: Sequence[Tensor]) -> list[Tensor]:
     """Return outputs in which equal applications of pure operators happen once."""
-    seen: dict[Any, Node] = {}
+    nodes: dict[Any, Node] = {}
 
     def once(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
         if not node.operator.pure:
             return None
         key = (node.operator, tuple(sorted(node.attributes.items())), *inputs)
-        first = seen.get(key)
+        first = nodes.get(key)
         if first is None:
             if not same(inputs, node.inputs):
                 node = node.operator.remake(node, inputs)
-            first = seen[key] = node
+            first = nodes[key] = node
         return first.outputs
 
     return rewrite(outputs, once)

@@ -1,4 +1,4 @@
-"""Legalisation: replacing nodes that have more axes than MXNet's kernels take by such of fewer."""
+"""Legalisation: replace nodes that have more axes than MXNet's kernels take."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _fires(outputs: Sequence[Tensor]) -> bool:
     optional=False,
 )
 def merge_axes(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs computed by nodes of few axes, wherever operators say how."""
+    """Return outputs computed by nodes of few axes, as operators' `merge_axes` declare."""
     order = topological_order(outputs)
     return rewrite(outputs, _merged, order=order) if any(map(_is_wide, order)) else list(outputs)
 

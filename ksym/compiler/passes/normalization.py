@@ -1,8 +1,8 @@
-"""Operator fusion: convolutions normalise their results themselves, by given mean and variance.
+"""Operator fusion: fold a batch normalisation of given mean and variance into its convolution.
 
 In predictions, batch normalisation scales and shifts each channel by numbers that do not depend on
-the batch.  Its convolution does both with other weights and another bias, which are small; the
-result, which is large, is gone through once less.
+the batch.  The convolution before it does both, with scaled weights and another bias.  Weights are
+small; the result, which is large, is read and written once less.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def _sample() -> list[Tensor]:
 
 @graph_pass(sample=_sample, rounding="weights are scaled instead of results")
 def fold_normalization(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs in which convolutions that are only normalised have the normalised weights."""
+    """Return outputs in which normalisations are folded into the weights of their convolutions."""
     return apply_rules(outputs, _normalized)
 
 

@@ -1,4 +1,4 @@
-"""Peephole rules: replacing a node by looking at it, its operands, and who else reads them.
+"""Peephole rules: replace a node, given the node, its operands, and the readers of these.
 
 A rule is a function of a `Site`, declared with the operator of the nodes that it is called for; a
 pass is one or more of them, applied in one walk from the leaves to the outputs:
@@ -24,11 +24,11 @@ from ksym.graph import Node, Tensor, count_uses, rewrite, topological_order
 from ksym.operator.declaration import Operator
 
 Replacement = Tensor | Sequence[Tensor] | None
-"""What a node is replaced by: its one result, each of its results; or None to keep it."""
+"""The replacement of a node: that of its one result, or of each of its results; None to keep it."""
 
 
 class Readers:
-    """Who reads the tensors of a graph.
+    """The readers of each tensor of a graph.
 
     Args:
         order: The nodes of the graph.
@@ -53,21 +53,21 @@ class Readers:
         return self._nodes.get(tensor, set())
 
     def count(self, tensor: Tensor) -> int:
-        """Return how often a tensor is an operand, or an output."""
+        """Return the number of times that a tensor is an operand or an output."""
         return self._counts[tensor]
 
 
 class Site(NamedTuple):
     """A node that may be replaced.
 
-    There are two graphs: the one as it was, and the one that is being made of it.  What operands
-    are made of is seen in the new one, where they may have been replaced already.  Who reads them
-    is known of the old one only: in the new one their readers are not there yet.
+    There are two graphs, the old one and the new one that is built from it.  A rule matches the
+    operands in the new graph, where they may be replaced already.  Their readers are known in the
+    old graph only, since they are not yet in the new one.
 
     Attributes:
-        node: The node as it was.
-        inputs: Its operands as they are by now, to match and to build on.
-        readers: Who reads the tensors of the graph as it was, such as those of `node.inputs`.
+        node: The node in the old graph.
+        inputs: Its operands in the new graph, to match and to build on.
+        readers: The readers of the old graph's tensors, such as those of `node.inputs`.
     """
 
     node: Node
@@ -75,7 +75,7 @@ class Site(NamedTuple):
     readers: Readers
 
     def is_only_use(self, position: int) -> bool:
-        """Whether nothing but this node reads an operand, and this node reads it once."""
+        """Return whether this node is the only reader of an operand, and reads it once."""
         return self.readers.count(self.node.inputs[position]) == 1
 
 
@@ -84,7 +84,7 @@ class Rule(NamedTuple):
 
     Attributes:
         operator: The operator of the nodes that it is for.
-        replacement: Returns what such a node is replaced by.
+        replacement: Returns the replacement of such a node.
     """
 
     operator: Operator
@@ -99,7 +99,7 @@ def peephole(operator: Operator) -> Callable[[Callable[[Site], Replacement]], Ru
 def apply_rules(
     outputs: Sequence[Tensor], *rules: Rule, order: Sequence[Node] | None = None
 ) -> list[Tensor]:
-    """Return outputs with each node replaced by what the rule for its operator gives.
+    """Return outputs with each node replaced as the rule for its operator says.
 
     Args:
         outputs: The graph.

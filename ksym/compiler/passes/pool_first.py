@@ -1,8 +1,8 @@
-"""Rectifying what is left after pooling, instead of all that is pooled: a peephole rule.
+"""Exchange of ReLU and max pooling: apply ReLU to the result of the pooling.
 
-The largest of rectified elements is the largest element, rectified; of windows of two by two that
-is a quarter of the work.  It is so for the gradient too: it goes to the largest element of a window
-where that is positive, and nowhere else.
+The maximum of rectified elements is the rectified maximum; for windows of two by two, ReLU then has
+a quarter of the elements.  The same holds for gradients: a gradient goes to the largest element of
+a window if that is positive, and nowhere else.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def _masked(site: Site) -> Tensor | None:
 
 
 def _moves(rectified: Tensor, readers: Readers) -> bool:
-    """Whether nobody needs an activation but its pooling, and the gradients of both."""
+    """Return whether only its pooling, and the gradients of both, read a ReLU's result."""
     if rectified.node.operator is not ops.relu or rectified in readers.outputs:
         return False
     for reader in readers.nodes(rectified):
@@ -62,7 +62,7 @@ def _moves(rectified: Tensor, readers: Readers) -> bool:
 
 
 def _is_masked(node: Node, rectified: Tensor) -> bool:
-    """Whether a node is the gradient of an activation, of what pooling gives of its gradient."""
+    """Return whether a node is the gradient of a ReLU, applied to that of its pooling."""
     if node.operator is not ops.relu_gradient or node.inputs[1] is not rectified:
         return False
     carried = node.inputs[0].node

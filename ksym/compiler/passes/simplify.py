@@ -1,9 +1,10 @@
-"""Algebraic simplification: applying the identities that operators declare.
+"""Algebraic simplification: apply the identities that operators declare.
 
-Linearity is one of them.  The gradient of a choice whose condition becomes known only at the call
-(the learning phase) is zero for the branch not taken, and so is everything that carries it further
-back.  In gradients this holds whatever the other operands are, NaN and infinity included, so it is
-applied to nodes made for gradients only.
+One of them is linearity: a node that is linear in an operand of zeros is zero.  A choice whose
+condition is known only at the call (the learning phase) has gradient zero for the branch that is
+not taken, and so have all nodes that carry this gradient further back.  In gradients this holds
+whatever the other operands are, NaN and infinity included; so it is applied only to nodes that were
+made for gradients.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def _sample() -> list[Tensor]:
 
 @graph_pass(sample=_sample, rounding="an identity may put a sum or a product in another order")
 def simplify(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
-    """Return outputs with each node replaced by what its operator says is simpler and equal."""
+    """Return outputs with each node replaced by the simpler equal that its operator declares."""
     found: dict[Node, Sequence[Tensor] | None] = {}
     zeros: dict[Spec, Tensor] = {}
 
@@ -33,7 +34,7 @@ def simplify(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
         return zeros[spec]
 
     def vanished(node: Node) -> Sequence[Tensor] | None:
-        """Zeros for a node that carries a gradient of zero."""
+        """Return zeros for a node that carries a gradient of zero."""
         if node.origin.gradient and any(map(ops.is_zero, _linear(node))):
             return [zero(tensor.spec) for tensor in node.outputs]
         return None
@@ -45,7 +46,7 @@ def simplify(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
             found[node] = (made,) if isinstance(made, Tensor) else made
         return found[node]
 
-    def settled(tensor: Tensor) -> Tensor:
+    def simplest(tensor: Tensor) -> Tensor:
         for _ in range(costs.simplifying_rounds):
             made = once(tensor.node)
             if made is None:
@@ -56,11 +57,11 @@ def simplify(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
     def simpler(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:
         if not same(inputs, node.inputs):
             node = node.operator.remake(node, inputs)
-        return [settled(tensor) for tensor in node.outputs]
+        return [simplest(tensor) for tensor in node.outputs]
 
     return rewrite(outputs, simpler)
 
 
 def _linear(node: Node) -> list[Tensor]:
-    """The operands that a node is linear in."""
+    """Return the operands that a node is linear in."""
     return [node.inputs[i] for i in node.operator.linear_in]

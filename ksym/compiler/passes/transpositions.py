@@ -1,10 +1,10 @@
-"""Layout optimisation: pushing transpositions toward the outputs, so that those that meet cancel.
+"""Layout optimisation: push transpositions toward the outputs, so that adjoining ones cancel.
 
-Keras's channels-last layers transpose to channels first for each kernel and back after it.  Here a
-transposition is not carried out where it stands but remembered, as the order in which a tensor's
-axes are still to be put.  Operators that can work on the axes in any order (elementwise ones,
-reductions, ...) hand the order on to their result; a transposition on top joins it, and often
-leaves nothing; only an operator that depends on the order has it carried out.
+Keras's channels-last layers transpose to channels first for each kernel and back after it.  This
+pass does not apply a transposition at once, but keeps it as a pending order of a tensor's axes.
+Operators that can work on the axes in any order (elementwise ones, reductions, ...) pass the
+pending order on to their result.  A further transposition is composed with it, which often leaves
+nothing.  It is applied only for an operator that depends on the order of axes.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Order = tuple[int, ...]
 
 
 class _Pending:
-    """A tensor as ``transpose(base, order)``, not carried out yet; order None is none."""
+    """A tensor that is ``transpose(base, order)``, not applied yet; order None is the identity."""
 
     __slots__ = ("base", "order")
 
@@ -37,21 +37,21 @@ def _sample() -> list[Tensor]:
 
 @graph_pass(sample=_sample, rounding="reductions sum up the same numbers in another order")
 def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return outputs with as few transpositions as can be seen to be needed."""
+    """Return outputs in which transpositions are applied as late as possible, or cancelled."""
     order = topological_order(outputs)
     if not any(node.operator is ops.transpose for node in order):
         return list(outputs)
     state: dict[Tensor, _Pending] = {}
-    done: dict[tuple[Tensor, Order], Tensor] = {}
+    transposed: dict[tuple[Tensor, Order], Tensor] = {}
 
-    def carried_out(tensor: Tensor) -> Tensor:
+    def applied(tensor: Tensor) -> Tensor:
         pending = state[tensor]
         if pending.order is None:
             return pending.base
         key = (pending.base, pending.order)
-        if key not in done:
-            done[key] = ops.transpose(pending.base, pending.order)
-        return done[key]
+        if key not in transposed:
+            transposed[key] = ops.transpose(pending.base, pending.order)
+        return transposed[key]
 
     for node in order:
         with origin_of(node):
@@ -62,14 +62,14 @@ def push_transpositions(outputs: Sequence[Tensor]) -> list[Tensor]:
             if pushed is not None:
                 state[node.outputs[0]] = pushed
                 continue
-            inputs = [carried_out(tensor) for tensor in node.inputs]
+            inputs = [applied(tensor) for tensor in node.inputs]
             results: Sequence[Tensor] = node.outputs
             if not same(inputs, node.inputs):
                 made = node.operator.make(inputs, node.attributes)
                 results = (made,) if isinstance(made, Tensor) else made
         for old, new in zip(node.outputs, results, strict=True):
             state[old] = _Pending(new)
-    return [carried_out(tensor) for tensor in outputs]
+    return [applied(tensor) for tensor in outputs]
 
 
 def _composed(inner: _Pending, axes: Order) -> _Pending:
@@ -78,7 +78,7 @@ def _composed(inner: _Pending, axes: Order) -> _Pending:
 
 
 def _pushed(node: Node, operands: Sequence[_Pending]) -> _Pending | None:
-    """Return the node's result with a pending order, if it can take over that of its operands."""
+    """Return the result of a node with the pending order of its operands, if that is possible."""
     orders = {pending.order for pending in operands if pending.order is not None}
     if len(orders) != 1 or len(node.outputs) != 1:
         return None
@@ -100,9 +100,9 @@ def _pushed(node: Node, operands: Sequence[_Pending]) -> _Pending | None:
 
 
 def _reordered(tensor: Tensor, order: Order) -> Tensor | None:
-    """Return the tensor such that putting its axes in order gives the one that is there.
+    """Return the tensor that becomes the given one when its axes are put in order.
 
-    None if that would move elements: then the transposition is better carried out.
+    None if that would move elements: then it is better to apply the transposition.
     """
     if tensor.rank == 0:
         return tensor
