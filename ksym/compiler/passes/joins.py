@@ -59,7 +59,7 @@ def _ranges(part: Node) -> list[range]:
 
 
 def _axis(parts: Sequence[Node]) -> int | None:
-    """Return the axis along which slices adjoin and cover the whole tensor; None if there is none."""
+    """Return the axis along which slices adjoin and cover the tensor; None if there is none."""
     shape = shapes.known(parts[0].outputs[0].shape)
     ranges = [_ranges(part) for part in parts]
     partial = {
