@@ -1,6 +1,6 @@
-"""Arrays on the device: making, reading and writing them.
+"""Arrays on the device: allocate, read and write them.
 
-On CPU with a synchronous engine an array's memory can be touched as soon as a call returns, so
+On CPU with a synchronous engine the host can access an array as soon as a call returns, so
 reading and writing are plain copies between buffers; otherwise they go through MXNet's engine.
 """
 
@@ -19,17 +19,17 @@ from ksym.variables import Variable
 
 
 def is_direct() -> bool:
-    """Whether the host can touch the memory of arrays as soon as a call returns."""
+    """Return whether the host can access the memory of arrays as soon as a call returns."""
     return device.get_device().kind == "cpu" and loading.is_synchronous()
 
 
 class DeviceArray:
-    """An MXNet NDArray of a fixed shape and dtype, and the way to its contents.
+    """An MXNet NDArray of a fixed shape and dtype.
 
     Implements `ksym.variables.Storage`.
 
     Attributes:
-        view: Its memory as a NumPy array, where the host can touch it.
+        view: Its memory as a NumPy array; None if the host cannot access it.
         in_blocks: Whether oneDNN may have left the contents in a layout of its own.
     """
 
@@ -55,7 +55,7 @@ class DeviceArray:
         return array
 
     def _memory(self) -> np.ndarray:
-        """A NumPy view of the array's memory."""
+        """Return a NumPy view of the array's memory."""
         pointer = ctypes.c_void_p()
         loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))
         dtype = np.dtype(self.spec.dtype)
@@ -120,13 +120,13 @@ class DeviceArray:
         )
 
     def wait(self) -> None:
-        """Wait until the contents are there, and raise what went wrong while they were computed."""
+        """Wait until the contents are computed, and raise the error if that failed."""
         if self.view is None:
             with loading.native_calls():
                 self.native.wait_to_read()
 
     def settle(self) -> None:
-        """Bring the contents into row-major order: oneDNN leaves its results in blocks."""
+        """Convert the contents from oneDNN's own layout to row-major order, if need be."""
         if self.in_blocks:
             pointer = ctypes.byref(ctypes.c_void_p())
             loading.check(loading.library().MXNDArrayGetData(self.native.handle, pointer))
@@ -137,9 +137,9 @@ Arrays = Mapping[Tensor, DeviceArray]
 
 
 def storage_of(variable: Variable) -> DeviceArray:
-    """Return the array of a variable, taking it to the device at the first call.
+    """Return the array of a variable, which the first call allocates on the device.
 
-    To be called while its group is held: two threads would take it there twice.
+    The caller holds the variable's group, or two threads would allocate it twice.
     """
     if variable.storage is None:
         assert variable.initial is not None
