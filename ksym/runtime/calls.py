@@ -23,15 +23,15 @@ from ksym.runtime.subnormal import CONTROL
 
 
 class Call(NamedTuple):
-    """Compiled code and what it is called with.
+    """A call of compiled code: a function, and the table that is its argument.
 
     Attributes:
-        code: The address of a function of one argument.
+        code: The address of the function.
         table: The words that the argument points to.
-        addresses: Which of them are addresses of elements of arrays.
-        arrays: The arrays that it reads or writes, whose memory is to stay.
-        inner: What it calls itself.
-        tapes: Memory that the table points to besides.
+        addresses: The positions of the words that are addresses of elements of arrays.
+        arrays: The arrays that it reads or writes, which must stay in memory.
+        inner: The calls that it makes itself.
+        tapes: Other memory that the table points to.
     """
 
     code: int
@@ -42,16 +42,16 @@ class Call(NamedTuple):
     tapes: tuple[np.ndarray, ...] = ()
 
     def parts(self) -> Iterator[Call]:
-        """Yield it and all that is called inside."""
+        """Yield the call, and all calls that it makes."""
         yield self
         for call in self.inner:
             yield from call.parts()
 
 
 class Tape:
-    """Calls, ready to be made one after the other.
+    """A list of calls as one call from Python, which runs them one after the other.
 
-    All arrays must be in memory that the host can touch (`DeviceArray.view`).
+    All arrays must be in memory that the host can access (`DeviceArray.view`).
     """
 
     def __init__(self, calls: Sequence[Call]):
@@ -66,7 +66,7 @@ class Tape:
         self._argument = ctypes.c_void_p(self._call.table.ctypes.data)
 
     def run(self) -> None:
-        """Compute the results from what the arrays hold."""
+        """Run the calls on the contents of their arrays."""
         for array in self._in_blocks:
             array.settle()
         self._function(self._argument)
@@ -76,9 +76,9 @@ def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
     """Return the calls that run a kernel.
 
     Args:
-        kernel: What to do.
+        kernel: The kernel.
         arrays: The array of each tensor that it reads or writes.
-        costs: By which it is decided whether to optimise its code, and to wake other threads.
+        costs: The costs that decide whether its code is optimised, and run on several threads.
     """
     calls, source = [], emit(kernel)
     elements = math.prod(kernel.shape)
@@ -98,7 +98,7 @@ def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
         tuple(range(len(source.numbers), len(source.numbers) + len(used))),
         tuple(used),
     )
-    # The team that MXNet's own kernels use: two teams would fight over the cores.
+    # The threads that MXNet's own kernels use: other threads would compete for the cores.
     threads = 1 if calls else loading.library().omp_get_max_threads()
     if threads > 1 and elements * len(kernel.instructions) >= costs.shared_instructions:
         call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
@@ -109,9 +109,9 @@ def product_call(product: Product, arrays: Arrays, costs: Costs) -> Call:
     """Return the call that computes a product, by blocks or by BLAS.
 
     Args:
-        product: What to do.
+        product: The product.
         arrays: The array of each tensor that it reads or writes.
-        costs: By which it is decided who computes it.
+        costs: The costs that decide between blocks and BLAS.
     """
     matrices, dtype = (product.a, product.b), product.result.dtype
     used = [*(arrays[matrix.tensor] for matrix in matrices), arrays[product.result]]
@@ -136,26 +136,26 @@ def product_call(product: Product, arrays: Arrays, costs: Costs) -> Call:
 
 
 def _threads(rows: int, columns: int, inner: int, dtype: str, costs: Costs) -> int:
-    """How many threads compute a product by blocks; none, if BLAS does it."""
+    """Return the number of threads that compute a product by blocks; 0 if BLAS computes it."""
     if columns < costs.blocked_columns:
         return 0
     work, across = block_work(rows, columns, inner, dtype, _width())
     team: int = loading.library().omp_get_max_threads()
-    # Small ones are done on one thread before BLAS has come to grips with them on all.
+    # One thread computes a small product faster than BLAS starts its threads.
     if work <= costs.small_product // team:
         return 1
-    # Of larger ones BLAS makes as much, but for vectors that it does not know.
+    # BLAS is as fast for larger ones, except on processors whose vectors it does not know.
     return team if loading.has_avx512() and across >= team else 0
 
 
 def _width() -> int:
-    """The bytes of the vectors that blocks are computed with."""
+    """Return the bytes of the vectors that compute blocks."""
     return 64 if loading.has_avx512() else 32
 
 
 @once
 def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
-    """Return name and address of the function for products by blocks."""
+    """Return the name and the address of the function that computes products by blocks."""
     name, text = emit_block(dtype, turn, width)
     return name, load_functions(text, [name], hastily=False)[name]
 
@@ -166,7 +166,7 @@ def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
 
 
 def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[Call]:
-    """Return the call that copies an array, or as much of it from a position in bytes on."""
+    """Return the call that copies an array, or the part of it from a position in bytes on."""
     if to.view is None:  # empty
         return []
     view = _view(source)
@@ -178,11 +178,11 @@ def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[C
 
 
 class Move(NamedTuple):
-    """A word of a table that changes from one time of a repetition to the next.
+    """A word of a table that is advanced after each step of a repetition.
 
     Attributes:
-        word: Its address.
-        by: What is added.
+        word: The address of the word.
+        by: The number that is added to it.
     """
 
     word: int
@@ -192,14 +192,17 @@ class Move(NamedTuple):
 def redirected(
     calls: Sequence[Call], old: DeviceArray, new: DeviceArray, first: int, by: int
 ) -> list[Move]:
-    """Have calls use slices of another array instead of an array.
+    """Make calls use a slice of another array instead of an array, at each step the next slice.
 
     Args:
-        calls: What reads or writes the array.
+        calls: The calls that read or write the array; their tables are changed.
         old: The array.
-        new: The other one.
-        first: Where in it the slice for the first time begins, in bytes.
-        by: How much further on that for the next time begins.
+        new: The array that has the slices.
+        first: The offset of the slice of the first step, in bytes.
+        by: The distance between the slices of two steps, in bytes.
+
+    Returns:
+        The words to advance after each step.
     """
     moves: list[Move] = []
     if old.view is None:
@@ -218,13 +221,13 @@ def redirected(
 def repeat(
     calls: Sequence[Call], steps: int, moves: Sequence[Move], arrays: Sequence[DeviceArray]
 ) -> Call:
-    """Return one call that makes others several times.
+    """Return one call that repeats other calls.
 
     Args:
-        calls: The others.
-        steps: How many times.
-        moves: What changes from one time to the next.
-        arrays: What they read and write besides their own arrays.
+        calls: The calls of one step.
+        steps: The number of steps.
+        moves: The words to advance after each step.
+        arrays: The arrays that they read or write besides their own.
     """
     changes = np.array(moves, "int64").reshape(-1, 2)
     words = (_tape(calls), len(calls), steps, changes, len(moves))
@@ -241,7 +244,7 @@ def _called(
     arrays: Sequence[DeviceArray] = (),
     inner: Sequence[Call] = (),
 ) -> Call:
-    """A call of one of the functions in `ksym.compiler.codegen.tapes`."""
+    """Return a call of one of the functions in `ksym.compiler.codegen.tapes`."""
     tapes = tuple(word for word in words if isinstance(word, np.ndarray))
     numbers = [w.ctypes.data if isinstance(w, np.ndarray) else int(w) for w in words]
     return Call(
@@ -255,7 +258,7 @@ def _called(
 
 
 def _address(array: DeviceArray, offset: int = 0) -> int:
-    """Where an element of an array lies."""
+    """Return the address of an element of an array."""
     view = _view(array)
     return int(view.ctypes.data) + offset * view.itemsize
 
@@ -270,7 +273,7 @@ _numbers = itertools.count()
 
 @once
 def _compiled(text: str, hastily: bool) -> int:
-    """Return the address of a kernel's code, which is kept as long as the process lives."""
+    """Return the address of a kernel's code, which stays in memory until the process ends."""
     name = f"{ENTRY}{next(_numbers)}"
     (address,) = load_functions(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
     return address
