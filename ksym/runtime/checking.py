@@ -1,7 +1,7 @@
-"""Checking what the compiler does: each pass's result against the graph as it was before any.
+"""Checking the compiler: compare the result of each pass with the graph before all passes.
 
-Both are computed node by node, with the values of a call, and then what is really run is compared
-with them too.
+Both are computed node by node, with the values of a call.  The program that really runs is compared
+with them, too.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from ksym.runtime.program import SIZES, Program, feeds_for, interpreted, read_on
 from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
-"""How far results may be apart, relative to the largest number of a tensor; others are equal."""
+"""The largest difference of floats, relative to the largest element; other dtypes are equal."""
 
 
 class CheckedProgram(Program):
-    """A program that was checked when it was compiled, with the values it was first called with."""
+    """A program that is checked when it is compiled, with the values of its first call."""
 
     @classmethod
     def prepare(
@@ -40,7 +40,7 @@ class CheckedProgram(Program):
         shared: Program | None = None,
         limit: int = SIZES,
     ) -> tuple[list[DeviceArray | None], Program]:
-        """Compile a graph for known shapes, bind it, and check what each pass does and what runs.
+        """Compile a graph for known shapes, bind it, and check each pass and the bound program.
 
         Raises:
             ExecutionError: A tensor differs; the message names it and the pass.
@@ -57,10 +57,10 @@ class CheckedProgram(Program):
         return list(feeds.values()), program
 
     def _verify(self, check: Check, variables: Sequence[Variable]) -> None:
-        """Compare a run with what was computed node by node; variables keep their values.
+        """Compare a run with the values computed node by node; variables keep their values.
 
         Raises:
-            ExecutionError: Something differs.
+            ExecutionError: A tensor differs.
         """
         check.rewind()
         for node, array in self._draws:
@@ -80,7 +80,7 @@ class CheckedProgram(Program):
 
 
 class Check:
-    """The graph before all passes, and what it computes from the values of a call.
+    """The graph before all passes, and its values for those of a call.
 
     Args:
         values: The value of each placeholder.
@@ -96,7 +96,7 @@ class Check:
         self.expected: list[np.ndarray] = []
 
     def __call__(self, done: Pass | None, result: Sequence[Tensor]) -> None:
-        """Take the graph before all passes, or check what a pass has made of it.
+        """Store the graph before all passes, or check the result of a pass.
 
         Raises:
             ExecutionError: A tensor differs; the message names it and the pass.
@@ -110,7 +110,7 @@ class Check:
         self.rewind()
 
     def rewind(self) -> None:
-        """Have random numbers drawn again."""
+        """Reset the random streams, so that the same numbers are drawn again."""
         for stream, state in self._streams:
             stream.set_state(state)
 
@@ -119,14 +119,14 @@ class Check:
         return interpreted(tensors, self._arrays)
 
     def compare(self, what: str, found: Sequence[np.ndarray]) -> None:
-        """Check values.
+        """Compare values with the expected ones.
 
         Args:
-            what: Where they come from.
-            found: One for each tensor.
+            what: The origin of the values, for the message.
+            found: A value for each tensor.
 
         Raises:
-            ExecutionError: One differs.
+            ExecutionError: A value differs.
         """
         for tensor, expected, value in zip(self._tensors, self.expected, found, strict=True):
             problem = _difference(expected, value)
@@ -138,7 +138,7 @@ class Check:
 
 
 def _streams(tensors: Sequence[Tensor]) -> list[RandomStream]:
-    """The streams that a graph draws from, in the bodies of its loops too."""
+    """Return the streams that a graph draws from, also in the bodies of its loops."""
     found: dict[RandomStream, None] = {}
     waiting = [list(tensors)]
     while waiting:
@@ -151,7 +151,7 @@ def _streams(tensors: Sequence[Tensor]) -> list[RandomStream]:
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> str | None:
-    """What is wrong with an array, None if nothing is."""
+    """Return the difference between two arrays in words, None if there is none."""
     if expected.shape != found.shape or expected.dtype != found.dtype:
         return f"{found.dtype} {found.shape} instead of {expected.dtype} {expected.shape}"
     tolerance = TOLERANCES.get(dtypes.name_of(expected), 0.0)
