@@ -1,4 +1,4 @@
-"""Running loops, branches, and what is computed on the host."""
+"""Running while loops, branches, and operators that are computed on the host."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _array_for(tensor: Tensor) -> DeviceArray:
 
 
 class HostRun:
-    """A node computed by its meaning in NumPy, its operands brought to the host."""
+    """A part that is computed in NumPy, on the host."""
 
     calls = None
 
@@ -53,7 +53,7 @@ class HostRun:
 
 
 class CondRun:
-    """A branch: two programs, each of which is compiled when its branch is first taken."""
+    """A part that is a branch: two programs, each compiled when its branch is first taken."""
 
     calls = None
 
@@ -67,7 +67,7 @@ class CondRun:
         self.outputs = [_array_for(tensor) for tensor in part.outputs]
 
     def run(self) -> None:
-        """Compute the outputs by the branch that the condition chooses."""
+        """Compute the outputs by the branch that the condition selects."""
         taken = bool(self._predicate.read())
         program = self._programs.get(taken)
         if program is None:
@@ -89,7 +89,7 @@ class CondRun:
 
 
 class WhileRun:
-    """A loop that goes on as long as its condition holds."""
+    """A part that is a loop with a condition."""
 
     calls = None
 
@@ -112,8 +112,8 @@ class WhileRun:
             self._states[t.index] if t.index < count else self._steps for t in part.outputs
         ]
 
-    def _move(self, values: Sequence[DeviceArray], steps: int) -> None:
-        """Give the states the values that a step has computed for them."""
+    def _assign(self, values: Sequence[DeviceArray], steps: int) -> None:
+        """Assign the results of a step to the states."""
         for state, value in zip(self._states, values, strict=True):
             if value.spec != state.spec:
                 raise ShapeError(
@@ -127,7 +127,7 @@ class WhileRun:
             state.copy_from(value)
 
     def run(self) -> None:
-        """Take as many steps as it takes."""
+        """Run the body as long as the condition holds."""
         for state, initial in zip(self._states, self._initial, strict=True):
             state.copy_from(initial)
         limit = self._node.attributes["limit"]
@@ -153,7 +153,7 @@ class WhileRun:
                 self._body = self._bind_body()
             self._body.run()
             steps += 1
-            self._move(self._body.outputs, steps)
+            self._assign(self._body.outputs, steps)
         self._steps.write(np.asarray(steps))
         for position, tensor in enumerate(self._wanted):
             if tensor.index > self._count:
