@@ -1,4 +1,4 @@
-"""The device everything runs on, chosen once and here."""
+"""The device that everything runs on, which is chosen once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUPPORTED_CAPABILITIES = ((5, 0), (8, 9))
 
 
 class Device(NamedTuple):
-    """A kind of device and which of them."""
+    """A kind of device, and its number."""
 
     kind: str
     number: int = 0
@@ -28,13 +28,13 @@ class Device(NamedTuple):
 
 
 class Gpu(NamedTuple):
-    """A GPU as the driver describes it."""
+    """A GPU, as the driver describes it."""
 
     name: str
     capability: tuple[int, int]
 
     def problem(self) -> str | None:
-        """Why MXNet's wheel cannot use it, None if it can."""
+        """The reason why MXNet's wheel cannot use it, None if it can."""
         low, high = SUPPORTED_CAPABILITIES
         if low <= self.capability <= high:
             return None
@@ -62,10 +62,10 @@ def parse(name: str) -> Device:
 
 
 def set_device(name: str) -> None:
-    """Choose the device that everything runs on from now on.
+    """Choose the device that everything runs on.
 
-    To be called before the first value is computed; without a call the environment variable
-    KSYM_DEVICE decides, and without that a GPU is taken where MXNet can use one.
+    Call this before the first value is computed.  Without a call the environment variable
+    KSYM_DEVICE decides; without that a GPU is used if MXNet can use one.
 
     Args:
         name: ``"cpu"``, ``"gpu"`` or ``"gpu:1"``.
@@ -86,7 +86,7 @@ def set_device(name: str) -> None:
 
 
 def get_device() -> Device:
-    """Return the device in use; the first call settles which one."""
+    """Return the device in use, which the first call chooses."""
     global _current
     with _lock:
         if _current is None:
@@ -106,7 +106,7 @@ def _choose() -> Device:
 
 
 def _check(device: Device) -> None:
-    """Refuse a device that is not there or cannot be used."""
+    """Raise an error for a device that does not exist, or that MXNet cannot use."""
     if device.kind == "cpu":
         return
     if not has_cuda_build():
@@ -126,7 +126,7 @@ def _check(device: Device) -> None:
 
 
 def has_cuda_build() -> bool:
-    """Whether the MXNet that is installed is a CUDA build."""
+    """Return whether the installed MXNet is a CUDA build."""
     found = loading.distribution()
     return found is not None and found[0] != "mxnet"
 
