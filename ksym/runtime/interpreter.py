@@ -1,4 +1,4 @@
-"""Running a graph node by node through MXNet's imperative operators.
+"""The interpreter: run a graph node by node through MXNet's imperative operators.
 
 Slow, and independent of everything the compiler and native graphs do: the debugging mode, and the
 oracle that tests hold compiled graphs against.  It uses the same lowering.
@@ -32,11 +32,11 @@ def _handle(operator: str) -> ctypes.c_void_p:
 
 
 STATEFUL = {"RNN"}
-"""Operators that keep for their gradient kernels what is not among their results."""
+"""Operators with hidden state that their gradient kernels read."""
 
 
 class _Stateful(NamedTuple):
-    """A stateful operator that was applied."""
+    """An application of a stateful operator."""
 
     operator: str
     inputs: Sequence[Any]
@@ -44,7 +44,7 @@ class _Stateful(NamedTuple):
 
 
 class EagerEmitter(Emitter):
-    """Computes each native operator at once; its values are NDArrays."""
+    """The emitter that computes each native operator at once; its values are NDArrays."""
 
     def __init__(self, leaves: Callable[[Node], Any]):
         self._leaves = leaves
@@ -53,7 +53,7 @@ class EagerEmitter(Emitter):
     def __call__(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
         results = self._invoke(operator, inputs, attributes)
         if len(results) < outputs:
-            # Hidden results are out of reach for the imperative interface.
+            # The imperative interface does not return hidden results.
             results = self._through_graph(operator, inputs, outputs, attributes)
         if operator in STATEFUL:
             self._forward[id(results[0])] = _Stateful(operator, inputs, results)
@@ -151,7 +151,7 @@ class EagerEmitter(Emitter):
 
 
 def _graph_of(values: Sequence[Any]) -> tuple[GraphEmitter, dict[str, Any], list[Any]]:
-    """Return an emitter, and inputs for values by name and as what it takes."""
+    """Return an emitter with an input for each value: the values by name, and the inputs."""
     emit = GraphEmitter()
     names, entries = {}, []
     for value in values:
@@ -162,7 +162,7 @@ def _graph_of(values: Sequence[Any]) -> tuple[GraphEmitter, dict[str, Any], list
 
 
 def _run(graph: NativeGraph, values: Mapping[str, Any]) -> list[Any]:
-    """Run a graph once."""
+    """Run a graph once and return its results."""
     symbol = loading.load().sym.load_json(graph.to_json())
     arguments = [values[name] for name in symbol.list_arguments()]
     executor = symbol.bind(device.context(), arguments, grad_req="null")
