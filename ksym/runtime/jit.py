@@ -1,4 +1,4 @@
-"""LLVM as a just-in-time compiler: from code to the addresses of functions in memory."""
+"""Just-in-time compilation by LLVM: from code to the addresses of functions in memory."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ _lock = threading.RLock()
 
 
 def once(make: Callable[..., R]) -> Callable[..., R]:
-    """Keep what a function returns for each combination of arguments, as functools.cache does.
+    """Cache the result of a function for each combination of arguments, as functools.cache does.
 
-    Other threads wait while it is made.  Two engines would not do: with the one that is dropped go
-    the addresses of the code in it.
+    Other threads wait while a result is computed.  So there is never a second LLVM engine: if one
+    of two were dropped, the addresses of its functions would become invalid.
     """
     kept: dict[Any, R] = {}
 
@@ -29,7 +29,7 @@ def once(make: Callable[..., R]) -> Callable[..., R]:
         if arguments not in kept:
             with _lock:
                 if arguments not in kept:
-                    # What a signal handler has made meanwhile is in use already.
+                    # A signal handler may have computed it meanwhile, and its result is in use.
                     kept.setdefault(arguments, make(*arguments))
         return kept[arguments]
 
@@ -41,9 +41,9 @@ class _Compiler(NamedTuple):
 
     Attributes:
         binding: llvmlite's module.
-        machine: What optimised code is written for.
-        hasty: The same without optimisation.
-        engine: What loads code.
+        machine: The target machine for optimised code.
+        hasty: The target machine for code that is not optimised.
+        engine: The engine that loads code into memory.
     """
 
     binding: Any
@@ -54,7 +54,7 @@ class _Compiler(NamedTuple):
 
 @once
 def _compiler() -> _Compiler:
-    # Not with the module: to load LLVM takes 0.1 s, which who only builds graphs does not need.
+    # Imported here: loading LLVM takes 0.1 s, and a program that only builds graphs needs none.
     import llvmlite.binding as llvm
 
     llvm.initialize_native_target()
@@ -77,19 +77,25 @@ def _compiler() -> _Compiler:
 
 
 def load_functions(text: str, names: Sequence[str], hastily: bool) -> dict[str, int]:
-    """Compile code and return the addresses of functions in it."""
+    """Compile code and return the addresses of its functions.
+
+    Args:
+        text: The code, in LLVM's assembly.
+        names: The names of the functions.
+        hastily: Whether not to optimise it.
+    """
     llvm, machine, hasty, engine = _compiler()
     module = llvm.parse_assembly(text)
     if not hastily:
         options = llvm.create_pipeline_tuning_options(speed_level=3)
         options.loop_vectorization = True
         options.slp_vectorization = False
-        # More of the same code takes half as long again to compile, and runs no faster.
+        # Interleaved or unrolled code takes half as long again to compile, and is no faster.
         options.loop_interleaving = False
         options.loop_unrolling = False
         builder = llvm.create_pass_builder(machine, options)
         builder.getModulePassManager().run(module, builder)
-    # As an object the code is all that stays in memory; a module would stay with all its text.
+    # Of an object file only the code stays in memory; a module would stay with all its text.
     code = (hasty if hastily else machine).emit_object(module)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
