@@ -1,4 +1,4 @@
-"""Getting MXNet into the process, with settings under which it runs well.
+"""Loading MXNet into the process, with settings under which it runs well.
 
 Nothing is loaded until a value is needed.  Then, before ``import mxnet``: threads and engine are
 set where the user has not, names that NumPy dropped are put back, and the CUDA libraries that the
@@ -61,9 +61,11 @@ def available_processors() -> int:
 
 
 def distribution() -> tuple[str, str] | None:
-    """Return name and version of the MXNet that is installed, None if there is none."""
+    """Return the name and version of the installed MXNet, None if there is none."""
     spec = importlib.util.find_spec("mxnet")
-    if spec is None or spec.origin is None:  # a folder that happens to have the name has no origin
+    if (
+        spec is None or spec.origin is None
+    ):  # a folder of this name that is no package has no origin
         return None
     for name in ("mxnet", "mxnet-cu112"):
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
@@ -83,7 +85,7 @@ def load(prefer_gpu: bool = False) -> ModuleType:
     global _loaded, _synchronous
     with _lock:
         if _loaded is None:
-            # Whoever imported MXNet before has settled its engine, and it cannot be asked which.
+            # If MXNet was imported before, its engine is chosen, and cannot be queried.
             first = "mxnet" not in sys.modules
             if first:
                 _set_defaults(prefer_gpu)
@@ -94,21 +96,21 @@ def load(prefer_gpu: bool = False) -> ModuleType:
 
 
 def _set_defaults(prefer_gpu: bool) -> None:
-    """Set what MXNet reads from the environment when it is imported; the user's own wins."""
-    # MXNet would take half of the processors for hyperthreads.
+    """Set the environment variables that MXNet reads at import, unless the user has set them."""
+    # MXNet would assume that half of the processors are hyperthreads.
     os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
     if not prefer_gpu:
-        # On CPU the threaded engine's workers and OpenMP's threads get in each other's way: every
-        # graph measured ran faster on the calling thread (docs/mxnet.md).
+        # On CPU the threaded engine's workers and OpenMP's threads compete for the cores: every
+        # graph that was measured ran faster on the calling thread (docs/mxnet.md).
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
 
 
 @contextlib.contextmanager
 def _known_processor() -> Iterator[None]:
-    """Have MXNet's OpenBLAS, if it is loaded inside, use AVX2 where the processor has it.
+    """Make MXNet's OpenBLAS, if it is loaded inside, use AVX2 if the processor has it.
 
-    The one in the wheel, 0.3.13, takes a processor that is newer than itself for one with SSE3
-    only.  The variable is set no longer than that: other copies of OpenBLAS may know better.
+    OpenBLAS 0.3.13, which is in the wheel, uses only SSE3 on processors that are newer than itself.
+    The variable is set only inside: other copies of OpenBLAS may know the processor.
     """
     name = "OPENBLAS_CORETYPE"
     core = blas_core()
@@ -124,7 +126,7 @@ def _known_processor() -> Iterator[None]:
 
 @functools.cache
 def _processor() -> tuple[bool, frozenset[str]]:
-    """Return whether Linux says that AMD made the processor, and the names of what it can do."""
+    """Return whether AMD made the processor, and its features, both as Linux says."""
     try:
         about = Path("/proc/cpuinfo").read_text()
     except OSError:
@@ -134,7 +136,7 @@ def _processor() -> tuple[bool, frozenset[str]]:
 
 
 def blas_core() -> str | None:
-    """Return OpenBLAS's name for processors with AVX2; None if this is none of them."""
+    """Return OpenBLAS's name for a processor with AVX2; None if this one has none."""
     is_amd, flags = _processor()
     if not {"avx2", "fma"} <= flags:
         return None
@@ -142,12 +144,12 @@ def blas_core() -> str | None:
 
 
 def has_avx512() -> bool:
-    """Whether the processor has vectors of 512 bits, which oneDNN uses and OpenBLAS does not."""
+    """Return whether the processor has AVX-512, which oneDNN uses and OpenBLAS does not."""
     return "avx512f" in _processor()[1]
 
 
 def _restore_numpy_names() -> None:
-    """MXNet reads names at import that NumPy 1.24 dropped."""
+    """Restore the names in NumPy that MXNet reads at import, and NumPy 1.24 dropped."""
     if "bool" not in vars(np):
         np.bool = np.bool_  # type: ignore[attr-defined]
 
@@ -161,11 +163,11 @@ def _import() -> ModuleType:
         _opened.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
     try:
         with quietly(), _known_processor(), warnings.catch_warnings():
-            # MXNet asks NumPy and distutils for names that are on their way out.
+            # MXNet uses deprecated names of NumPy and distutils.
             warnings.simplefilter("ignore")
             import mxnet
 
-            # The engine is started, and named, with the first array.
+            # The first array starts the engine, which prints its name.
             mxnet.nd.empty((1,))
     except (ImportError, OSError, AttributeError) as error:
         reason, remedy = str(error), f"check the installation; {INSTALL}"
@@ -188,7 +190,8 @@ _opened: list[ctypes.CDLL] = []
 def cuda_libraries() -> dict[str, str | None]:
     """Return the files of the CUDA 11 libraries in NVIDIA's wheels, None for one that is missing.
 
-    Opened by their full paths before MXNet's own, they are found by it without any search path.
+    They are opened by their full paths before MXNet's own library, which then finds them without a
+    search path.
     """
     spec = importlib.util.find_spec("nvidia")
     roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
@@ -201,10 +204,10 @@ def cuda_libraries() -> dict[str, str | None]:
 
 NOISE = (
     "MXNet start using engine",
-    # oneDNN's average pooling keeps nothing for its gradient, and needs nothing.
+    # oneDNN's average pooling saves nothing for its gradient, which needs nothing.
     "training with prop_kind is forward_scoring",
 )
-"""Lines that MXNet prints where there is nothing to report."""
+"""Lines that MXNet prints though there is nothing to report."""
 
 
 _quiet = threading.RLock()
@@ -212,9 +215,9 @@ _quiet = threading.RLock()
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Drop `NOISE` from what is printed to the standard error inside; pass on all else.
+    """Remove the lines of `NOISE` from the standard error inside; pass on all others.
 
-    Threads wait for each other here: the standard error is one for all of them.
+    Threads wait for each other here, since they share the standard error.
     """
     sys.stderr.flush()
     with _quiet, tempfile.TemporaryFile() as printed:
@@ -232,26 +235,26 @@ def quietly() -> Iterator[None]:
 
 
 def is_synchronous() -> bool:
-    """Whether operators run on the calling thread, so that memory may be touched directly."""
+    """Return whether operators run on the calling thread, so that memory can be accessed."""
     load()
     return _synchronous
 
 
 running = threading.RLock()
-"""Held while MXNet's kernels run.
+"""The lock that a thread holds while MXNet's kernels run.
 
-Their working memory belongs to the thread on which a graph was bound, and not to the graph: two
-graphs that two threads run at once would write into the same (resource.cc, `GetSpace`), and each
-could free what the other one uses.  A kernel takes all cores anyway.
+Working memory belongs to the thread on which a graph was bound, not to the graph.  Two graphs that
+two threads run at once would write to the same memory (resource.cc, `GetSpace`), and each could
+free memory that the other one uses.  A kernel uses all cores anyway.
 """
 
 
 class NativeError(Exception):
-    """What MXNet says when a call fails."""
+    """The error that MXNet reports when a call fails."""
 
 
 def check(status: int) -> None:
-    """Raise what MXNet reports if a call of its C library failed."""
+    """Raise the error that MXNet reports if a call of its C library failed."""
     if status != 0:
         message = load().base._LIB.MXGetLastError
         message.restype = ctypes.c_char_p
@@ -265,14 +268,14 @@ def library() -> Any:
 
 @contextlib.contextmanager
 def numpy_shapes() -> Iterator[None]:
-    """Make scalars and zero-size arrays legal, on this thread and inside the block only."""
+    """Allow scalars and arrays without elements, on this thread and inside the block only."""
     before = ctypes.c_int()
     lib = library()
     lib.MXIsNumpyShape(ctypes.byref(before))
     if before.value:
         yield
         return
-    # Made ahead: Python looks for signals after each call, so nothing is called before this one.
+    # Built before `try`: Python handles signals after each call, so `finally` makes only one.
     undo = functools.partial(lib.MXSetIsNumpyShape, 0, ctypes.byref(before))
     try:
         lib.MXSetIsNumpyShape(1, ctypes.byref(before))
@@ -283,7 +286,7 @@ def numpy_shapes() -> Iterator[None]:
 
 @contextlib.contextmanager
 def native_calls() -> Iterator[None]:
-    """As `numpy_shapes`, and what MXNet's own Python raises inside becomes a `NativeError`."""
+    """Do as `numpy_shapes`, and turn errors of MXNet's Python code into `NativeError`."""
     mxnet = load()
     try:
         with numpy_shapes():
