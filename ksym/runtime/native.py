@@ -1,4 +1,4 @@
-"""Running a graph as one native MXNet graph, with memory planned once for all calls."""
+"""Running native graphs: bind a graph of MXNet to arrays, with memory planned once."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from ksym.runtime.arrays import DeviceArray
 
 
 class Executable:
-    """A native graph bound to arrays.
+    """A native graph that is bound to arrays.
 
-    All its arrays are fixed: a call fills the inputs, runs, and leaves the results where they are
-    until the next call.
+    All its arrays are fixed: a call writes the inputs and runs the graph; the results stay in their
+    arrays until the next call.
 
     Args:
-        graph: What to run.
+        graph: The graph.
         leaves: The array of each placeholder, variable, random and given tensor.
-        shared: Another executable that never runs at the same time, to share working memory with.
+        shared: Another executable, which never runs at the same time: both use one working memory.
 
     Raises:
         NativeError: MXNet refuses the graph.
@@ -66,13 +66,13 @@ class Executable:
         self._forward = loading.library().MXExecutorForward
         self._handle = self._executor.handle
         self._mode = ctypes.c_int(graph.training)
-        # The first run of an average pooling prints what is no news.
+        # The first run of an average pooling prints a line that means nothing.
         self._silent = not any(
             node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
         )
 
     def run(self) -> None:
-        """Compute the outputs from what the arrays of the leaves hold."""
+        """Compute the outputs from the contents of the leaves' arrays."""
         printing = contextlib.nullcontext() if self._silent else loading.quietly()
         with loading.running, printing:
             loading.check(self._forward(self._handle, self._mode))
