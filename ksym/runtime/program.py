@@ -1,4 +1,4 @@
-"""Binding a plan to arrays, and running it."""
+"""Programs: bind a plan to arrays, and run it."""
 
 from __future__ import annotations
 
@@ -42,20 +42,20 @@ from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Variable
 
 SIZES = 16
-"""For how many combinations of dynamic sizes the rest of a plan is kept compiled."""
+"""The number of combinations of dynamic sizes for which the compiled rest of a plan is kept."""
 
 
 def target(costs: Costs = DEFAULT) -> Target:
-    """Return what the compiler has to know of the device in use.
+    """Return the compiler's target for the device in use.
 
     Args:
-        costs: What things are taken to cost there.
+        costs: The costs on the device.
     """
     return Target(is_direct(), costs)
 
 
 class _Known(dict[Tensor, DeviceArray]):
-    """The arrays of tensors; those of variables and constants are found when they are needed."""
+    """The arrays of tensors; those of variables and constants are added when they are needed."""
 
     def __missing__(self, tensor: Tensor) -> DeviceArray:
         if isinstance(tensor, Variable):
@@ -98,7 +98,7 @@ class StepByStepRun:
     def __init__(self, part: Part, arrays: _Known):
         self._part = part
         self._arrays = arrays
-        # Copies, since the result of a leaf is the leaf's own array.
+        # Copies, since the interpreter returns the array of a leaf itself.
         self.outputs: Sequence[DeviceArray] = [DeviceArray.empty(t.spec) for t in part.outputs]
 
     def run(self) -> None:
@@ -109,7 +109,7 @@ class StepByStepRun:
 
 
 class CompiledRun:
-    """A part that is calls of compiled code, which are made together with those of neighbours."""
+    """A part that is calls of compiled code, which join those of neighbouring parts on a tape."""
 
     def __init__(self, part: Part, arrays: _Known, costs: Costs):
         made = {tensor: DeviceArray.empty(tensor.spec) for tensor in part.outputs}
@@ -132,23 +132,23 @@ class CompiledRun:
 
 
 class Program:
-    """A plan over arrays that are fixed from one run to the next.
+    """A plan that is bound to arrays, which are the same at each run.
 
-    Where the shape of a result is known only when it has been computed (a dynamic operator), the
-    plan has a rest.  That is compiled for the shapes that turn up, and bound as a program of its
-    own, which is kept for the next time.
+    If the shape of a result is known only when it is computed (a dynamic operator), the plan has a
+    rest.  The rest is compiled for the shapes of a run, and bound as a program of its own, which is
+    kept for later runs.
 
     Args:
-        plan: What to run.
-        arrays: The array of each placeholder, and of whatever else is given.
-        shared: A program that never runs at the same time, to share working memory with.
-        limit: How many programs to keep for the rest.
+        plan: The plan.
+        arrays: The array of each placeholder, and of other tensors that are given.
+        shared: Another program, which never runs at the same time: both use one working memory.
+        limit: The number of programs to keep for the rest.
 
     Attributes:
-        plan: What it runs.
-        parts: The parts, bound, in the order in which they run.
+        plan: The plan.
+        parts: The bound parts, in the order in which they run.
         outputs: The arrays of the plan's outputs; with a rest, those of its last run.
-        calls: All that it does, where it consists of compiled code; else None.
+        calls: The calls that the whole program consists of; None if some part is not compiled.
     """
 
     def __init__(
@@ -201,7 +201,7 @@ class Program:
             limit: As for `Program`.
 
         Returns:
-            For each placeholder the array to put its value into, None where it is not read; and the
+            The array for the value of each placeholder, None for one that is not read; and the
             program.
         """
         plan = compile_graph(graph, given)
@@ -214,7 +214,7 @@ class Program:
         return [part.outputs[position] for part, position in found]
 
     def _committing(self) -> list[Callable[[], object]]:
-        """Return what gives variables their new values: kernels that read the old ones, copies."""
+        """Return the functions that write the new values of variables, by kernels and copies."""
         plan = self.plan
         targets = [storage_of(variable) for variable in plan.copies]
         copies = list(zip(targets, self._new, strict=True))
@@ -252,14 +252,14 @@ class Program:
             results = [array.read() for array in self.outputs]
             self.commit()
             return results
-        except NativeError as error:  # of an engine that goes on while Python does, so it is late
+        except NativeError as error:  # an asynchronous engine reports it when results are read
             raise self._blamed(error) from None
         finally:
             if subnormals is not None:
                 subnormals.restore()
 
     def run(self) -> None:
-        """Compute the outputs from what the arrays of the inputs hold; change no variable."""
+        """Compute the outputs from the contents of the inputs' arrays; change no variable."""
         for node, array in self._draws:
             array.write(draw(node))
         for run in self._runs:
@@ -268,7 +268,7 @@ class Program:
             self._continue(self.plan.rest)
 
     def _continue(self, rest: Rest) -> None:
-        """Run the rest, compiled for the shapes that the outputs have now."""
+        """Run the rest, which is compiled for the shapes of the outputs of this run."""
         found = self._found(self.plan.outputs)
         sizes = tuple(array.spec.shape for array in found)
         feeds, later = self._later.get(
@@ -283,7 +283,7 @@ class Program:
         self.outputs = later.outputs
 
     def commit(self) -> None:
-        """Give the variables their new values; from here on nothing can fail."""
+        """Write the new values of the variables; nothing can fail from here on."""
         if self._last is not self:
             self._last.commit()
             return
@@ -311,7 +311,7 @@ def interpreted(
     """Return the values of tensors of known shape, computed node by node.
 
     Args:
-        tensors: What to compute.
+        tensors: The tensors to compute.
         arrays: The array of each placeholder.
     """
     graph = FrozenGraph(tensors, (), Mode("interpret"), target())
@@ -332,12 +332,12 @@ def feeds_for(plan: Plan, placeholders: Iterable[Tensor]) -> dict[Tensor, Device
 
 
 def read_only(feeds: Mapping[Tensor, DeviceArray | None]) -> dict[Tensor, DeviceArray]:
-    """Return the feeds that there are."""
+    """Return the arrays of the placeholders that are read."""
     return {tensor: array for tensor, array in feeds.items() if array is not None}
 
 
 def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) -> Runnable:
-    """Return a part that is ready to run."""
+    """Bind a part to its arrays."""
     work = part.work
     if isinstance(work, NativeGraph):
         return NativeRun(part, work, arrays, shared)
@@ -355,28 +355,32 @@ def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) 
 
 
 def _joined(parts: Sequence[Runnable]) -> tuple[list[Callable[[], None]], list[Call] | None]:
-    """Return what to run for parts, neighbours that are compiled at once, and all as calls."""
+    """Put the calls of neighbouring compiled parts on one tape.
+
+    Returns:
+        The functions to run, in their order; and the calls of all parts, None if a part has none.
+    """
     runs: list[Callable[[], None]] = []
-    together: list[Call] = []
+    pending: list[Call] = []
     everything: list[Call] | None = []
     for part in parts:
         if part.calls is not None:
-            together += part.calls
+            pending += part.calls
             if everything is not None:
                 everything += part.calls
             continue
         everything = None
-        if together:
-            runs.append(Tape(together).run)
-            together = []
+        if pending:
+            runs.append(Tape(pending).run)
+            pending = []
         runs.append(part.run)
-    if together:
-        runs.append(Tape(together).run)
+    if pending:
+        runs.append(Tape(pending).run)
     return runs, everything
 
 
 def _memory(shared: Program | None, position: int) -> Executable | None:
-    """Return the native graph whose working memory the one at a position may use too."""
+    """Return the native graph of a program whose working memory the part at a position may use."""
     if shared is None or position >= len(shared.parts):
         return None
     part = shared.parts[position]
