@@ -1,4 +1,4 @@
-"""What every part of a plan is once it is bound to arrays."""
+"""The interface of a part of a plan that is bound to arrays."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ksym.runtime.calls import Call
 
 
 class Runnable(Protocol):
-    """A part, or a whole plan, that is ready to run over fixed arrays."""
+    """A part, or a whole plan, that is bound to fixed arrays."""
 
     @property
     def outputs(self) -> Sequence[DeviceArray]:
@@ -19,11 +19,11 @@ class Runnable(Protocol):
 
     @property
     def calls(self) -> list[Call] | None:
-        """All that it does, where it consists of compiled code; else None."""
+        """The calls that it consists of; None if it is not compiled."""
 
     def run(self) -> None:
-        """Compute the outputs from what the arrays of the inputs hold."""
+        """Compute the outputs from the contents of the inputs' arrays."""
 
 
 Bind = Callable[[Plan, Arrays], Runnable]
-"""Returns a plan that is bound to the arrays of its inputs."""
+"""A function that binds a plan to the arrays of its inputs."""
