@@ -1,4 +1,4 @@
-"""Running loops over a number of steps that is known before they start."""
+"""Running `scan`: loops whose number of steps is known before they start."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ksym.runtime.runnable import Bind
 class ScanRun:
     """A `scan`: its body's plan, run once for each step.
 
-    Where a step is compiled code and nothing else, so is the whole loop.
+    If a step consists of compiled code only, the whole loop is one call of compiled code.
 
     Attributes:
         outputs: The arrays of the results.
-        calls: All that it does, where it is compiled; else None.
+        calls: The calls that it consists of; None if it is not compiled.
     """
 
     def __init__(self, part: Part, work: ScanWork, arrays: Arrays, bind: Bind):
@@ -57,11 +57,11 @@ class ScanRun:
                 self.calls = self._compiled(self._body.calls, self._body.outputs)
 
     def _compiled(self, body: Sequence[Call], made: Sequence[DeviceArray]) -> list[Call]:
-        """Return the calls of the whole loop, whose body reads and writes slices in place.
+        """Return the calls of the whole loop; its body reads and writes slices in place.
 
         Args:
             body: The calls of a step.
-            made: The arrays of its results.
+            made: The arrays of the results of a step.
         """
         first, sign = (self._steps - 1, -1) if self._reverse else (0, 1)
         last = self._steps - 1 - first
@@ -100,7 +100,7 @@ class ScanRun:
         ]
 
     def run(self) -> None:
-        """Compute the results from what the arrays of the operands hold."""
+        """Compute the results from the contents of the operands' arrays."""
         if self.calls is not None:
             Tape(self.calls).run()
             return
@@ -112,45 +112,45 @@ class ScanRun:
         before += [_storing(stack, state) for stack, state in self._histories]
         for _, sequence in self._elements:
             sequence.settle()
-        after: Sequence[_Step] = ()
+        after: Sequence[_StepCopy] = ()
         order = range(self._steps)
         for step in reversed(order) if self._reverse else order:
-            for move in before:
-                move(step)
+            for copy in before:
+                copy(step)
             self._body.run()
             if not after or self._gives_new_arrays:
-                after = self._moves_of(self._body.outputs)
-            for move in after:
-                move(step)
+                after = self._copies_of(self._body.outputs)
+            for copy in after:
+                copy(step)
         for state, value in zip(self._states, self._body.outputs, strict=False):
             state.copy_from(value)
 
-    def _moves_of(self, computed: Sequence[DeviceArray]) -> list[_Step]:
-        """What to do with the outputs of a step."""
+    def _copies_of(self, computed: Sequence[DeviceArray]) -> list[_StepCopy]:
+        """Return the copies of the outputs of a step to stacks and states."""
         count = len(self._states)
         stores = map(_storing, self._stacked, computed[count:])
         return [*stores, *(_copying(self._states[p], computed[p]) for p in self._carried)]
 
 
 def _size(array: DeviceArray) -> int:
-    """How many bytes an array's elements take."""
+    """Return the number of bytes of an array's elements."""
     return 0 if array.view is None else array.view.nbytes
 
 
-_Step = Callable[[int], None]
-"""A copy between arrays that are fixed, at a step."""
+_StepCopy = Callable[[int], None]
+"""A copy between fixed arrays, called with the number of the step."""
 
 
-def _loading(element: DeviceArray, sequence: DeviceArray) -> _Step:
-    """Copy an element of a sequence, which is settled, to where the body reads it."""
+def _loading(element: DeviceArray, sequence: DeviceArray) -> _StepCopy:
+    """Return the copy of an element of a sequence, in row-major order, to the body's array."""
     to, source = element.view, sequence.view
     if to is None or source is None:
         return lambda step: element.load(sequence, step)
     return lambda step: np.copyto(to, source[step])
 
 
-def _storing(stack: DeviceArray, value: DeviceArray) -> _Step:
-    """Copy a value to its place in a stack."""
+def _storing(stack: DeviceArray, value: DeviceArray) -> _StepCopy:
+    """Return the copy of a value to its place in a stack."""
     to, source = stack.view, value.view
     if to is None or source is None:
         return lambda step: stack.store(step, value)
@@ -162,8 +162,8 @@ def _storing(stack: DeviceArray, value: DeviceArray) -> _Step:
     return store
 
 
-def _copying(state: DeviceArray, value: DeviceArray) -> _Step:
-    """Copy what a state becomes to where the body reads it."""
+def _copying(state: DeviceArray, value: DeviceArray) -> _StepCopy:
+    """Return the copy of a state's new value to the body's array."""
     to, source = state.view, value.view
     if to is None or source is None:
         return lambda step: state.copy_from(value)
