@@ -1,7 +1,7 @@
-"""Taking subnormal numbers as zeros while graphs are computed, as TensorFlow and JAX do.
+"""Flushing of subnormal numbers to zero while graphs are computed, as TensorFlow and JAX do.
 
-Gradients that vanish over many steps end as numbers below the smallest normal one (1.2e-38 in
-float32), with which processors compute a hundred times slower.
+Gradients that vanish over many steps become smaller than the smallest normal number (1.2e-38 in
+float32), and processors compute a hundred times slower with such numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 _SIZE, _CONTROL = 32, 28
-"""Linux's `fenv_t` on x86-64, and where in it the control word of SSE and AVX lies."""
+"""The size of Linux's `fenv_t` on x86-64, and the offset of the control word of SSE and AVX."""
 
 _IS_KNOWN = sys.platform == "linux" and platform.machine() == "x86_64"
 
@@ -25,13 +25,13 @@ CONTROL = 0x8040 if _IS_KNOWN else 0
 
 @functools.cache
 def _library() -> Any:
-    """The C library's floating-point environment; None where `fenv_t` is another one."""
+    """Return the C library, for its floating-point environment; None if `fenv_t` is not known."""
     return ctypes.CDLL("libm.so.6") if _IS_KNOWN else None
 
 
 @functools.cache
 def _flushing() -> Any:
-    """The environment to compute in."""
+    """Return the floating-point environment to compute in."""
     environment = ctypes.create_string_buffer(_SIZE)
     _library().fegetenv(environment)
     (word,) = struct.unpack_from("I", environment, _CONTROL)
@@ -40,19 +40,21 @@ def _flushing() -> Any:
 
 
 class FlushedSubnormals:
-    """A context in which the calling thread, and threads it starts, take subnormals as zeros.
+    """A context in which the calling thread, and threads that it starts, take subnormals as zeros.
 
-    One object is for one thread at a time.  MXNet's worker threads are started by the first work
-    for several, and stay as they were started.  A `Tape` does the same by itself, in less time.
+    Only one thread at a time may use an object.  MXNet starts its worker threads with the first
+    parallel work, and they keep the setting of that moment.  A `Tape` flushes by itself, in less
+    time.
 
-    Python may be interrupted (Ctrl-C) wherever one of its own functions begins, so also before
-    `__exit__` does anything.  Who must not leave the thread changed calls the three steps: `save`,
-    then `flush` within a `try` that ends by `restore`.  They are functions of C.
+    Python may raise KeyboardInterrupt whenever one of its functions begins, also before the first
+    line of `__exit__`.  A caller that must restore the thread in any case calls the three steps
+    itself: `save`, then `flush` in a `try` whose `finally` calls `restore`.  They are functions of
+    C, which Python does not interrupt.
 
     Attributes:
-        save: Note how the thread computes.
-        flush: Have it take subnormals as zeros.
-        restore: Have it compute as noted.
+        save: Stores the thread's floating-point environment.
+        flush: Makes the thread take subnormals as zeros.
+        restore: Restores the stored environment.
     """
 
     def __init__(self) -> None:
