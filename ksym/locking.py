@@ -38,10 +38,10 @@ class Group:
     """Variables and functions that are used together, and the lock that they share.
 
     Attributes:
-        lock: Held by the thread that uses any of them.  It can be taken again by the same thread,
-            as a signal handler or a finalizer does, which `refuse_reentry` then finds out.
+        lock: The lock, which a thread holds while it uses any of them.  The same thread can acquire
+            it again, as a signal handler or a finalizer does; `refuse_reentry` detects this.
         owner: The thread that a call is running on, 0 if there is none.
-        joined_to: The group that has taken this one over, None if it stands for itself.
+        joined_to: The group that this one was joined to, None if it is a root.
     """
 
     __slots__ = ("_number", "joined_to", "lock", "owner")
@@ -59,11 +59,11 @@ class Group:
         while group.joined_to is not None:
             group = group.joined_to
         if group is not self:
-            self.joined_to = group  # a shorter path for the next time
+            self.joined_to = group  # path compression
         return group
 
     def refuse_reentry(self, what: str) -> None:
-        """Raise an error if a call that uses the group is running on this very thread.
+        """Raise an error if a call that uses the group is running on this thread.
 
         Raises:
             GraphError: There is such a call.
@@ -77,21 +77,22 @@ class Group:
 
     @contextlib.contextmanager
     def held(self, what: str = "") -> Iterator[None]:
-        """Keep calls on other threads out, and out of the middle of this, signal handlers'.
+        """Hold the lock of the group, so that calls on other threads wait.
 
         Args:
-            what: What happens inside, if it changes something: then the middle of a call on this
-                thread is refused too.
+            what: The change that is made inside, in the words of a message; empty if nothing is
+                changed.  A change is refused in the middle of a call on the same thread, where only
+                a signal handler or a finalizer can ask for it.
 
         Raises:
-            GraphError: As `refuse_reentry`; or another thread holds the lock, and the middle of a
-                call on this one is no place to wait for it.
+            GraphError: As `refuse_reentry`; or another thread holds the lock, and this thread must
+                not wait because it is in the middle of a call.
         """
         me = threading.get_ident()
         nested = me in busy
         while True:
             group = self if self.joined_to is None else self.root()
-            with group._taken_at_once(what) if nested else group.lock:
+            with group._acquired_without_waiting(what) if nested else group.lock:
                 if group.joined_to is None:
                     before = group.owner
                     if what and before == me:
@@ -107,8 +108,12 @@ class Group:
                     return
 
     @contextlib.contextmanager
-    def _taken_at_once(self, what: str) -> Iterator[None]:
-        """Take the lock without waiting for it."""
+    def _acquired_without_waiting(self, what: str) -> Iterator[None]:
+        """Hold the lock if it is free.
+
+        Raises:
+            GraphError: Another thread holds it.
+        """
         if not self.lock.acquire(blocking=False):
             raise GraphError(
                 f"{what or 'a variable is read'} by a signal handler or a finalizer (__del__, a "
@@ -123,11 +128,11 @@ class Group:
 
 
 def joined(groups: Iterable[Group], what: str) -> Group:
-    """Join groups, and return the one they have become.
+    """Join groups, and return their common root.
 
     Args:
-        groups: At least one.
-        what: The reason they are joined for, in the words of a message.
+        groups: One group or more.
+        what: The reason for joining them, in the words of a message.
 
     Raises:
         GraphError: A call that uses one of them is running on this thread.
@@ -142,9 +147,9 @@ def joined(groups: Iterable[Group], what: str) -> Group:
         with contextlib.ExitStack() as held:
             for group in (first, *others):
                 group.refuse_reentry(what)
-                # Always in the order of their numbers, so that two threads never wait for each
-                # other; a call holds one group only.
-                held.enter_context(group._taken_at_once(what) if nested else group.lock)
+                # All threads acquire locks in the order of the numbers, so no two wait for each
+                # other (a deadlock); a call holds one group only.
+                held.enter_context(group._acquired_without_waiting(what) if nested else group.lock)
             if all(group.joined_to is None for group in (first, *others)):
                 for group in others:
                     group.joined_to = first
