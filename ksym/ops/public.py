@@ -1,7 +1,7 @@
-"""The names that users call, of all families: each module says in `__all__` which are its own.
+"""The public operators of all families, which each module lists in `__all__`.
 
-`ksym` offers them as they are, and besides, by their plain names, those that carry an underscore
-because they are Python built-ins too (`sum_`, `max_`).
+`ksym` exports them under these names.  Those that end in an underscore because Python has a
+built-in function of the name (`sum_`, `max_`) it also exports under the plain name.
 """
 
 from ksym.ops.arrays.arrangement import *
