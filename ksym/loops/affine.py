@@ -1,7 +1,7 @@
-"""Reading the affine sums in a loop's body: products with matrices from outside, and biases.
+"""Recognition of affine sums in a loop's body: products with matrices from outside, and biases.
 
-They are found however they are written: products for all gates at once or one by one, biases added
-anywhere, slices, and products of several vectors joined into one.
+They are found in all forms in which they are written: one product for all gates or one for each,
+biases added before or after, slices, and one product of several vectors that are concatenated.
 """
 
 from __future__ import annotations
@@ -16,7 +16,12 @@ from ksym.ops.leaves import is_constant
 
 
 class Multiplicand(NamedTuple):
-    """What a matrix is multiplied with: a parameter of the body, or that times something fixed."""
+    """The left operand of a product: a parameter of the body, which may be multiplied by a factor.
+
+    Attributes:
+        parameter: The parameter: an element of a sequence, or a state.
+        factor: The factor, which is the same at all steps; None if there is none.
+    """
 
     parameter: Tensor
     factor: Tensor | None
@@ -31,26 +36,35 @@ class Columns(NamedTuple):
 
 
 class Affine(NamedTuple):
-    """A sum of products and biases, one of which may be missing."""
+    """A sum of products and biases.
+
+    Attributes:
+        terms: The matrix that each multiplicand is multiplied with.
+        biases: The biases that are added; there may be none.
+    """
 
     terms: Mapping[Multiplicand, Columns]
     biases: tuple[Columns, ...]
 
     @property
     def width(self) -> int:
-        """How many columns the sum has."""
+        """The number of columns of the sum."""
         columns = next(iter(self.terms.values()))
         return columns.stop - columns.start
 
 
 class Reader:
-    """Finds the affine sums of a loop's body.
+    """The affine sums of a loop's body, which are found in one walk over its nodes.
+
+    There is a rule for each operator of which such sums are made.  The rules are methods here, and
+    no parts of the operators' declarations, since each of them changes the state of this analysis
+    and nothing else uses it.
 
     Args:
         loop: The loop to read.
 
     Attributes:
-        found: The sum that a tensor of the body is.
+        found: For each tensor of the body that is an affine sum, this sum.
     """
 
     def __init__(self, loop: ScanView):
@@ -76,23 +90,23 @@ class Reader:
         return tensor if is_constant(tensor) else self._fixed.get(tensor)
 
     def _read_factor(self, node: Node) -> None:
-        """``x * mask``."""
+        """Record the multiplicand ``x * mask``."""
         for x, factor in (node.inputs, node.inputs[::-1]):
             source, fixed = self._sources.get(x), self._outside(factor)
-            # As wide as x without it, so that it can be applied to the sequence as a whole.
+            # The factor does not broadcast x, so that it can be applied to the whole sequence.
             if source is None or fixed is None or node.outputs[0].shape != x.shape:
                 continue
             if len(source) == 1 and source[0].factor is None and fixed.rank <= x.rank:
                 self._sources[node.outputs[0]] = (source[0]._replace(factor=fixed),)
 
     def _read_joined(self, node: Node) -> None:
-        """``concatenate([x, h], 1)``."""
+        """Record the multiplicands side by side in ``concatenate([x, h], 1)``."""
         parts = [self._sources.get(x, ()) for x in node.inputs]
         if all(parts) and node.attributes["axis"] == 1:
             self._sources[node.outputs[0]] = tuple(source for part in parts for source in part)
 
     def _read_product(self, node: Node) -> None:
-        """``x @ w``, of one or several sources side by side."""
+        """Record the sum ``x @ w``, of one multiplicand or of several side by side."""
         if len(node.inputs) != 2:
             return
         sources, w = self._sources.get(node.inputs[0]), self._outside(node.inputs[1])
@@ -113,7 +127,7 @@ class Reader:
             self.found[node.outputs[0]] = Affine(terms, ())
 
     def _read_sum(self, node: Node) -> None:
-        """A sum of two sums, or of one and a bias."""
+        """Record the sum of two affine sums, or of one and a bias."""
         for one, other in (node.inputs, node.inputs[::-1]):
             first, second = self.found.get(one), self.found.get(other)
             bias = self._outside(other)
@@ -131,7 +145,7 @@ class Reader:
                 self.found[node.outputs[0]] = first._replace(biases=biases)
 
     def _read_columns(self, node: Node) -> None:
-        """``a[:, start:stop]``."""
+        """Record the columns ``a[:, start:stop]`` of a sum."""
         whole, taken = self.found.get(node.inputs[0]), _last_range(node)
         if whole is None or taken is None:
             return
@@ -148,7 +162,7 @@ class Reader:
 
 
 def _last_range(node: Node) -> slice | None:
-    """Return which range of the last axis a slice takes, if it takes all of the others."""
+    """Return the range of the last axis that a slice takes; None if it cuts other axes too."""
     starts, stops = (tensor.value for tensor in node.inputs[1:])
     if starts is None or stops is None or any(step != 1 for step in node.attributes["steps"]):
         return None
@@ -159,7 +173,7 @@ def _last_range(node: Node) -> slice | None:
 
 
 def _columns(tensor: Tensor) -> Columns:
-    """Return all columns of a tensor, as those of another if it was cut out of that."""
+    """Return all columns of a tensor; if it is a slice of another one, as columns of that."""
     width = int(tensor.shape[-1] or 0)
     taken = _last_range(tensor.node) if tensor.node.operator is ops.slice_ else None
     whole = tensor if taken is None else tensor.node.inputs[0]
@@ -170,7 +184,7 @@ def _columns(tensor: Tensor) -> Columns:
 
 
 def _is_product(node: Node) -> bool | None:
-    """Whether a node multiplies by its second matrix transposed; None if it is another product."""
+    """Return whether a product transposes its second matrix; None if it is another product."""
     if node.operator is ops.matmul:
         flags = node.attributes
         return None if flags["transpose_a"] else flags["transpose_b"]
@@ -183,7 +197,7 @@ def _is_product(node: Node) -> bool | None:
 
 
 def joined(parts: Sequence[Columns]) -> Tensor:
-    """Return ranges side by side; those that are next to each other stay together."""
+    """Return the concatenation of ranges; adjoining ones are not cut apart."""
     runs: list[Columns] = []
     for part in parts:
         if runs and runs[-1].tensor is part.tensor and runs[-1].stop == part.start:
@@ -200,7 +214,7 @@ def joined(parts: Sequence[Columns]) -> Tensor:
 
 
 def negated(parts: Sequence[Columns], which: Sequence[int]) -> list[Columns]:
-    """Return ranges of which some have the opposite sign."""
+    """Return ranges, those at the positions in `which` negated."""
     return [
         Columns(ops.negative(part.tensor[..., part.start : part.stop]), 0, part.stop - part.start)
         if i in which
