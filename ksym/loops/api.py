@@ -1,4 +1,4 @@
-"""Loops and branches, as users write them: with functions that are traced once."""
+"""The functions for loops and branches that users call; their bodies are traced once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Tensors = Tensor | Sequence[Tensor]
 
 
 class Scanned(NamedTuple):
-    """What `scan` returns.
+    """The results of `scan`.
 
     Attributes:
         outputs: The outputs of all steps, stacked along a new first axis.
@@ -40,7 +40,7 @@ class Scanned(NamedTuple):
 
 
 def _listed(value: Any) -> tuple[list[Any], bool]:
-    """Return a list, and whether it was a single tensor."""
+    """Return a value as a list, and whether it was a single tensor."""
     if isinstance(value, list | tuple):
         return list(value), False
     return [value], True
@@ -51,7 +51,7 @@ def _packed(values: Sequence[Tensor], single: bool) -> Any:
 
 
 def _number_of(parameters: Sequence[Tensor]) -> int:
-    """A number between those of the nodes made before a body is traced, and while it is."""
+    """Return the number of the first node of a body: nodes made before it have smaller ones."""
     return placeholder(()).node.number if not parameters else min(p.node.number for p in parameters)
 
 
@@ -65,31 +65,31 @@ def scan(
     reverse: bool = False,
     checkpoint_every: int | None = None,
 ) -> Scanned:
-    """Apply a body step by step, to the elements of sequences and to what the step before left.
+    """Apply a body step by step, to the elements of sequences and the states of the step before.
 
     Args:
         body: Called once, as ``body(*elements, *states, *constants)``; returns
             ``(outputs, states)`` or ``(outputs, states, updates)``, each of the first two a tensor
             or a sequence of them.  It may use any other tensors too.
-        sequences: Tensors to go through along their first axis, of equal lengths.
+        sequences: Tensors of equal lengths; a step gets one element along their first axis.
         states: The initial states: tensors, or numbers.
-        constants: Tensors handed to the body as they are.
-        steps: How many steps to take, an int or a scalar computed from shapes; by default the
-            length of the sequences.
+        constants: Tensors that the body gets as they are.
+        steps: The number of steps, an int or a scalar computed from shapes; by default the length
+            of the sequences.
         reverse: Go from the last element to the first; outputs stay with their elements.
-        checkpoint_every: Keep the states for the gradient only before every so many steps, and
-            compute those between again: less memory for long sequences, and more time.
+        checkpoint_every: The number of steps after which states are kept for the gradient; those
+            between are computed again.  This takes less memory for long sequences, and more time.
 
     Returns:
         A `Scanned`: outputs stacked along a new first axis, the states after the last step, and
-        the updates of variables the body assigned to: such a variable is a state of the loop.
-        Random numbers made by the body are drawn anew for each step.
+        the updates of variables that the body assigned to: such a variable is a state of the
+        loop.  Random numbers of the body are drawn anew for each step.
 
     Raises:
         ShapeError: Sequences differ in length, or a state changes its shape.
         DTypeError: A state changes its dtype.
-        GraphError: There is neither a sequence nor a number of steps, the body returns something
-            else than it should, or checkpoint_every is not a positive integer.
+        GraphError: There is neither a sequence nor a number of steps, the body does not return
+            what it should, or checkpoint_every is not a positive integer.
 
     >>> x = placeholder((None,))
     >>> scan(lambda e, s: (s + e, s + e), x, 0.0).outputs.spec
@@ -129,9 +129,9 @@ class _Iteration(NamedTuple):
     """The sequences of a loop and its number of steps.
 
     Attributes:
-        sequences: What it goes through.
-        steps: How many steps it takes.
-        whole: Whether that is known to be one for each element.
+        sequences: The sequences.
+        steps: The number of steps.
+        whole: Whether there is known to be one step for each element.
     """
 
     sequences: list[Tensor]
@@ -140,7 +140,7 @@ class _Iteration(NamedTuple):
 
 
 def _iteration(sequences: Any, steps: Any) -> _Iteration:
-    """Check sequences and steps as a user gives them, and find the number of steps."""
+    """Check the sequences and steps that a user gives, and return them as tensors."""
     through = [as_tensor(x) for x in _listed(sequences)[0]]
     for x in through:
         if not x.rank:
@@ -176,7 +176,7 @@ class _Traced(NamedTuple):
 def _traced(
     body: Callable[..., Any], iteration: _Iteration, initial: list[Tensor], constants: Sequence[Any]
 ) -> _Traced:
-    """Trace a body, and separate it from what it closes over."""
+    """Trace a body, and separate it from the tensors that it closes over."""
     elements = [placeholder(x.shape[1:], x.dtype) for x in iteration.sequences]
     before = [placeholder(s.shape, s.dtype) for s in initial]
     since = _number_of([*elements, *before])
@@ -208,7 +208,7 @@ def _traced(
 
 
 def _returned(result: Any, initial: Sequence[Tensor]) -> tuple[list[Tensor], bool, list[Update]]:
-    """Return what a body returned as tensors.
+    """Check the results of a body, and return them as tensors.
 
     Returns:
         The new states, the new values of variables and the outputs; whether there is a single
@@ -232,14 +232,14 @@ def _returned(result: Any, initial: Sequence[Tensor]) -> tuple[list[Tensor], boo
 
 
 def _made(loop: ScanView, whole: bool, every: int | None) -> ScanResults[Tensor]:
-    """Return the results of a loop: by blocks of steps, by a kernel, or as it is."""
+    """Return the results of a loop, computed by blocks of steps, by a kernel, or by a scan."""
     if every is not None:
         return scan_in_blocks(loop, every)
     return kernel_for(loop, whole) or scan_node.made(loop)
 
 
 def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) -> Any:
-    """Compute one of two branches, by a scalar that is known only at the call.
+    """Compute one of two branches; a scalar that is known only at the call selects it.
 
     Args:
         condition: A scalar tensor; anything but zero is true.
@@ -247,10 +247,11 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
         otherwise: Likewise, with results of the same shapes and dtypes.
 
     Returns:
-        What the branch taken returns; the other one is not computed.
+        The results of the branch that is taken; the other one is not computed.
 
     Raises:
-        ShapeError: The condition is not a scalar, or the branches differ in what they return.
+        ShapeError: The condition is not a scalar, or the results of the branches differ in number,
+            shape or dtype.
     """
     try:
         predicate = cast_to(as_tensor(condition), "bool")
@@ -280,16 +281,16 @@ def while_loop(
     *,
     max_steps: int | None = None,
 ) -> Any:
-    """Apply a body to states as long as a condition of them holds.
+    """Apply a body to states as long as a condition on them holds.
 
     Args:
         condition: Called once, as ``condition(*states)``; returns a scalar tensor.
         body: Called once, as ``body(*states)``; returns the new states.
         states: The initial ones: a tensor, a number, or a sequence of them.
-        max_steps: The call fails if the loop has not ended after so many steps.
+        max_steps: The largest number of steps; the call fails if the loop has not ended then.
 
     Returns:
-        The states at the end.  Gradients flow through as many steps as were taken.
+        The states at the end.  Gradients flow through all steps that were taken.
 
     Raises:
         ShapeError: A state changes its shape, or the condition is not a scalar.
@@ -325,7 +326,7 @@ def while_loop(
 
 
 def map_fn(function: Callable[..., Any], sequences: Tensors) -> Any:
-    """Apply a function to the elements of sequences, and stack what it returns.
+    """Apply a function to the elements of sequences, and stack its results.
 
     Args:
         function: Called once, as ``function(*elements)``; returns a tensor or a sequence.
@@ -340,7 +341,7 @@ def foldl(function: Callable[..., Tensor], sequences: Tensors, initial: Any) -> 
     Args:
         function: Called once; returns the new accumulated tensor.
         sequences: A tensor or several of equal lengths.
-        initial: What to start from.
+        initial: The first value of ``accumulated``.
     """
     return _fold(function, sequences, initial, reverse=False)
 
@@ -351,7 +352,7 @@ def foldr(function: Callable[..., Tensor], sequences: Tensors, initial: Any) -> 
     Args:
         function: Called once; returns the new accumulated tensor.
         sequences: A tensor or several of equal lengths.
-        initial: What to start from.
+        initial: The first value of ``accumulated``.
     """
     return _fold(function, sequences, initial, reverse=True)
 
