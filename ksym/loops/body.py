@@ -14,7 +14,7 @@ from ksym.ops.leaves import is_constant, placeholder
 
 
 class Body:
-    """A graph with parameters: outputs computed from placeholders, and from nothing else.
+    """A graph with parameters: outputs that are computed from placeholders and constants only.
 
     Immutable, and equal only to itself.
     """
@@ -30,7 +30,7 @@ class Body:
         return replace(self.outputs, dict(zip(self.inputs, operands, strict=True)))
 
     def numpy(self, values: Sequence[Any]) -> list[Any]:
-        """Compute the outputs by what their operators mean in NumPy."""
+        """Compute the outputs in NumPy."""
         found: dict[Tensor, Any] = dict(zip(self.inputs, values, strict=True))
         for node in topological_order(self.outputs, until=found):
             if node.operator is ops.variable_leaf:
@@ -42,11 +42,11 @@ class Body:
         return [np.asarray(found[tensor], tensor.dtype) for tensor in self.outputs]
 
     def specialized(self, specs: Sequence[Spec]) -> Body:
-        """Return the body for parameters of which more is known than before.
+        """Return the body for parameters whose shapes are better known.
 
         Raises:
             ShapeError: A parameter has another shape than it was traced with.
-            DTypeError: It has another dtype.
+            DTypeError: A parameter has another dtype.
         """
         for parameter, spec in zip(self.inputs, specs, strict=True):
             if parameter.dtype != spec.dtype:
@@ -78,13 +78,13 @@ def constants_inlined(
 
 
 def unify_state_shapes(body: Body, count: int, carried: int) -> Body:
-    """Return the body with states of which as little is known as of what they become.
+    """Return the body with each state's shape only as far known as that of its new value.
 
     A state that starts with shape (1, 3) and becomes (?, 3) has shape (?, 3).
 
     Raises:
-        ShapeError: A state's new shape cannot be that of the state.
-        DTypeError: Its dtype is another.
+        ShapeError: The shapes of a state and of its new value are not compatible.
+        DTypeError: The new value of a state has another dtype.
     """
     while True:
         specs = [t.spec for t in body.inputs]
@@ -104,7 +104,11 @@ def unify_state_shapes(body: Body, count: int, carried: int) -> Body:
 
 
 def check_counts(body: Body, operands: Sequence[Tensor], elements: int, states: int) -> None:
-    """Refuse numbers of parameters that a body does not have."""
+    """Check that a body has the parameters and outputs of so many sequences and states.
+
+    Raises:
+        ShapeError: It has not.
+    """
     fits = elements >= 0 and 0 <= states <= len(body.outputs)
     if not fits or len(operands) != len(body.inputs) or elements + states > len(operands):
         raise ShapeError(
@@ -120,8 +124,8 @@ def live_states(
 
     Args:
         before: The parameter of a loop's body for each state.
-        new: What the states become.
-        roots: Tensors of the body that are wanted.
+        new: The new value of each state.
+        roots: The tensors of the body that are needed.
     """
     live: set[int] = set()
     while True:
@@ -138,10 +142,11 @@ def float_positions(tensors: Sequence[Tensor]) -> list[int]:
 
 
 def refuse_random(node: Node, *bodies: Body) -> None:
-    """Refuse the gradient of a body that draws random numbers, for it would draw others.
+    """Raise an error for the gradient of a body that draws random numbers: it would draw others.
 
     Raises:
-        GradientError: It does.  (Most were drawn before, see `ksym.loops.tracing`.)
+        GradientError: The body draws random numbers.  (Most are drawn before the loop, see
+            `ksym.loops.tracing`.)
     """
     for body in bodies:
         for inside in topological_order(body.outputs, until=body.inputs):
