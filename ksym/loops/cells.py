@@ -1,8 +1,8 @@
-"""The standard recurrent cells, each written down once.
+"""The standard recurrent cells, each defined once.
 
-The formula of a step serves three times: in NumPy as the meaning of the native kernels, in graph
-operators as the loop that they are equal to, and as the pattern by which loops that users wrote are
-recognised as such a cell.
+The formula of a step is used three times: in NumPy it defines the native kernels; in graph
+operators it is the loop that they equal, and the pattern by which loops of users are recognised as
+such a cell.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ CellStep = Callable[[Any, Sequence[Any], Sequence[Any]], tuple[Any, ...]]
 
 
 class Cell(NamedTuple):
-    """What a step computes.
+    """A recurrent cell: the formula of a step, and its layout.
 
     Attributes:
         step: Returns the new states, of which the first is the output, from the functions of a
             namespace, the gates before their activations, and the states.
-        gates: How many gates there are: as many times the units the kernels have columns.
-        states: How many states there are.
+        gates: The number of gates; the kernels have this number times the units as columns.
+        states: The number of states.
         apart: Whether the last gate comes in two parts, by the input and by the state, each with a
             bias; the other gates are sums of both.
-        native: Ranges of gates, in the order in which MXNet has them.
+        native: The ranges of gates, in MXNet's order.
     """
 
     step: CellStep
@@ -43,11 +43,11 @@ class Cell(NamedTuple):
 
     @property
     def biases(self) -> int:
-        """How many bias vectors the cell has."""
+        """The number of bias vectors of the cell."""
         return 2 if self.apart else 1
 
     def joined(self, by_input: Sequence[Any], by_state: Sequence[Any]) -> list[Any]:
-        """Return what `step` calls gates, from the projections of input and state."""
+        """Return the gates that `step` takes, from the projections of input and state."""
         sums = [a + b for a, b in zip(by_input, by_state, strict=True)]
         return [*sums[:-1], by_input[-1], by_state[-1]] if self.apart else sums
 
@@ -79,7 +79,7 @@ CELLS = {
     "lstm": Cell(_lstm, 4, 2, False, ((0, 4),)),
     "gru": Cell(_gru, 3, 1, True, ((1, 2), (0, 1), (2, 3))),
 }
-"""By the name of MXNet's mode."""
+"""The cells by the names of MXNet's modes."""
 
 NUMPY = SimpleNamespace(
     tanh=np.tanh,
@@ -91,7 +91,7 @@ NUMPY = SimpleNamespace(
 def _projections(
     x: Any, h: Any, kernel: Any, recurrent_kernel: Any, biases: Sequence[Any]
 ) -> tuple[Any, Any]:
-    """Return what the gates are made of: the projections of the input and of the state."""
+    """Return the projections of the input and of the state, of which the gates are sums."""
     a, b = x @ kernel + biases[0], h @ recurrent_kernel
     return a, (b + biases[1] if len(biases) == 2 else b)
 
@@ -109,7 +109,7 @@ def in_numpy(cell: Cell, x: Any, *operands: Any) -> tuple[Any, ...]:
 
 
 def as_scan(cell: Cell, operands: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs of all steps and the last states, as a loop computes them."""
+    """Build the loop, and return the outputs of all steps and the last states."""
     (x,), initial, given = parted(operands, 1, cell.states)
     element = placeholder(x.shape[1:], x.dtype)
     parameters = [placeholder(t.shape, t.dtype) for t in operands[1:]]
