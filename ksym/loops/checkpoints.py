@@ -1,9 +1,9 @@
-"""Loops that keep few of their states, for gradients of long ones (Chen et al. 2016).
+"""Checkpointing: loops that keep the states of few steps for their gradients (Chen et al. 2016).
 
 The gradient of a loop needs the states before each step.  A loop over blocks of steps, each of
-which is a loop of its own, keeps those before each block only: the gradient of a block computes its
-steps again, and keeps theirs while it does.  So T steps in blocks of k take the memory of T / k + k
-states, and are computed once more than otherwise.
+which is a loop itself, keeps only the states before each block; the gradient of a block computes
+its steps again, and keeps their states meanwhile.  So T steps in blocks of k take the memory of
+T / k + k states, and each step is computed once more.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from ksym.ops.leaves import placeholder
 
 
 def scan_in_blocks(loop: ScanView, every: int) -> ScanResults[Tensor]:
-    """Return the last states and the outputs of all steps of a loop, keeping few of its states.
+    """Build a loop with checkpoints, and return its last states and outputs.
 
     Args:
-        loop: A loop of which no node is made yet.
-        every: How many steps make a block; what is left over at the end is a shorter one.
+        loop: A loop that has no node yet.
+        every: The number of steps of a block; the last block may be shorter.
     """
     blocks = loop.steps // every
     whole = blocks * every
     if loop.reverse:
-        last = _left_over(loop, whole)
+        last = _last_block(loop, whole)
         end = first = _in_blocks(loop.starting_from(last.finals), blocks, every, whole)
     else:
         first = _in_blocks(loop, blocks, every, whole)
-        end = last = _left_over(loop.starting_from(first.finals), whole)
+        end = last = _last_block(loop.starting_from(first.finals), whole)
     pairs = zip(first.stacked, last.stacked, strict=True)
     return ScanResults(end.finals, [ops.concatenate(pair, 0) for pair in pairs])
 
@@ -65,18 +65,18 @@ def _in_blocks(loop: ScanView, blocks: Tensor, every: int, whole: Tensor) -> Sca
     return ScanResults(made.finals, [_unblocked(y, whole) for y in made.stacked])
 
 
-def _left_over(loop: ScanView, whole: Tensor) -> ScanResults[Tensor]:
+def _last_block(loop: ScanView, whole: Tensor) -> ScanResults[Tensor]:
     """Return the last states and the outputs of the steps that come after whole blocks."""
     sequences = tuple(x[whole:] for x in loop.sequences)
     return scan_node.made(replace(loop, steps=loop.steps - whole, sequences=sequences))
 
 
 def _split(x: Tensor, blocks: Tensor, every: int) -> Tensor:
-    """Return the elements along the first axis as blocks of some each."""
+    """Return a sequence as blocks of `every` elements."""
     return ops.reshape(x, ops.concatenate([ops.stack([blocks, every]), ops.shape_of(x)[1:]], 0))
 
 
 def _unblocked(x: Tensor, length: Tensor) -> Tensor:
-    """Return blocks of elements as elements along the first axis."""
+    """Return blocks of elements as one sequence."""
     sides = ops.concatenate([ops.reshape(length, (1,)), ops.shape_of(x)[2:]], 0)
     return ops.reshape(x, sides)
