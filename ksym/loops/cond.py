@@ -18,7 +18,7 @@ from ksym.ops.leaves import placeholder
 
 
 class _CondOperator(Operator):
-    """Operands: a scalar condition, and what the two bodies close over, which both take."""
+    """The branch.  Operands: a scalar condition, and the tensors that the two bodies close over."""
 
     internal = "the function `cond` makes it"
     pure = False
@@ -111,7 +111,7 @@ cond_node = _CondOperator(
     doc="""The node that `ksym.cond` makes; call that.
 
     Args:
-        operands: The condition, and what the branches close over.
+        operands: The condition, and the tensors that the branches close over.
         attributes: The `Body` of each branch, ``then`` and ``otherwise``.
     """,
 )
