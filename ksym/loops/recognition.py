@@ -1,10 +1,10 @@
-"""Recognising loops whose step is a standard recurrent cell, which MXNet has a kernel for.
+"""Recognition of loops whose step is a standard recurrent cell, for which MXNet has a kernel.
 
-A body is read in two layers.  What feeds the gates is *affine*: products of the element and of the
-state with matrices from outside, and biases, however they are grouped, sliced and joined; `Reader`
-finds these sums.  What happens to the gates is a formula, which `_fits` compares with the formulas
-of the cells, node by node, in either order where operands may be exchanged.  Whatever is not
-exactly that stays a loop.
+A body is matched in two layers.  The inputs of the gates are *affine*: products of the element and
+of the state with matrices from outside, and biases, in any grouping; `Reader` finds these sums.
+The functions of the gates are a formula, which `_matched` compares with the formulas of the cells,
+node by node, with the operands of commutative operators in either order.  A body that does not
+match exactly stays a loop.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from ksym.loops.recurrent import gru, lstm, simple_rnn
 from ksym.loops.view import ScanResults, ScanView
 from ksym.ops.leaves import placeholder
 
-_looking = ContextVar("looking", default=True)
+_enabled = ContextVar("recognition_enabled", default=True)
 
 
 @contextmanager
 def kept_as_loops() -> Iterator[None]:
-    """Leave the loops that are made inside as they are written, to compare them with kernels."""
-    token = _looking.set(False)
+    """Turn recognition off for the loops that are made inside, to compare them with kernels."""
+    token = _enabled.set(False)
     try:
         yield
     finally:
-        _looking.reset(token)
+        _enabled.reset(token)
 
 
 # --- formulas ------------------------------------------------------------------------------------
@@ -43,9 +43,9 @@ class _Form(NamedTuple):
     """A way in which a cell's step may be written.
 
     Attributes:
-        mode: Which cell it is.
+        mode: The name of the cell.
         step: The formula.
-        negated: Gates whose sums have the opposite sign there.
+        negated: The gates whose sums have the opposite sign in this form.
     """
 
     mode: str
@@ -65,7 +65,7 @@ def _gru_like(mixed: Callable[[Any, Any, Any], Any]) -> CellStep:
 FORMS = (
     *(_Form(mode, cell.step) for mode, cell in CELLS.items()),
     _Form("gru", _gru_like(lambda z, h, new: new + z * (h - new))),
-    # Where the gate lets the new state in instead of keeping the old one, 1 - z is sigmoid(-a).
+    # If the gate is the weight of the new state instead of the old one, 1 - z is sigmoid(-a).
     _Form("gru", _gru_like(lambda z, h, new: (1 - z) * h + z * new), negated=(0,)),
     _Form("gru", _gru_like(lambda z, h, new: h + z * (new - h)), negated=(0,)),
 )
@@ -82,7 +82,7 @@ class _Pattern(NamedTuple):
 
 @functools.cache
 def _patterns(dtype: str) -> list[_Pattern]:
-    """Return all forms for a dtype, which decides that of constants."""
+    """Return all forms for a dtype, which is that of their constants."""
     result = []
     for form in FORMS:
         cell = CELLS[form.mode]
@@ -95,20 +95,20 @@ def _patterns(dtype: str) -> list[_Pattern]:
 _Bindings = dict[Tensor, Tensor]
 
 
-def _fits(
+def _matched(
     pattern: Tensor, tensor: Tensor, ends: Mapping[Tensor, Any], bound: _Bindings
 ) -> _Bindings | None:
-    """Return bound with what each tensor of a pattern stands for; None if it does not fit.
+    """Match a tensor with a pattern; return the bindings of its tensors, None without a match.
 
     Args:
-        pattern: What is looked for.
-        tensor: Where it is looked for.
-        ends: For each placeholder of the pattern what it may stand for.
-        bound: What is known to stand for what.
+        pattern: The pattern.
+        tensor: The tensor.
+        ends: For each placeholder of the pattern the tensors that it may be bound to.
+        bound: The bindings so far, which are kept.
     """
     if pattern in ends:
-        fits = tensor in ends[pattern] and bound.get(pattern, tensor) is tensor
-        return {**bound, pattern: tensor} if fits else None
+        matches = tensor in ends[pattern] and bound.get(pattern, tensor) is tensor
+        return {**bound, pattern: tensor} if matches else None
     node, other = pattern.node, tensor.node
     if node.operator is not other.operator or dict(node.attributes) != dict(other.attributes):
         return None
@@ -118,7 +118,7 @@ def _fits(
     for operands in orders:
         found: _Bindings | None = bound
         for part, operand in zip(node.inputs, operands, strict=True):
-            found = None if found is None else _fits(part, operand, ends, found)
+            found = None if found is None else _matched(part, operand, ends, found)
         if found is not None:
             return {**found, pattern: tensor}
     return None
@@ -131,13 +131,13 @@ class _Layer(NamedTuple):
     """A body that is a cell.
 
     Attributes:
-        form: Which one, and how it is written.
-        new: What the new states of the cell are in the body.
-        positions: Where the states of the cell are among those of the body.
-        source: What the kernel is multiplied with.
-        by_input: For each gate of the cell its columns of the kernel.
-        by_state: Likewise of the recurrent kernel.
-        biases: For each bias of the cell and each gate what is added up to it.
+        form: The form of the cell.
+        new: The tensors of the body that are the new states of the cell.
+        positions: The positions of the states of the cell among those of the body.
+        source: The multiplicand of the kernel.
+        by_input: The columns of the kernel for each gate of the cell.
+        by_state: The columns of the recurrent kernel for each gate.
+        biases: For each bias of the cell and each gate, the ranges that it is the sum of.
     """
 
     form: _Form
@@ -150,11 +150,11 @@ class _Layer(NamedTuple):
 
 
 class _Gates(NamedTuple):
-    """The affine sums that go into the gates of a cell.
+    """The affine sums that are the gates of a cell.
 
     Attributes:
         cell: The cell.
-        sums: One for each gate of `Cell.joined`.
+        sums: A sum for each gate of `Cell.joined`.
     """
 
     cell: Cell
@@ -162,20 +162,20 @@ class _Gates(NamedTuple):
 
     @property
     def by_input(self) -> Sequence[Affine]:
-        """For each gate the sum with the product of the element."""
+        """The sum with the product of the element, for each gate."""
         return self.sums[:-1] if self.cell.apart else self.sums
 
     @property
     def by_state(self) -> Sequence[Affine]:
-        """For each gate the sum with the product of the state."""
+        """The sum with the product of the state, for each gate."""
         return [*self.sums[:-2], self.sums[-1]] if self.cell.apart else self.sums
 
     @property
     def biases(self) -> list[list[tuple[Columns, ...]]]:
-        """For each bias of the cell and each gate what is added up to it."""
+        """The ranges that each bias of the cell is the sum of, for each gate."""
         if not self.cell.apart:
             return [[gate.biases for gate in self.sums]]
-        # Of sums of both, the first bias goes with the input: that is how they are written.
+        # In a sum with both products, the first bias is that of the input, by convention.
         *joint, by_input, by_state = (gate.biases for gate in self.sums)
         return [
             [*(biases[:1] for biases in joint), by_input],
@@ -183,7 +183,7 @@ class _Gates(NamedTuple):
         ]
 
     def factors(self, loop: ScanView) -> tuple[Multiplicand, Multiplicand] | None:
-        """Return what is multiplied: an element, and a state; None if there is anything else."""
+        """Return the multiplicands, an element and a state; None if there are others."""
         found = {source for gate in self.sums for source in gate.terms}
         elements = [source for source in found if source.parameter in loop.elements]
         states = [source for source in found if source.parameter in loop.before]
@@ -197,18 +197,18 @@ class _Gates(NamedTuple):
 
 
 def _layer(loop: ScanView) -> _Layer | None:
-    """Read the body of a loop over one sequence as a cell."""
+    """Match the body of a loop over one sequence with the cells; None if it is none."""
     found = Reader(loop).found
     if not found:
         return None
     for pattern in _patterns(loop.elements[0].dtype):
         ends = dict.fromkeys(pattern.gates, found) | dict.fromkeys(pattern.states, loop.before)
         for output in dict.fromkeys(loop.roots):
-            bound = _fits(pattern.new[0], output, ends, {})
+            bound = _matched(pattern.new[0], output, ends, {})
             if bound is None:
                 continue
             layer = _assembled(pattern, bound, found, loop)
-            if layer is not None and _gives_nothing_else(loop, layer):
+            if layer is not None and _computes_all(loop, layer):
                 return layer
     return None
 
@@ -216,7 +216,7 @@ def _layer(loop: ScanView) -> _Layer | None:
 def _assembled(
     pattern: _Pattern, bound: _Bindings, found: Mapping[Tensor, Affine], loop: ScanView
 ) -> _Layer | None:
-    """Put the sums of gates together; None if they are not of one element and one state."""
+    """Return the layer for a matched pattern; None if its sums are not those of one layer."""
     gates = _Gates(CELLS[pattern.form.mode], [found[bound[gate]] for gate in pattern.gates])
     factors = gates.factors(loop)
     if factors is None:
@@ -237,8 +237,8 @@ def _assembled(
     )
 
 
-def _gives_nothing_else(loop: ScanView, layer: _Layer) -> bool:
-    """Whether a kernel gives all that a loop gives."""
+def _computes_all(loop: ScanView, layer: _Layer) -> bool:
+    """Return whether a kernel computes all results of a loop."""
     return (
         [loop.new[position] for position in layer.positions] == layer.new
         and all(tensor in layer.new for tensor in loop.new)
@@ -247,7 +247,7 @@ def _gives_nothing_else(loop: ScanView, layer: _Layer) -> bool:
 
 
 def _summed(gates: Sequence[tuple[Columns, ...]], opposite: Sequence[int], like: Tensor) -> Tensor:
-    """Return the sum of the biases of each gate, all gates side by side."""
+    """Return the sums of the biases of all gates, side by side in one vector."""
     units = like.shape[0] or 0
     if not any(gates):
         return ops.zeros((units * len(gates),), like.dtype)
@@ -261,7 +261,7 @@ def _summed(gates: Sequence[tuple[Columns, ...]], opposite: Sequence[int], like:
 
 
 def _with_batch(x: Tensor, h: Tensor) -> Tensor:
-    """Return a sequence with the batch of a state, to which a step would broadcast one sample."""
+    """Return a sequence broadcast to the batch of a state, as a step would broadcast it."""
     if x.shape[1] == h.shape[0] is not None:
         return x
     length, _, features = (
@@ -279,16 +279,16 @@ KERNELS = {
 
 
 def kernel_for(loop: ScanView, whole: bool) -> ScanResults[Tensor] | None:
-    """Return what a loop gives, computed by a kernel; None where there is none for it.
+    """Return the results of a loop, computed by a kernel; None if there is no kernel for it.
 
     Args:
-        loop: A loop of which no node is made yet.
+        loop: A loop that has no node yet.
         whole: Whether it is known to take a step for each element of its sequence.
 
     Returns:
         The last states and the outputs of all steps; no histories.
     """
-    if not (_looking.get() and whole and _has_operands_of_layer(loop)):
+    if not (_enabled.get() and whole and _has_operands_of_layer(loop)):
         return None
     layer = _layer(loop)
     if layer is None:
@@ -300,7 +300,7 @@ def kernel_for(loop: ScanView, whole: bool) -> ScanResults[Tensor] | None:
     for position, (start, new) in enumerate(zip(loop.initial, loop.new, strict=True)):
         final = last[layer.new.index(new)]
         if position not in layer.positions and not loop.sequences[0].shape[0]:
-            # It is what the last step made of it, if there is one.
+            # The result of the last step, if there is a step; else the initial state.
             final = ops.where(ops.greater(loop.steps, 0), final, start)
         finals.append(final)
     outputs = ops.flip(outputs, 0) if loop.reverse else outputs
@@ -308,7 +308,7 @@ def kernel_for(loop: ScanView, whole: bool) -> ScanResults[Tensor] | None:
 
 
 def _has_operands_of_layer(loop: ScanView) -> bool:
-    """Whether it goes through one sequence of matrices, with matrices for states, of one dtype."""
+    """Return whether a loop has one sequence of matrices, and states that are matrices."""
     if len(loop.sequences) != 1 or loop.sequences[0].rank != 3:
         return False
     dtype = loop.sequences[0].dtype
@@ -316,7 +316,7 @@ def _has_operands_of_layer(loop: ScanView) -> bool:
 
 
 def _applied(layer: _Layer, loop: ScanView) -> Sequence[Tensor]:
-    """Return the outputs of all steps, and the last states of the cell, as the kernel has them."""
+    """Apply the kernel; return the outputs of all steps in its order, and the last states."""
     (x,) = loop.sequences
     if layer.source.factor is not None:
         x = x * layer.source.factor
