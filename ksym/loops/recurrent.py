@@ -20,7 +20,7 @@ Prepared = tuple[Sequence[Tensor], dict[str, Any]]
 
 
 class _Recurrent(Operator):
-    """Operands: the input, the states, the kernels, the biases.  Attribute: MXNet's mode."""
+    """A recurrent layer.  Operands: the input, states, kernels, biases; attribute: MXNet's mode."""
 
     half = False
 
@@ -52,7 +52,7 @@ class _Recurrent(Operator):
 
 
 def _prepared(mode: str, operands: Sequence[Any], biases: Sequence[Any]) -> Prepared:
-    """Return operands of one dtype; a bias that is not there is zero."""
+    """Return operands of one dtype, with zeros for a bias that is None."""
     count = len(operands)
     tensors = promoted(*operands, *(bias for bias in biases if bias is not None))
     kernel, given = tensors[count - 2], iter(tensors[count:])
@@ -87,7 +87,7 @@ simple_rnn = _SimpleRnn(
     "simple_rnn",
     doc="""Apply ``h = activation(x[t] @ kernel + h @ recurrent_kernel + bias)`` step by step.
 
-    A loop where MXNet has no kernel: relu in float64, and empty operands.
+    Computed by a loop if MXNet has no kernel: for relu in float64, and empty operands.
 
     Args:
         x: (steps, batch, features).
@@ -122,8 +122,8 @@ lstm = _Lstm(
     doc="""Apply a cell of long short-term memory step by step (Hochreiter and Schmidhuber, 1997).
 
     With ``i, f, g, o`` the four parts of ``x[t] @ kernel + h @ recurrent_kernel + bias``:
-    ``c = sigmoid(f) * c + sigmoid(i) * tanh(g)``, ``h = sigmoid(o) * tanh(c)``.  A loop where an
-    operand is empty.
+    ``c = sigmoid(f) * c + sigmoid(i) * tanh(g)``, ``h = sigmoid(o) * tanh(c)``.
+    Computed by a loop if an operand is empty.
 
     Args:
         x: (steps, batch, features).
@@ -165,7 +165,7 @@ gru = _Gru(
     With ``z, r, n`` the three parts of ``x[t] @ kernel + bias``, and ``uz, ur, un`` those of
     ``h @ recurrent_kernel + recurrent_bias``: ``z = sigmoid(z + uz)``, ``r = sigmoid(r + ur)``,
     ``h = z * h + (1 - z) * tanh(n + r * un)`` (cuDNN's variant of arXiv:1406.1078).
-    A loop where an operand is empty.
+    Computed by a loop if an operand is empty.
 
     Args:
         x: (steps, batch, features).
