@@ -1,7 +1,7 @@
 """The gradients of recurrent layers, on MXNet's fused kernels.
 
-Their own gradient is that of the loop that they are equal to, so that there are gradients of every
-order.
+The gradient of a gradient is computed by a loop that equals the layer, so that there are gradients
+of every order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ksym.ops.nn.windows import check_meets
 
 
 class _RecurrentGradient(Operator):
-    """Operands: the gradients of all results of the layer, then those of the layer."""
+    """The gradient.  Operands: the gradients of all results of the layer, then its operands."""
 
     internal = "a part of the gradients of recurrent layers"
     half = False
@@ -66,7 +66,7 @@ class _RecurrentGradient(Operator):
         mode = node.attributes["cell"]
         gs, own = self._separated(values, mode)
         _, given = self._separated(node.inputs, mode)
-        # The same calls as in the forward pass, so the emitter gives the nodes it has already.
+        # The same calls as in the forward pass, so the emitter returns its existing nodes.
         native = NativeLayer(emit, mode, given, own)
         outputs, *lasts = native.outputs
         operands = [native.x, native.weights, native.states[0], outputs, gs[0]]
