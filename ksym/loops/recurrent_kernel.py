@@ -1,4 +1,4 @@
-"""MXNet's fused kernel for recurrent layers: what it takes, and in which form."""
+"""MXNet's fused kernel for recurrent layers, and the form of its operands."""
 
 from __future__ import annotations
 
@@ -18,10 +18,9 @@ from ksym.shapes import Shape
 
 
 def lacks_kernel(node: Node) -> bool:
-    """Whether a loop has to do it.
+    """Return whether a layer must be computed by a loop.
 
-    MXNet's kernels do not expect to be given nothing, and compute relu in float32 whatever the
-    dtype.
+    MXNet's kernels fail for operands without elements, and compute relu in float32 for all dtypes.
     """
     in_doubles = node.outputs[0].dtype == "float64" and node.attributes["cell"] == "rnn_relu"
     return in_doubles or any(0 in t.shape for t in (*node.inputs, *node.outputs))
@@ -52,20 +51,20 @@ class NativeLayer:
 
     @property
     def size(self) -> int:
-        """How many numbers all weights are."""
+        """The number of elements of all weights."""
         rows = sum(int(tensor.shape[0] or 0) for tensor in self._matrices)
         return (rows + 2) * self._cell.gates * self._units
 
     def stacked(self, state: Any) -> Any:
-        """Return a state as that of one layer of a stack."""
+        """Return a state with the axis of layers that MXNet wants, of size one."""
         return self._emit("_np_reshape", state, newshape=(1, *self._state))
 
     def single(self, state: Any) -> Any:
-        """Return the state of the one layer."""
+        """Return a state without the axis of layers."""
         return self._emit("_np_reshape", state, newshape=self._state)
 
     def _packed(self, weights: Sequence[Any]) -> Any:
-        """Put all weights into one vector: matrices by rows of gates, then two biases."""
+        """Concatenate all weights to one vector: matrices by rows of gates, then two biases."""
         emit, units = self._emit, self._units
         *matrices, bias = weights if self._cell.biases == 1 else weights[:-1]
         bias_of_state = (
@@ -80,12 +79,12 @@ class NativeLayer:
                 if len(self._cell.native) > 1:
                     part = emit("slice_axis", value, axis=0, begin=start * units, end=stop * units)
                 parts.append(emit("_np_reshape", part, newshape=(-1, units)))
-        # MXNet joins rows ten times faster than numbers.
+        # MXNet concatenates rows ten times faster than single elements.
         rows = emit("_npi_concatenate", *parts, num_args=len(parts), axis=0)
         return emit("_np_reshape", rows, newshape=(-1,))
 
     def unpacked(self, vector: Any) -> list[Any]:
-        """Take the vector of all weights apart again."""
+        """Split the vector of all weights into matrices and biases."""
         emit, units = self._emit, self._units
         columns = self._cell.gates * units
         shaped = [(columns, int(tensor.shape[0] or 0)) for tensor in self._matrices]
@@ -111,7 +110,7 @@ def _first_known(*sides: int | None) -> int | None:
 
 
 def _expected(cell: Cell, x: Tensor, *operands: Tensor) -> list[tuple[str, Shape]]:
-    """Return the name of each operand, and its shape as far as all of them together tell it."""
+    """Return the name of each operand, and its shape as far as those of all operands tell it."""
     states, (kernel, recurrent_kernel, *biases) = parted(operands, cell.states)
     batch = _first_known(x.shape[1], *(state.shape[0] for state in states))
     features = _first_known(x.shape[2], kernel.shape[0])
@@ -135,8 +134,8 @@ def check_operands(cell: Cell, *operands: Tensor) -> list[Shape]:
     """Return the shapes of operands as far as they are known.
 
     Raises:
-        ShapeError: They do not fit each other.
-        DTypeError: They are not floats of one dtype.
+        ShapeError: The shapes do not fit each other.
+        DTypeError: The operands are not floats of one dtype.
     """
     ranks = [3, *[2] * (cell.states + 2), *[1] * cell.biases]
     if [t.rank for t in operands] != ranks:
@@ -151,7 +150,7 @@ def check_operands(cell: Cell, *operands: Tensor) -> list[Shape]:
 
 
 def draw_operands(draw: Draw, mode: str) -> list[np.ndarray]:
-    """Draw what a layer is applied to, for a test."""
+    """Draw the operands of a layer for a test."""
     cell = CELLS[mode]
     steps, batch, features, units = draw.shape(min_rank=4, max_rank=4, min_side=0)
     columns = cell.gates * units
