@@ -1,9 +1,9 @@
 """The loop of a known number of steps as an operator: its node, and its gradient.
 
-A node's operands are what its body is applied to, and what that closes over; both are found by
-`ksym.loops.api`, which is what users call.  The gradient of a loop is a loop of the same kind over
-the body's own gradient, so that gradients of any order exist; it computes the body's steps anew
-from the states that the forward loop keeps, and keeps nothing else.
+A node's operands are those of its body, and the tensors that the body closes over; the functions
+that users call (`ksym.loops.api`) find them.  The gradient of a loop is a loop of the same kind
+over the gradient of the body, so that there are gradients of every order.  It computes the steps of
+the body again, from the states that the forward loop keeps; the forward loop keeps nothing else.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ksym.ops.leaves import placeholder
 
 
 class _ScanOperator(Operator):
-    """Operands, body and results are as `ksym.loops.view` has them.
+    """The loop; its operands, body and results are those of `ksym.loops.view`.
 
-    The states before each step are what the gradient needs; a result nobody reads is not kept.
+    The gradient needs the states before each step; a result that nothing reads is not kept.
     """
 
     internal = "the function `scan` makes it"
@@ -56,7 +56,7 @@ class _ScanOperator(Operator):
         return super().make([steps, *rest], {"lean": False, **attributes, "body": body})
 
     def made(self, loop: ScanView) -> ScanResults[Tensor]:
-        """Return the results of a node for a loop; of one that computes nothing there is none."""
+        """Make the node of a loop and return its results; a loop without results needs no node."""
         if not loop.roots:
             return ScanResults((), ())
         return loop.results(self.make(loop.operands, loop.attributes))
@@ -134,16 +134,16 @@ class _ScanOperator(Operator):
 def scan_gradient(
     loop: ScanView, results: ScanResults[Tensor], arriving: ScanResults[Tensor | None]
 ) -> list[Tensor | None]:
-    """Return the gradients for a loop's operands but the number of steps, by a loop the other way.
+    """Return the gradients of a loop by its operands (but the number of steps): the backward loop.
 
-    That one goes through what the loop went through, and through its histories, so that a step has
-    what the body needs to be computed anew.  Its states are the gradients for the states, and the
-    sums over the steps so far for what the body closes over.
+    The backward loop takes the steps in the opposite order.  Its sequences are those of the loop
+    and its histories, so that each step can compute the body again.  Its states are the gradients
+    by the states, and the sums so far of the gradients by the tensors that the body closes over.
 
     Args:
         loop: The loop.
         results: Its results.
-        arriving: The gradient that arrives at each of them, if one does.
+        arriving: The gradient that arrives at each result, None if there is none.
     """
     through, carried, beside = map(float_positions, (loop.sequences, loop.new, loop.closed))
     by_output = _arrived(arriving.stacked)
@@ -194,7 +194,7 @@ def scan_gradient(
 
 
 def _arrived(gradients: Sequence[Tensor | None]) -> dict[int, Tensor]:
-    """Return the gradients that there are by their positions."""
+    """Return the gradients that are not None, by their positions."""
     return {i: g for i, g in enumerate(gradients) if g is not None}
 
 
@@ -209,7 +209,7 @@ def _parameters_for(tensors: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _placed(found: Sequence[Tensor], positions: Sequence[int], count: int) -> list[Tensor | None]:
-    """Return a list of so many places with tensors at the positions where they belong."""
+    """Return a list of `count` places with tensors at given positions, None elsewhere."""
     places: list[Tensor | None] = [None] * count
     for position, tensor in zip(positions, found, strict=True):
         places[position] = tensor
@@ -221,9 +221,10 @@ scan_node = _ScanOperator(
     doc="""The node that `ksym.scan` makes; call that.
 
     Args:
-        operands: The number of steps, sequences, initial states, and what the body closes over.
-        attributes: The `Body`, how many of its parameters are elements of sequences and how many
-            are states, whether the steps go from the last to the first, and whether the loop is
-            lean (by default not): whether memory counts for more than time in it.
+        operands: The number of steps, the sequences, the initial states, and the tensors that the
+            body closes over.
+        attributes: The ``body``; the numbers of ``sequences`` and ``states``; ``reverse``, whether
+            the steps go from the last element to the first; ``lean``, whether memory counts for
+            more than time (by default not).
     """,
 )
