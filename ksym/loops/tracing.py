@@ -1,4 +1,4 @@
-"""Separating what functions made while they were traced from what they close over."""
+"""Closures: separate the nodes of a traced body from the outer tensors that it uses."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ def drawn_ahead(
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
     """Draw the random numbers of all steps before the loop.
 
-    The gradient of a loop computes its steps anew, and has to see the same numbers.
+    The gradient of a loop computes its steps again, and needs the same numbers.
 
     Args:
         alike: For each parameter of the body an outer tensor of its shape.
-        outputs: What the body computes.
-        since: The node number from which on nodes were made while it was traced.
-        steps: How many steps there are.
+        outputs: The outputs of the body.
+        since: The number of the first node that was made while the body was traced.
+        steps: The number of steps.
 
     Returns:
-        Sequences of random numbers, a placeholder for an element of each, and outputs in terms of
-        these.
+        Sequences of random numbers, a placeholder for an element of each, and the outputs in terms
+        of these.
     """
     sequences: list[Tensor] = []
     elements: dict[Tensor, Tensor] = {}
@@ -43,18 +43,18 @@ def drawn_ahead(
 def closure(
     parameters: Sequence[Tensor], outputs: Sequence[Tensor], since: int
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Separate a traced body from what it closes over.
+    """Separate a traced body from the outer tensors that it closes over.
 
-    What the body computes from outside only is computed outside, once.  Random tensors made while
-    it was traced stay inside: each step draws its own.
+    Nodes of the body that depend on outer tensors only are moved outside, and computed once.
+    Random tensors that were made while it was traced stay inside: each step draws its own.
 
     Args:
         parameters: The body's own placeholders.
-        outputs: What it computes.
-        since: The node number from which on nodes were made while it was traced.
+        outputs: The outputs of the body.
+        since: The number of the first node that was made while the body was traced.
 
     Returns:
-        The outer tensors, a placeholder for each, and outputs in terms of these.
+        The outer tensors, a placeholder for each, and the outputs in terms of these.
     """
     inside: set[Node] = {p.node for p in parameters}
     outer: dict[Tensor, Tensor] = {}
@@ -80,11 +80,11 @@ def closure(
 def branches(
     first: Sequence[Tensor], second: Sequence[Tensor], since: int
 ) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """Separate what was made while branches were traced from what they close over.
+    """Separate two traced branches from the outer tensors that they close over.
 
-    Branches have no parameters that could tell what depends on them: what was made for one belongs
-    to it, whether or not it could be computed outside.  Only random numbers are drawn outside, for
-    both, since the gradient computes the branch anew and has to see the same.
+    Branches have no parameters.  So all nodes that were made while a branch was traced belong to
+    it, even if they could be computed outside.  Only random numbers are drawn outside, for both
+    branches, since the gradient computes the branch again and needs the same numbers.
     """
     outer: dict[Tensor, Tensor] = {}
     outputs = [*first, *second]
