@@ -1,10 +1,11 @@
-"""The signature of a `scan`: which of its operands, parameters and results are what.
+"""The signature of a `scan`: the order of its operands, parameters and results, by names.
 
-A node's operands are the number of steps, sequences, initial states, and what the body closes over.
-The body's parameters are an element of each sequence, the states, and the rest; its outputs are the
-new states, and what a step gives besides.  The results are the states at the end, the outputs of
-all steps, and the states before each step.  Only here are they counted; everything else works with
-a `ScanView` and `ScanResults`, whose fields have names.
+A node's operands are the number of steps, the sequences, the initial states, and the tensors that
+the body closes over.  The body's parameters are an element of each sequence, the states, and a
+parameter for each tensor that it closes over; its outputs are the new states, then the outputs of
+the step.  The node's results are the states at the end, the outputs of all steps, and the states
+before each step.  Only this file counts them; all others use the named fields of `ScanView` and
+`ScanResults`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ T = TypeVar("T")
 
 
 def parted(items: Sequence[T], *counts: int) -> list[tuple[T, ...]]:
-    """Split a sequence into parts of so many items, and one of all that are left.
+    """Split a sequence into parts of `counts` items, and a last part of all others.
 
     >>> parted("abcde", 1, 2)
     [('a',), ('b', 'c'), ('d', 'e')]
@@ -32,7 +33,7 @@ def parted(items: Sequence[T], *counts: int) -> list[tuple[T, ...]]:
 
 
 class ScanResults(NamedTuple, Generic[T]):
-    """The results of a scan by what they are, or something that there is for each of them.
+    """The results of a scan by their kinds, or one item (such as a gradient) for each of them.
 
     Attributes:
         finals: The states after the last step.
@@ -47,13 +48,15 @@ class ScanResults(NamedTuple, Generic[T]):
 
 @dataclass(frozen=True, kw_only=True)
 class ScanView:
-    """A `scan`, its operands beside the body's parameters; `scan_node.made` makes a node of it.
+    """A `scan` with names for its operands, its body's parameters and outputs.
+
+    `scan_node.made` makes a node from it.
 
     Attributes:
         steps: The number of steps, an integer scalar.
         reverse: Whether the steps go from the last element to the first.
         lean: Whether memory counts for more than time.
-        sequences: The tensors that are gone through along their first axis.
+        sequences: The tensors of which each step reads one element along the first axis.
         elements: The parameter for an element of each sequence.
         initial: The initial states.
         before: The parameter for each state.
@@ -61,8 +64,8 @@ class ScanView:
         rest: The parameter for each of these.
         new: The states after a step.
         outputs: The outputs of a step.
-        kept: For each state whether its values before each step are wanted; empty for a loop of
-            which there is no node yet.
+        kept: For each state whether its values before each step are read; empty for a loop that
+            has no node yet.
     """
 
     steps: Tensor
@@ -89,8 +92,8 @@ class ScanView:
 
         Args:
             node: A node of a scan.
-            inputs: Its operands, if they are others by now.
-            used: The tensors of the graph that anything reads; by default all are.
+            inputs: Its operands, if they were replaced.
+            used: The tensors of the graph that are read; by default all.
         """
         loop = cls.of_operands(node.inputs if inputs is None else inputs, node.attributes)
         histories = loop.results(node.outputs).histories
@@ -99,7 +102,7 @@ class ScanView:
 
     @classmethod
     def of_operands(cls, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> ScanView:
-        """Return the loop of which a node has such operands and attributes."""
+        """Return the loop of a node with these operands and attributes."""
         body: Body = attributes["body"]
         sequences, states = attributes["sequences"], attributes["states"]
         (steps,), through, initial, closed = parted(operands, 1, sequences, states)
@@ -121,12 +124,12 @@ class ScanView:
 
     @property
     def operands(self) -> list[Tensor]:
-        """The operands of a node for it."""
+        """The operands of its node."""
         return [self.steps, *self.sequences, *self.initial, *self.closed]
 
     @property
     def attributes(self) -> dict[str, Any]:
-        """The attributes of a node for it, with a `Body` that is new each time."""
+        """The attributes of its node, with a new `Body` at each call."""
         return {
             "body": Body([*self.elements, *self.before, *self.rest], self.roots),
             "sequences": len(self.sequences),
@@ -136,7 +139,7 @@ class ScanView:
         }
 
     def results(self, results: Sequence[T]) -> ScanResults[T]:
-        """Return the results of its node, or what there is for each of them, by what they are."""
+        """Return the results of its node, or an item for each of them, by their kinds."""
         return ScanResults(*parted(results, len(self.new), len(self.outputs)))
 
     @property
@@ -147,7 +150,7 @@ class ScanView:
 
     @property
     def roots(self) -> list[Tensor]:
-        """All that a step computes."""
+        """The new states and the outputs of a step."""
         return [*self.new, *self.outputs]
 
     def with_roots(self, roots: Sequence[Tensor]) -> ScanView:
@@ -160,7 +163,7 @@ class ScanView:
         return dataclasses.replace(self, initial=tuple(initial))
 
     def with_states(self, positions: Sequence[int]) -> ScanView:
-        """Return the loop with some of its states only; what it computes does not read others."""
+        """Return the loop with some of its states only; its roots must not read the others."""
         return dataclasses.replace(
             self,
             initial=tuple(self.initial[i] for i in positions),
@@ -186,8 +189,8 @@ class ScanView:
         """Return the loop with some of its body's tensors computed outside.
 
         Args:
-            stacks: For each of them that differs from step to step its values at all of them.
-            same_at_all: The others, and what they are.
+            stacks: For each tensor that differs from step to step, the stack of its values.
+            same_at_all: For each tensor that is the same at all steps, its value.
         """
         inside = {t: placeholder(t.shape, t.dtype) for t in (*stacks, *same_at_all)}
         loop = self.with_roots(replace(self.roots, inside))
