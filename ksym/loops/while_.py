@@ -19,10 +19,10 @@ from ksym.ops.leaves import placeholder
 
 
 class _WhileOperator(Operator):
-    """Operands: states, and what the two bodies close over.
+    """The loop with a condition.  Operands: states, and the tensors that the bodies close over.
 
-    Results: the states at the end, the number of steps, and the states before each step, of which
-    there are as many as steps: their number is known only when the loop has ended.
+    Results: the states at the end, the number of steps, and the states before each step.  How many
+    steps there are is known only when the loop has ended.
     """
 
     internal = "the function `while_loop` makes it"
@@ -71,7 +71,7 @@ class _WhileOperator(Operator):
         return (*current, np.int64(len(steps)), *histories)
 
     def gradient(self, node: Node, *arriving: Tensor | None) -> list[Tensor | None]:
-        # When it has ended, it is a scan over as many steps as it took.
+        # A loop that has ended is a scan with the number of steps that it took.
         body: Body = node.attributes["body"]
         refuse_random(node, body)
         states = node.attributes["states"]
@@ -115,8 +115,8 @@ while_node = _WhileOperator(
     doc="""The node that `ksym.while_loop` makes; call that.
 
     Args:
-        operands: The initial states, and what the bodies close over.
-        attributes: The `Body` and the ``test`` that it goes on by, how many states there are, and
-            after how many steps to give up (None: never).
+        operands: The initial states, and the tensors that the bodies close over.
+        attributes: The ``body``; the ``test``, which is the body of the condition; the number of
+            ``states``; and the ``limit``, the largest number of steps (None for no limit).
     """,
 )
