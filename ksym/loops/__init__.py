@@ -1,1 +1,1 @@
-"""Loops and branches: what users call, the nodes that it makes, and recurrent layers."""
+"""Loops and branches: the functions that users call, their nodes, and recurrent layers."""
