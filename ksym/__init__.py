@@ -26,6 +26,7 @@ from ksym.derivatives import (
     vjp,
 )
 from ksym.errors import (
+    ArgumentError,
     DeviceError,
     DTypeError,
     ExecutionError,

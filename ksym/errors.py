@@ -73,6 +73,10 @@ class DTypeError(KsymError, TypeError):
     """A dtype that ksym does not store, or that an operator does not take."""
 
 
+class ArgumentError(KsymError, TypeError):
+    """Arguments that an operator does not have: an unknown keyword, too many, or too few."""
+
+
 class GraphError(KsymError, ValueError):
     """A graph that has no meaning."""
 

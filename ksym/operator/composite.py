@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ksym.operator.declaration import Operator
+from ksym.operator.declaration import Operator, shown
 from ksym.operator.sampling import Draw, Sample
 from ksym.origin import parts_of
 
@@ -28,9 +28,12 @@ class Composite(Operator):
         for name, value in traits.items():
             setattr(self, name, value)
         super().__init__(build.__name__.rstrip("_"), build.__doc__)
-        self.__signature__ = inspect.signature(build)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def _signature(self) -> inspect.Signature:
+        signature = inspect.signature(self._build)
+        return shown(signature, str(signature.return_annotation))
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
         # The parts know the operator's name, for errors that are found with the shapes of a call.
         with self.named(), parts_of(self.name):
             return self._build(*args, **kwargs)

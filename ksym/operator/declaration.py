@@ -32,7 +32,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym import dtypes, graph, shapes
-from ksym.errors import GraphError, KsymError
+from ksym.errors import ArgumentError, GraphError, KsymError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.layout import Layout
@@ -67,6 +67,29 @@ def _is_like(new: Tensor, old: Tensor) -> bool:
     if new.value is None or old.value is None:
         return new.value is old.value
     return new.value.dtype == old.value.dtype and new.value.tobytes() == old.value.tobytes()
+
+
+def shown(signature: inspect.Signature, results: str) -> inspect.Signature:
+    """Return a signature as users read it: without `Any`, which says nothing, and `self`."""
+    empty = inspect.Parameter.empty
+    parameters = [
+        p.replace(annotation=empty if p.annotation in (Any, "Any") else _Annotation(p.annotation))
+        for p in signature.parameters.values()
+    ]
+    return signature.replace(parameters=parameters, return_annotation=_Annotation(results))
+
+
+def _parameters(signature: inspect.Signature) -> str:
+    """Return the parameters of a signature, without what is returned, in parentheses."""
+    return str(signature.replace(return_annotation=inspect.Signature.empty))
+
+
+class _Annotation(str):
+    """An annotation that `inspect` and `help` write without quotation marks."""
+
+    __slots__ = ()
+
+    __repr__ = str.__str__
 
 
 def _snake_case(name: str) -> str:
@@ -127,24 +150,63 @@ class Operator:
     def __init__(self, name: str | None = None, doc: str | None = None):
         self.name = name or _snake_case(type(self).__name__)
         self.__name__ = self.name
+        # For `help`, editors and error messages.
         self.__doc__ = inspect.cleandoc(doc or type(self).__doc__ or "")
-        self.__signature__ = inspect.signature(self.prepare)
+        self.__signature__ = self._signature()
         if self.name in graph.OPERATORS:
             raise GraphError(f"an operator named {self.name!r} is declared already")
         graph.OPERATORS[self.name] = self
 
+    def _signature(self) -> inspect.Signature:
+        """Return the signature that users see: its parameters, and what `infer` says of results."""
+        signature = inspect.signature(self.call)
+        if any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
+            signature = inspect.signature(self.prepare)  # `call` hands all on to it
+        results = inspect.get_annotations(type(self).infer).get("return", "Spec")
+        return shown(signature, results.replace("Spec", "Tensor"))
+
     def __repr__(self) -> str:
         return f"<operator {self.name}>"
+
+    def __get__(self, instance: object, owner: type | None = None) -> Operator:
+        """Return the operator; with this, `help` and editors take it for a function."""
+        return self
 
     def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
         return graph.OPERATORS.__getitem__, (self.name,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
+            return self.call(*args, **kwargs)
+        except TypeError as error:
+            self._check_arguments(args, kwargs, error)
+            raise
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Do what a call does: put a node into the graph, and return its results.
+
+        Operators whose calls do more, or whose number of results is an argument, say it here.
+        """
+        try:
             operands, attributes = self.prepare(*args, **kwargs)
         except KsymError as error:
             raise error.located(self.name, origin=current_origin()) from None
         return self.make(operands, attributes)
+
+    def _check_arguments(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
+    ) -> None:
+        """Raise an error if Python cannot bind the arguments of a call that raised a TypeError.
+
+        Raises:
+            ArgumentError: There are too many or too few arguments, or a keyword is unknown.
+        """
+        try:
+            self.__signature__.bind(*args, **kwargs)
+        except TypeError as wrong:
+            raise ArgumentError(
+                str(wrong), remedy=f"call it as {self.name}{_parameters(self.__signature__)}"
+            ).located(self.name, origin=current_origin()) from error
 
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         """Build the node and return its output, or a tuple if it has several.

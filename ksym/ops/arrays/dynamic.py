@@ -26,6 +26,9 @@ __all__ = ["flatnonzero", "argwhere", "boolean_mask", "unique"]
 class _FlatNonzero(Operator):
     runs = "host"
 
+    def prepare(self, x: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [as_tensor(x)], {}
+
     def infer(self, x: Tensor) -> Spec:
         return Spec((None,), "int64")
 
@@ -82,7 +85,9 @@ class _MaskPositions(_FlatNonzero):
     internal = "a part of `boolean_mask` and its like"
     static_operands = (1,)
 
-    def prepare(self, mask: Any, sides: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(  # type: ignore[override]
+        self, mask: Any, sides: Any
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [as_tensor(mask), shape_operand(sides)], {}
 
     def infer(self, mask: Tensor, sides: Tensor) -> Spec:  # type: ignore[override]

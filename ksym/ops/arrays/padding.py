@@ -34,10 +34,10 @@ def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 
 class _Pad(Operator):
-    def __call__(self, x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
+    def call(self, x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
         if mode != "constant":
             return ops.pad_from_inside(x, padding, mode)
-        return super().__call__(x, padding, value)
+        return super().call(x, padding, value)
 
     def prepare(
         self, x: Any, padding: Any, value: float = 0.0

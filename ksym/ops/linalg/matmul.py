@@ -40,7 +40,7 @@ class _Matmul(Operator):
         a, b = promoted(a, b)
         return [a, b], {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
 
-    def __call__(self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    def call(self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
         # NumPy's rule for vectors: a row on the left, a column on the right, dropped again.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
@@ -50,7 +50,7 @@ class _Matmul(Operator):
             ).located(self.name, [a.spec, b.spec], current_origin())
         a = ops.expand_dims(a, 0) if row else a
         b = ops.expand_dims(b, 1) if column else b
-        result = super().__call__(a, b, transpose_a, transpose_b)
+        result = super().call(a, b, transpose_a, transpose_b)
         dropped = [axis for axis, vector in ((-2, row), (-1, column)) if vector]
         return ops.squeeze(result, dropped) if dropped else result
 

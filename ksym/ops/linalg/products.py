@@ -103,8 +103,8 @@ class _Cross(Operator):
         vectors = promoted(a, b)
         return [ops.moveaxis(x, shapes.axis(axis, x.rank), -1) for x in vectors], {}
 
-    def __call__(self, a: Any, b: Any, axis: int = -1) -> Any:
-        return ops.moveaxis(super().__call__(a, b, axis), -1, axis)
+    def call(self, a: Any, b: Any, axis: int = -1) -> Any:
+        return ops.moveaxis(super().call(a, b, axis), -1, axis)
 
     def infer(self, a: Tensor, b: Tensor) -> Spec:
         if a.dtype == "bool":

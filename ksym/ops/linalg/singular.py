@@ -64,8 +64,8 @@ class _SVD(Operator):
             )
         return [floating(a)], {}
 
-    def __call__(self, a: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
-        u, values, vh = super().__call__(a, full_matrices)
+    def call(self, a: Any, full_matrices: bool = False, compute_uv: bool = True) -> Any:
+        u, values, vh = super().call(a, full_matrices)
         return (u, values, vh) if compute_uv else values
 
     def infer(self, a: Tensor) -> tuple[Spec, Spec, Spec]:

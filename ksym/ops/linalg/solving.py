@@ -112,12 +112,12 @@ class _Solve(Operator):
     def prepare(self, a: Any, b: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [floating(x) for x in promoted(a, b)], {}
 
-    def __call__(self, a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
+    def call(self, a: Any, b: Any, *args: Any, **kwargs: Any) -> Any:
         a, b = promoted(a, b)
         if b.rank and b.rank == a.rank - 1:
             column = ops.expand_dims(b, -1)
-            return ops.squeeze(super().__call__(a, column, *args, **kwargs), -1)
-        return super().__call__(a, b, *args, **kwargs)
+            return ops.squeeze(super().call(a, column, *args, **kwargs), -1)
+        return super().call(a, b, *args, **kwargs)
 
     def infer(self, a: Tensor, b: Tensor) -> Spec:
         return _system(a, b)

@@ -101,13 +101,11 @@ class BothFormats(Operator):
     transposed before and the result after; the compiler cancels transpositions between layers.
     """
 
-    def __call__(
-        self, x: Any, *args: Any, data_format: str = "channels_first", **kwargs: Any
-    ) -> Any:
+    def call(self, x: Any, *args: Any, data_format: str = "channels_first", **kwargs: Any) -> Any:
         x = as_tensor(x)
         if data_format != "channels_last" or x.rank < 3:
-            return super().__call__(x, *args, data_format=data_format, **kwargs)
-        return channels_last(super().__call__(channels_first(x), *args, **kwargs))
+            return super().call(x, *args, data_format=data_format, **kwargs)
+        return channels_last(super().call(channels_first(x), *args, **kwargs))
 
 
 def check_format(data_format: str) -> None:

@@ -1,0 +1,58 @@
+"""Operators look to `help`, editors and messages like the functions that users call."""
+
+import inspect
+import pydoc
+
+import pytest
+
+import ksym
+from ksym.graph import OPERATORS
+
+PUBLIC = sorted(name for name, operator in OPERATORS.items() if not operator.internal)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_an_operator_shows_the_users_signature_and_its_docstring(name):
+    operator = getattr(ksym, name)
+    signature = inspect.signature(operator)
+    kinds = {parameter.kind for parameter in signature.parameters.values()}
+    assert inspect.Parameter.VAR_KEYWORD not in kinds
+    assert inspect.Parameter.VAR_POSITIONAL not in kinds or name in ("einsum", "meshgrid")
+    assert "self" not in signature.parameters
+    assert "Tensor" in str(signature.return_annotation)
+    assert "Spec" not in str(signature)
+    assert inspect.isroutine(operator)
+    text = pydoc.plain(pydoc.render_doc(operator))
+    assert f"{name}{signature}" in text
+    assert operator.__doc__.splitlines()[0] in text
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_misspelt_keyword_is_refused_with_the_signature(name):
+    operator = getattr(ksym, name)
+    arguments = [
+        [1.0]
+        for parameter in inspect.signature(operator).parameters.values()
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_POSITIONAL
+    ]
+    with pytest.raises(ksym.ArgumentError) as caught:
+        operator(*arguments, axess=0)
+    message = str(caught.value)
+    assert "axess" in message
+    assert f"call it as {name}(" in message
+    assert __file__ in message
+
+
+def test_signatures_read_as_users_write_them():
+    assert str(inspect.signature(ksym.relu)) == "(x) -> Tensor"
+    assert str(inspect.signature(ksym.where)) == "(condition, x, y) -> Tensor"
+    assert str(inspect.signature(ksym.cast)) == "(x, dtype) -> Tensor"
+    assert "data_format: str" in str(inspect.signature(ksym.convolution))
+
+
+def test_too_many_and_too_few_arguments():
+    x = ksym.placeholder((2,))
+    with pytest.raises(ksym.ArgumentError, match=r"relu: too many positional arguments"):
+        ksym.relu(x, 1, 2)
+    with pytest.raises(TypeError, match=r"relu: missing a required argument: 'x'"):
+        ksym.relu()
