@@ -38,7 +38,7 @@ def test_a_mask_in_the_middle_of_a_trained_graph(mode):
 def test_several_one_after_another_and_side_by_side(mode):
     x = ksym.placeholder((None,))
     positive = ksym.boolean_mask(x, x > 0.0)
-    values, inverse, counts = ksym.unique(positive * 2.0)
+    values, inverse, counts = ksym.unique(positive * 2.0, return_inverse=True, return_counts=True)
     often = ksym.boolean_mask(values, counts > 1)
     where = ksym.argwhere(x < 0.0)
     outputs = [positive, values, inverse, counts, often, where, ksym.sum(x)]

@@ -22,24 +22,24 @@ def _axes(axis: Any) -> Any:
 
 def max(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the largest element."""
-    return ops.max_(as_tensor(x), _axes(axis), keepdims)
+    return ops.max_(as_tensor(x), _axes(axis), keepdims=keepdims)
 
 
 def min(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the smallest element."""
-    return ops.min_(as_tensor(x), _axes(axis), keepdims)
+    return ops.min_(as_tensor(x), _axes(axis), keepdims=keepdims)
 
 
 def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the sum, in the dtype of x."""
     x = as_tensor(x)
-    return ops.cast_to(ops.sum_(x, _axes(axis), keepdims), x.dtype)
+    return ops.cast_to(ops.sum_(x, _axes(axis), keepdims=keepdims), x.dtype)
 
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the product; x may be a list of scalar tensors."""
     x = ops.stack(x) if isinstance(x, list | tuple) else as_tensor(x)
-    return ops.cast_to(ops.prod(x, _axes(axis), keepdims), x.dtype)
+    return ops.cast_to(ops.prod(x, _axes(axis), keepdims=keepdims), x.dtype)
 
 
 def cumsum(x: Any, axis: int = 0) -> Tensor:
@@ -54,27 +54,27 @@ def cumprod(x: Any, axis: int = 0) -> Tensor:
 
 def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the variance; of integers and booleans in Keras's float dtype."""
-    return ops.var(_floats(x), _axes(axis), keepdims)
+    return ops.var(_floats(x), _axes(axis), keepdims=keepdims)
 
 
 def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the standard deviation; of integers and booleans in Keras's float dtype."""
-    return ops.std(_floats(x), _axes(axis), keepdims)
+    return ops.std(_floats(x), _axes(axis), keepdims=keepdims)
 
 
 def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the mean; of integers and booleans in Keras's float dtype."""
-    return ops.mean(_floats(x), _axes(axis), keepdims)
+    return ops.mean(_floats(x), _axes(axis), keepdims=keepdims)
 
 
 def any(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether any element is true."""
-    return ops.any_(as_tensor(x), _axes(axis), keepdims)
+    return ops.any_(as_tensor(x), _axes(axis), keepdims=keepdims)
 
 
 def all(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return whether all elements are true."""
-    return ops.all_(as_tensor(x), _axes(axis), keepdims)
+    return ops.all_(as_tensor(x), _axes(axis), keepdims=keepdims)
 
 
 def argmax(x: Any, axis: int = -1) -> Tensor:
@@ -115,12 +115,12 @@ def log(x: Any) -> Tensor:
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the logarithm of the sum of exponentials."""
-    return ops.logsumexp(_floats(x), _axes(axis), keepdims)
+    return ops.logsumexp(_floats(x), _axes(axis), keepdims=keepdims)
 
 
 def round(x: Any) -> Tensor:
     """Round to the nearest whole number, halves to the even one."""
-    return ops.stop_gradient(ops.round_(as_tensor(x)))
+    return ops.stop_gradient(ops.rint(as_tensor(x)))
 
 
 def sign(x: Any) -> Tensor:

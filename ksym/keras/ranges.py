@@ -17,7 +17,7 @@ from ksym.graph import Node, Tensor
 from ksym.keras.tensors import is_placeholder
 from ksym.origin import Origin
 
-_SAME_VALUES = {"cast", "expand_dims", "identity", "reshape", "squeeze", "transpose"}
+_SAME_VALUES = {"cast", "expand_dims", "copy", "reshape", "squeeze", "transpose"}
 
 
 class Expected(NamedTuple):

@@ -93,7 +93,7 @@ def is_sparse(tensor: Tensor) -> bool:
 
 def to_dense(tensor: Tensor) -> Tensor:
     """Return the tensor as one that is not sparse."""
-    return ops.identity(tensor) if is_sparse(tensor) else tensor
+    return ops.copy(tensor) if is_sparse(tensor) else tensor
 
 
 def mark_sparse(tensor: Tensor) -> None:

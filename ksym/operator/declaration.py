@@ -178,6 +178,8 @@ class Operator:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
             return self.call(*args, **kwargs)
+        except KsymError as error:
+            raise error.located(self.name, origin=current_origin()) from None
         except TypeError as error:
             self._check_arguments(args, kwargs, error)
             raise
@@ -187,10 +189,7 @@ class Operator:
 
         Operators whose calls do more, or whose number of results is an argument, say it here.
         """
-        try:
-            operands, attributes = self.prepare(*args, **kwargs)
-        except KsymError as error:
-            raise error.located(self.name, origin=current_origin()) from None
+        operands, attributes = self.prepare(*args, **kwargs)
         return self.make(operands, attributes)
 
     def _check_arguments(

@@ -174,8 +174,8 @@ def flipud(x: Any) -> Tensor:
     return ops.flip(x, 0)
 
 
-def _split_numpy(x: Any, sections: Any, axis: int) -> Any:
-    return tuple(np.split(x, sections, axis))
+def _split_numpy(x: Any, indices_or_sections: Any, axis: int) -> Any:
+    return tuple(np.split(x, indices_or_sections, axis))
 
 
 def _sample_split(draw: Draw) -> Sample:
@@ -184,16 +184,17 @@ def _sample_split(draw: Draw) -> Sample:
     side = x.shape[axis]
     equal = draw.choose([n for n in range(1, side + 1) if side % n == 0] or [1])
     places = tuple(sorted(draw.integer(0, side) for _ in range(draw.integer(1, 2))))
-    return Sample(x, attributes={"sections": draw.choose((equal, places)), "axis": axis})
+    sections = draw.choose((equal, places))
+    return Sample(x, attributes={"indices_or_sections": sections, "axis": axis})
 
 
 @composite(numpy=_split_numpy, sample=_sample_split)
-def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+def split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """Cut x into parts along an axis.
 
     Args:
         x: A tensor.
-        sections: The number of equal parts, or the places to cut at.
+        indices_or_sections: The number of equal parts, or the places to cut at.
         axis: The axis to cut.
 
     Raises:
@@ -202,7 +203,7 @@ def split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     x = as_tensor(x)
     axis = shapes.axis(axis, x.rank)
     before = (slice(None),) * axis
-    side = x.shape[axis]
+    side, sections = x.shape[axis], indices_or_sections
     if isinstance(sections, int | np.integer):
         if sections < 1 or (side is not None and side % sections):
             raise ShapeError(f"an axis of size {side} cannot be cut into {sections} equal parts")
@@ -314,7 +315,7 @@ def _source_places(places: Tensor, side: Any, mode: str) -> Tensor:
 
 def _pad_numpy(x: Any, padding: Any, mode: str) -> Any:
     # Written out: NumPy before 1.25 is wrong where the padding is larger than the axis.
-    for axis, (before, after) in enumerate(padding):
+    for axis, (before, after) in enumerate(np.broadcast_to(padding, (x.ndim, 2)).tolist()):
         side = x.shape[axis]
         turns = {
             "reflect": [*range(side), *range(side - 2, 0, -1)],

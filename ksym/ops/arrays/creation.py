@@ -18,23 +18,29 @@ from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant
 from ksym.shapes import UNKNOWN
 
-__all__ = ["arange", "zeros", "ones", "full", "eye", "linspace"]
+__all__ = ["arange", "zeros", "ones", "full", "eye", "identity", "linspace"]
 
 
 class _Arange(Operator):
     static_operands = (0, 1, 2)
 
     def prepare(
-        self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int64"
+        self, start: Any, stop: Any = None, step: Any = 1, dtype: Any = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         if stop is None:
             start, stop = 0, start
-        dtype = dtypes.canonical(dtype)
-        for bound in (start, stop, step):
-            bound = as_tensor(bound)
+        if dtype is None:
+            found = dtypes.promote(*(as_tensor(bound).dtype for bound in (start, stop, step)))
+            dtype = found if dtypes.is_float(found) else "int64"
+        # How many numbers there are is computed without rounding Python's floats to float32.
+        bounds = [
+            as_tensor(bound, "float64" if isinstance(bound, float) else None)
+            for bound in (start, stop, step)
+        ]
+        for bound in bounds:
             if bound.rank or bound.dtype == "bool":
                 raise ShapeError(f"a bound is a number, not {bound.spec}")
-        return [as_tensor(bound) for bound in (start, stop, step)], {"dtype": dtype}
+        return bounds, {"dtype": dtypes.canonical(dtype)}
 
     def infer(self, start: Tensor, stop: Tensor, step: Tensor, dtype: str) -> Spec:
         bounds = [t.value for t in (start, stop, step)]
@@ -56,7 +62,7 @@ class _Arange(Operator):
         return [None, None, None]
 
     def sample(self, draw: Draw) -> Sample:
-        start, step = draw.integer(-3, 3), draw.choose((-2, -1, 1, 2, 3))
+        start, step = draw.integer(-3, 3), draw.choose((-2, -1, 1, 2, 3, 0.5))
         stop = start + step * draw.integer(1, 4)
         return Sample(np.array(start), np.array(stop), np.array(step))
 
@@ -69,7 +75,8 @@ arange = _Arange(
         start: The first number; the end if stop is not given, and the start is then 0.
         stop: The end, not included.
         step: The difference between neighbours.
-        dtype: The dtype of the result.
+        dtype: The dtype of the result; by default int64 for integers, else that of the bounds,
+            float32 for Python's floats.
 
     The bounds may be scalar tensors computed from shapes.
     """,
@@ -98,12 +105,13 @@ def _sample_full(draw: Draw) -> Sample:
 
 
 @composite(
-    numpy=lambda shape, value: np.full(tuple(shape), value),
+    numpy=lambda shape, fill_value: np.full(tuple(shape), fill_value),
     sample=_sample_full,
     static_operands=(0,),
 )
-def full(shape: Any, value: Any, dtype: Any = None) -> Tensor:
+def full(shape: Any, fill_value: Any, dtype: Any = None) -> Tensor:
     """Return a tensor filled with one value, a number or a scalar tensor."""
+    value = fill_value
     if not isinstance(value, Tensor):
         value = constant(value, dtype)
     elif dtype is not None:
@@ -132,6 +140,27 @@ def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FL
     if n < 0 or (m is not None and m < 0):
         raise ShapeError(f"a matrix has no {n} by {m} elements")
     return ops.cast(ops.equal(columns - k, ops.expand_dims(rows, -1)), dtype)
+
+
+@composite(numpy=np.identity, sample=lambda draw: Sample(attributes={"n": draw.integer(0, 4)}))
+def identity(n: int, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+    """Return the square matrix with ones on its diagonal and zeros elsewhere.
+
+    A new tensor with the value of another one is `copy`.
+
+    Args:
+        n: The number of rows and columns.
+        dtype: The dtype of the result.
+
+    Raises:
+        DTypeError: n is not an integer.
+    """
+    if not isinstance(n, int | np.integer):
+        raise DTypeError(
+            f"the number of rows is an integer, not {n!r}",
+            remedy="use ksym.eye(n) for a matrix, ksym.copy(x) for a tensor of the same value",
+        )
+    return eye(int(n), dtype=dtype)
 
 
 def _sample_linspace(draw: Draw) -> Sample:

@@ -205,29 +205,42 @@ unique_positions = _UniquePositions(
 )
 
 
+_EXTRAS = ("return_index", "return_inverse", "return_counts")
+
+
 def _unique_sample(draw: Draw) -> Sample:
     # Floats are drawn apart: two that change order, or become equal, change the results by a jump.
     dtype = draw.dtype("integer", "float")
-    return Sample(draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05))
+    x = draw.array(draw.shape(min_side=0), 0, 4, dtype=dtype, apart=0.05)
+    return Sample(x, attributes={extra: draw.choose((True, False)) for extra in _EXTRAS})
 
 
-def _unique(x: Any) -> Any:
-    return np.unique(x, return_inverse=True, return_counts=True)
-
-
-@composite(numpy=_unique, sample=_unique_sample)
-def unique(x: Any) -> tuple[Tensor, Tensor, Tensor]:
+@composite(numpy=np.unique, sample=_unique_sample)
+def unique(
+    x: Any,
+    return_index: bool = False,
+    return_inverse: bool = False,
+    return_counts: bool = False,
+) -> Tensor | tuple[Tensor, ...]:
     """Return the distinct elements of x in ascending order, as numpy.unique does.
 
     The gradient of an element is that of its first occurrence.
 
     Args:
         x: A tensor, read in row-major order.
+        return_index: Whether to return the position at which each element comes first.
+        return_inverse: Whether to return for each element of x its number among the distinct ones.
+        return_counts: Whether to return how often each occurs.
 
     Returns:
-        The elements; for each element of x its number among them; and the count of each.
+        The elements; with what else is asked for, in this order, as a tuple.
     """
     x = as_tensor(x)
     index, inverse, counts = unique_positions(x)
     flat = ops.reshape(x, ops.reshape(ops.prod(ops.shape_of(x)), (1,)))
-    return ops.take(flat, index), inverse, counts
+    elements = ops.take(flat, index)
+    asked = zip(
+        (return_index, return_inverse, return_counts), (index, inverse, counts), strict=True
+    )
+    extras = [extra for wanted, extra in asked if wanted]
+    return (elements, *extras) if extras else elements

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -49,16 +50,18 @@ class _Take(Operator):
     linear_in = (0,)
 
     def prepare(
-        self, x: Any, indices: Any, axis: int = 0
+        self, x: Any, indices: Any, axis: int | None = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x, indices = as_tensor(x), as_tensor(indices)
+        if axis is None:
+            x, axis = x if x.rank == 1 else ops.ravel(x), 0
         return [x, indices], {"axis": shapes.axis(axis, x.rank)}
 
     def infer(self, x: Tensor, indices: Tensor, axis: int) -> Spec:
         check_indices(indices, x.shape[axis])
         return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
 
-    def numpy(self, x: Any, indices: Any, axis: int) -> Any:
+    def numpy(self, x: Any, indices: Any, axis: int | None) -> Any:
         return np.take(x, indices, axis=axis, mode="wrap")
 
     def lower(self, emit: Emitter, node: Node, x: Any, indices: Any) -> Any:
@@ -80,8 +83,8 @@ class _Take(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1)
-        axis = draw.integer(-len(shape), len(shape) - 1)
-        side = shape[axis]
+        axis = draw.choose((None, *range(-len(shape), len(shape))))
+        side = math.prod(shape) if axis is None else shape[axis]
         indices = draw.array(
             draw.shape(max_rank=2, min_side=0), -side, side - 1, dtype=draw.dtype("integer")
         )
@@ -91,13 +94,14 @@ class _Take(Operator):
 
 take = _Take(
     "take",
-    doc="""Gather slices of x along an axis by integer indices.
+    doc="""Gather slices of x along an axis, or elements, by integer indices.
 
     Args:
         x: A tensor.
         indices: Integers of any shape; negative ones count from the end.  Ones outside of the axis
             wrap around, as there is no check inside of a native graph.
-        axis: The axis the indices count along; their axes replace it in the result.
+        axis: The axis the indices count along; their axes replace it in the result.  By default
+            they count the elements of x in row-major order.
     """,
 )
 

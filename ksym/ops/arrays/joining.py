@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -31,25 +32,43 @@ def _sample_any(draw: Draw) -> Sample:
     return Sample(draw.array(draw.shape(min_side=0), dtype=draw.dtype(*KINDS)))
 
 
-@composite(numpy=np.atleast_1d, sample=_sample_any)
-def atleast_1d(x: Any) -> Tensor:
-    """Return x, a scalar as a vector of one element."""
-    x = as_tensor(x)
+def _each(build: Callable[[Tensor], Tensor], tensors: Sequence[Any]) -> Any:
+    """Return the result for one tensor, or a list of those for several, as NumPy's functions do."""
+    results = [build(as_tensor(x)) for x in tensors]
+    return results[0] if len(results) == 1 else results
+
+
+def _vector(x: Tensor) -> Tensor:
     return x if x.rank else ops.reshape(x, (1,))
 
 
+def _matrix(x: Tensor) -> Tensor:
+    return x if x.rank > 1 else ops.expand_dims(_vector(x), 0)
+
+
+def _solid(x: Tensor) -> Tensor:
+    return x if x.rank > 2 else ops.expand_dims(_matrix(x), -1)
+
+
+@composite(numpy=np.atleast_1d, sample=_sample_any)
+def atleast_1d(*tensors: Any) -> Tensor | list[Tensor]:
+    """Return tensors, a scalar as a vector of one element; a list if there is not just one."""
+    return _each(_vector, tensors)
+
+
 @composite(numpy=np.atleast_2d, sample=_sample_any)
-def atleast_2d(x: Any) -> Tensor:
-    """Return x, a scalar or a vector as a matrix of one row."""
-    x = atleast_1d(x)
-    return x if x.rank > 1 else ops.expand_dims(x, 0)
+def atleast_2d(*tensors: Any) -> Tensor | list[Tensor]:
+    """Return tensors, a scalar or a vector as a matrix of one row; a list if not just one."""
+    return _each(_matrix, tensors)
 
 
 @composite(numpy=np.atleast_3d, sample=_sample_any)
-def atleast_3d(x: Any) -> Tensor:
-    """Return x with three axes at least: a vector along the second, a matrix on the first two."""
-    x = atleast_2d(x)
-    return x if x.rank > 2 else ops.expand_dims(x, -1)
+def atleast_3d(*tensors: Any) -> Tensor | list[Tensor]:
+    """Return tensors with three axes at least; a list if there is not just one.
+
+    A vector lies along the second axis, a matrix on the first two.
+    """
+    return _each(_solid, tensors)
 
 
 def _together(name: str) -> Any:
@@ -85,7 +104,7 @@ def vstack(tensors: Any) -> Tensor:
     Raises:
         ShapeError: The other axes differ, or there are no tensors.
     """
-    return ops.concatenate([atleast_2d(x) for x in tensors], axis=0)
+    return ops.concatenate([_matrix(as_tensor(x)) for x in tensors], axis=0)
 
 
 @composite(
@@ -99,7 +118,7 @@ def hstack(tensors: Any) -> Tensor:
     Raises:
         ShapeError: The other axes differ, or there are no tensors.
     """
-    tensors = [atleast_1d(x) for x in tensors]
+    tensors = [_vector(as_tensor(x)) for x in tensors]
     return ops.concatenate(tensors, axis=0 if tensors and tensors[0].rank == 1 else 1)
 
 
@@ -114,7 +133,7 @@ def dstack(tensors: Any) -> Tensor:
     Raises:
         ShapeError: The other axes differ, or there are no tensors.
     """
-    return ops.concatenate([atleast_3d(x) for x in tensors], axis=2)
+    return ops.concatenate([_solid(as_tensor(x)) for x in tensors], axis=2)
 
 
 def _sample_columns(draw: Draw) -> Sample:
@@ -135,7 +154,7 @@ def column_stack(tensors: Any) -> Tensor:
         ShapeError: The numbers of rows differ, or there are no tensors.
     """
     columns = [as_tensor(x) for x in tensors]
-    columns = [x if x.rank > 1 else ops.expand_dims(atleast_1d(x), -1) for x in columns]
+    columns = [x if x.rank > 1 else ops.expand_dims(_vector(x), -1) for x in columns]
     return ops.concatenate(columns, axis=1)
 
 
@@ -145,25 +164,25 @@ def _sample_array_split(draw: Draw) -> Sample:
     places = tuple(sorted(draw.integer(0, shape[axis]) for _ in range(draw.integer(1, 2))))
     sections = draw.choose((draw.integer(1, 4), places))
     x = draw.array(shape, dtype=draw.dtype(*KINDS))
-    return Sample(x, attributes={"sections": sections, "axis": axis})
+    return Sample(x, attributes={"indices_or_sections": sections, "axis": axis})
 
 
 @composite(
-    numpy=lambda x, sections, axis: tuple(np.array_split(x, sections, axis)),
+    numpy=lambda x, indices_or_sections, axis: tuple(np.array_split(x, indices_or_sections, axis)),
     sample=_sample_array_split,
 )
-def array_split(x: Any, sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
+def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor, ...]:
     """Cut x along an axis into parts whose sizes differ by one at most, the longer ones first.
 
     Args:
         x: A tensor.
-        sections: The number of parts, or the places to cut at.
+        indices_or_sections: The number of parts, or the places to cut at.
         axis: The axis to cut.
 
     Raises:
         ShapeError: There is less than one part.
     """
-    x = as_tensor(x)
+    x, sections = as_tensor(x), indices_or_sections
     if not isinstance(sections, int | np.integer):
         return ops.split(x, sections, axis)
     axis, parts = shapes.axis(axis, x.rank), int(sections)

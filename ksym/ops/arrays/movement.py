@@ -69,10 +69,12 @@ def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
 
 
 class _Concatenate(Operator):
-    def prepare(self, tensors: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(self, tensors: Any, axis: Any = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = promoted(*tensors)
         if not operands:
             raise ShapeError("there is nothing to concatenate")
+        if axis is None:
+            operands, axis = [ops.ravel(x) for x in operands], 0
         return operands, {"axis": shapes.axis(axis, operands[0].rank)}
 
     def infer(self, *tensors: Tensor, axis: int) -> Spec:
@@ -146,7 +148,7 @@ concatenate = _Concatenate(
 
     Args:
         tensors: Tensors of one rank, whose sizes agree on all other axes.
-        axis: The axis to join along.
+        axis: The axis to join along; None for the elements of all in a row.
 
     Raises:
         ShapeError: The sizes on the other axes, or the ranks, differ.
@@ -201,8 +203,8 @@ class _Tile(Operator):
     linear_in = (0,)
     static_operands = (1,)
 
-    def prepare(self, x: Any, repeats: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x, repeats = as_tensor(x), shape_operand(repeats)
+    def prepare(self, x: Any, reps: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x, repeats = as_tensor(x), shape_operand(reps)
         length = repeats.shape[0]
         if length is not None and length < x.rank:
             ones = as_tensor(np.ones(x.rank - length, dtype="int64"))
@@ -271,7 +273,7 @@ tile = _Tile(
 
     Args:
         x: A tensor.
-        repeats: The count along each axis; missing leading ones are 1, missing axes of x too.
+        reps: The count along each axis; missing leading ones are 1, missing axes of x too.
     """,
 )
 
@@ -355,22 +357,22 @@ repeat = _Repeat(
 class _Flip(Operator):
     linear_in = (0,)
 
-    def prepare(self, x: Any, axes: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        return [x], {"axes": shapes.axes(axes, x.rank)}
+        return [x], {"axis": shapes.axes(axis, x.rank)}
 
-    def infer(self, x: Tensor, axes: tuple[int, ...]) -> Spec:
+    def infer(self, x: Tensor, axis: tuple[int, ...]) -> Spec:
         return x.spec
 
-    def numpy(self, x: Any, axes: tuple[int, ...]) -> Any:
-        return np.flip(x, axes)
+    def numpy(self, x: Any, axis: Any) -> Any:
+        return np.flip(x, axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        axis = node.attributes["axes"]
+        axis = node.attributes["axis"]
         return without_bool(emit, node.inputs[0], x, lambda v: emit("_npi_flip", v, axis=axis))
 
     def merge_axes(self, node: Node) -> Tensor:
-        (x,), axes = node.inputs, node.attributes["axes"]
+        (x,), axes = node.inputs, node.attributes["axis"]
         shape = x.shape
         for run in ranks.runs([None if d == 1 else a in axes for a, d in enumerate(shape)]):
             if run[0] in axes:
@@ -378,16 +380,25 @@ class _Flip(Operator):
         return ranks.reshaped(x, shape)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [flip(g, node.attributes["axes"])]
+        return [flip(g, node.attributes["axis"])]
 
     def simplify(self, node: Node) -> Tensor | None:
-        return None if node.attributes["axes"] else node.inputs[0]
+        return None if node.attributes["axis"] else node.inputs[0]
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)
-        axes = [a for a in range(len(shape)) if draw.choose((True, False))] or [0]
+        some = tuple(a for a in range(len(shape)) if draw.choose((True, False)))
+        axis = draw.choose((None, -1, some))
         x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
-        return Sample(x, attributes={"axes": axes})
+        return Sample(x, attributes={"axis": axis})
 
 
-flip = _Flip("flip", doc="Reverse the order of the elements of x along axes.")
+flip = _Flip(
+    "flip",
+    doc="""Reverse the order of the elements of x along axes.
+
+    Args:
+        x: A tensor.
+        axis: An axis or several; by default all.
+    """,
+)

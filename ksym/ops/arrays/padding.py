@@ -20,11 +20,18 @@ __all__ = ["pad"]
 
 
 def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
-    """Return one pair (before, after) for each axis.
+    """Return one pair (before, after) for each axis; one pair, or one number, is for all of them.
 
     Raises:
         ShapeError: The number of pairs differs from that of the axes, or an amount is negative.
     """
+    if isinstance(padding, int | np.integer):
+        padding = (padding, padding)
+    padding = list(padding)
+    if len(padding) == 2 and all(isinstance(amount, int | np.integer) for amount in padding):
+        padding = [padding]
+    if len(padding) == 1:
+        padding *= rank
     pairs = tuple((int(before), int(after)) for before, after in padding)
     if len(pairs) != rank:
         raise ShapeError(f"{len(pairs)} pairs of padding for a tensor of rank {rank}")
@@ -34,31 +41,43 @@ def padding_pairs(padding: Any, rank: int) -> tuple[tuple[int, int], ...]:
 
 
 class _Pad(Operator):
-    def call(self, x: Any, padding: Any, value: float = 0.0, mode: str = "constant") -> Tensor:
+    def call(
+        self,
+        x: Any,
+        pad_width: Any,
+        mode: str = "constant",
+        *,
+        constant_values: float = 0.0,
+    ) -> Any:
         if mode != "constant":
-            return ops.pad_from_inside(x, padding, mode)
-        return super().call(x, padding, value)
+            return ops.pad_from_inside(x, pad_width, mode)
+        return super().call(x, pad_width, constant_values)
 
     def prepare(
-        self, x: Any, padding: Any, value: float = 0.0
+        self, x: Any, pad_width: Any, constant_values: float = 0.0
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
-        return [x], {"padding": padding_pairs(padding, x.rank), "value": float(value)}
+        return [x], {
+            "pad_width": padding_pairs(pad_width, x.rank),
+            "constant_values": float(constant_values),
+        }
 
-    def infer(self, x: Tensor, padding: tuple[tuple[int, int], ...], value: float) -> Spec:
+    def infer(
+        self, x: Tensor, pad_width: tuple[tuple[int, int], ...], constant_values: float
+    ) -> Spec:
         return Spec(
             tuple(
                 shapes.elementwise(lambda side, both=b + a: side + both, d)
-                for d, (b, a) in zip(x.shape, padding, strict=True)
+                for d, (b, a) in zip(x.shape, pad_width, strict=True)
             ),
             x.dtype,
         )
 
-    def numpy(self, x: Any, padding: Any, value: float) -> Any:
-        return np.pad(x, padding, constant_values=value)
+    def numpy(self, x: Any, pad_width: Any, constant_values: float) -> Any:
+        return np.pad(x, pad_width, constant_values=constant_values)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        padding, value = node.attributes["padding"], node.attributes["value"]
+        padding, value = node.attributes["pad_width"], node.attributes["constant_values"]
         source = node.inputs[0]
         if source.rank > 1:
             return pad_value(emit, x, source, padding, value)
@@ -68,35 +87,36 @@ class _Pad(Operator):
         return emit("_np_reshape", row, newshape=(-1,))
 
     def merge_axes(self, node: Node) -> Tensor:
-        (x,), value = node.inputs, node.attributes["value"]
+        (x,), value = node.inputs, node.attributes["constant_values"]
         sides = list(x.shape)
-        for axis, pair in enumerate(node.attributes["padding"]):
+        for axis, pair in enumerate(node.attributes["pad_width"]):
             if any(pair):
                 x = ranks.reshaped(x, ranks.around(sides, [axis]))
-                x = pad(x, ((0, 0), pair, (0, 0)), value)
+                x = pad(x, ((0, 0), pair, (0, 0)), constant_values=value)
                 sides[axis] = x.shape[1]
         return ranks.reshaped(x, sides)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        cut = tuple(slice(b, -a if a else None) for b, a in node.attributes["padding"])
+        cut = tuple(slice(b, -a if a else None) for b, a in node.attributes["pad_width"])
         return [g[cut]]
 
     def permuted(
         self, node: Node, operands: Sequence[Tensor], order: tuple[int, ...]
     ) -> tuple[Tensor, tuple[int, ...]]:
         padding = [(0, 0)] * len(order)
-        for pair, axis in zip(node.attributes["padding"], order, strict=True):
+        for pair, axis in zip(node.attributes["pad_width"], order, strict=True):
             padding[axis] = pair
-        return self(operands[0], padding, node.attributes["value"]), order
+        return self.make([operands[0]], {**node.attributes, "pad_width": tuple(padding)}), order
 
     def simplify(self, node: Node) -> Tensor | None:
-        return None if any(map(any, node.attributes["padding"])) else node.inputs[0]
+        return None if any(map(any, node.attributes["pad_width"])) else node.inputs[0]
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1, min_side=0)
-        padding = tuple((draw.integer(0, 2), draw.integer(0, 2)) for _ in shape)
+        pairs = tuple((draw.integer(0, 2), draw.integer(0, 2)) for _ in shape)
+        width = draw.choose((pairs, pairs, draw.integer(0, 2), pairs[0], pairs[:1]))
         value = draw.choose((0.0, 1.5))
-        return Sample(draw.array(shape), attributes={"padding": padding, "value": value})
+        return Sample(draw.array(shape), attributes={"pad_width": width, "constant_values": value})
 
 
 def pad_value(emit: Emitter, x: Any, source: Tensor, padding: Any, value: float = 0.0) -> Any:
@@ -123,8 +143,10 @@ pad = _Pad(
 
     Args:
         x: A tensor.
-        padding: For each axis how many to put (before, after).
-        value: The constant to pad with.
-        mode: ``"constant"``, or one of those of `pad_from_inside`: ``"reflect"``, ...
+        pad_width: For each axis how many to put (before, after); one pair, or one number for both,
+            for all axes.
+        mode: ``"constant"``, or elements of x: ``"reflect"`` at the last one, ``"symmetric"``
+            behind it, ``"edge"`` to repeat it, ``"wrap"`` to go on at the other end.
+        constant_values: The constant.
     """,
 )

@@ -130,7 +130,7 @@ def scatter_nd(indices: Any, updates: Any, shape: Any) -> Tensor:
 
 
 def _take_along_numpy(x: Any, indices: Any, axis: int) -> Any:
-    side = x.shape[axis]
+    side = x.size if axis is None else x.shape[axis]
     return np.take_along_axis(x, np.mod(indices, side) if side else indices, axis)
 
 
@@ -140,20 +140,29 @@ def _sample_take_along(draw: Draw) -> Sample:
     own = list(shape)
     own[axis] = draw.integer(0, 3)
     x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
+    if draw.choose((False, False, True)):
+        indices = draw.array((draw.integer(0, 3),), 0, x.size - 1, dtype="int64")
+        return Sample(x, indices, attributes={"axis": None})
     indices = draw.array(own, 0, shape[axis] - 1, dtype="int64")
     return Sample(x, indices, attributes={"axis": axis})
 
 
 @composite(numpy=_take_along_numpy, sample=_sample_take_along)
-def take_along_axis(x: Any, indices: Any, axis: int = -1) -> Tensor:
+def take_along_axis(x: Any, indices: Any, axis: int | None) -> Tensor:
     """Gather elements of x along an axis, each by its own index, as `argsort` returns them.
 
     Args:
         x: A tensor.
         indices: Integers, of x's rank; broadcast against x on the other axes.
-        axis: The axis the indices count along.
+        axis: The axis the indices count along; None for a vector of indices that count the
+            elements of x in row-major order.
+
+    Raises:
+        ShapeError: The ranks differ, or there is no such axis.
     """
     x, indices = as_tensor(x), as_tensor(indices)
+    if axis is None:
+        x, axis = ops.ravel(x), 0
     if indices.rank != x.rank:
         raise ShapeError(f"indices of rank {indices.rank} for a tensor of rank {x.rank}")
     axis = shapes.axis(axis, x.rank)
@@ -259,9 +268,9 @@ def index_update(x: Any, key: Any, value: Any) -> Tensor:
     x, positions, value = _arguments(x, key, value)
     # Sorted by place, the last value of each run is the one that is kept.
     order = ops.argsort(positions)
-    places = ops.take(positions, order)
+    places = ops.take(positions, order, 0)
     following = ops.concatenate([places[1:], ops.constant([-1])], 0)[: ops.shape_of(places)[0]]
     last = ops.not_equal(places, following)
-    chosen = ops.where(last, ops.take(value, order), ops.zeros_like(value))
+    chosen = ops.where(last, ops.take(value, order, 0), ops.zeros_like(value))
     hits = _added(x, places, ops.cast(last, "int32"))
     return ops.where(ops.greater(hits, 0), _added(x, places, chosen), x)

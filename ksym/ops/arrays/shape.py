@@ -247,14 +247,22 @@ transpose = _Transpose(
 
 
 class _ExpandDims(_Reshaping):
-    def prepare(self, x: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def call(self, x: Any, axis: int | Sequence[int]) -> Any:
+        if isinstance(axis, int | np.integer):
+            return super().call(x, axis)
+        x = as_tensor(x)
+        for a in shapes.axes(axis, x.rank + len(axis)):
+            x = super().call(x, a)
+        return x
+
+    def prepare(self, x: Any, axis: int) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         return [x], {"axis": shapes.axis(axis, x.rank + 1)}
 
     def infer(self, x: Tensor, axis: int) -> Spec:
         return Spec((*x.shape[:axis], 1, *x.shape[axis:]), x.dtype)
 
-    def numpy(self, x: Any, axis: int) -> Any:
+    def numpy(self, x: Any, axis: Any) -> Any:
         return np.expand_dims(x, axis)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -262,12 +270,23 @@ class _ExpandDims(_Reshaping):
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
-        axis = draw.integer(-len(shape) - 1, len(shape))
+        axis = draw.choose(((0, -1), draw.integer(-len(shape) - 1, len(shape))))
         x = draw.array(shape, dtype=draw.dtype("float", "integer", "bool"))
         return Sample(x, attributes={"axis": axis})
 
 
-expand_dims = _ExpandDims("expand_dims", doc="Insert an axis of size 1 at a position.")
+expand_dims = _ExpandDims(
+    "expand_dims",
+    doc="""Insert axes of size 1.
+
+    Args:
+        x: A tensor.
+        axis: The place of the new axis in the result, or of each of several.
+
+    Raises:
+        ShapeError: The result has no such axis.
+    """,
+)
 
 
 class _Squeeze(_Reshaping):

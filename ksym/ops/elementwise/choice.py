@@ -112,11 +112,23 @@ where = _Where(
 )
 
 
+def _range(dtype: str) -> tuple[float, float]:
+    """Return the least and the greatest number of a dtype."""
+    if dtypes.is_float(dtype):
+        return -np.inf, np.inf
+    if dtype == "bool":
+        return 0, 1
+    return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
 class _Clip(Operator):
     elementwise = True
 
-    def prepare(self, x: Any, low: Any, high: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return promoted(as_tensor(x), low, high), {}
+    def prepare(self, x: Any, a_min: Any, a_max: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        x = as_tensor(x)
+        lowest, highest = _range(x.dtype)
+        low, high = lowest if a_min is None else a_min, highest if a_max is None else a_max
+        return promoted(x, low, high), {}
 
     def infer(self, x: Tensor, low: Tensor, high: Tensor) -> Spec:
         if x.dtype == "bool":
@@ -310,7 +322,7 @@ def _limits(dtype: str) -> tuple[float, float]:
     sample=lambda draw: Sample(draw.array(draw.shape(min_side=0)), attributes={"nan": 0.5}),
 )
 def nan_to_num(
-    x: Any, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
+    x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
     """x with numbers in place of NaN and the infinities, whose gradient is zero.
 
@@ -322,7 +334,7 @@ def nan_to_num(
     """
     x = as_tensor(x)
     if not dtypes.is_float(x.dtype):
-        return ops.identity(x)
+        return ops.copy(x)
     lowest, highest = _limits(x.dtype)
     x = where(ops.isnan(x), ops.full_like(x, nan), x)
     x = where(ops.equal(x, np.inf), ops.full_like(x, highest if posinf is None else posinf), x)

@@ -279,7 +279,7 @@ fmod = _Fmod(
     np.fmod,
     "",
     (None, None),
-    (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.round_((x - z) / y)),
+    (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.rint((x - z) / y)),
     """What division rounded toward zero leaves over; it has the sign of x.
 
     By zero, NaN for floats and 0 for integers; booleans count as int8.
@@ -332,7 +332,7 @@ class _Power(Binary):
         base, exponent = node.inputs
         if not dtypes.is_float(base.dtype) or not is_constant(exponent) or exponent.rank:
             return None
-        for number, same in ((1.0, ops.identity), (2.0, ops.square), (0.5, ops.sqrt)):
+        for number, same in ((1.0, ops.copy), (2.0, ops.square), (0.5, ops.sqrt)):
             if is_filled_with(exponent, number):
                 return same(base)
         return None

@@ -6,13 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes
+from ksym import dtypes, ops
 from ksym.graph import Node, Tensor
+from ksym.operator.composite import composite
 from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Formula
+from ksym.operator.operands import as_tensor
+from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.unary import Unary
 
-__all__ = ["floor", "ceil", "trunc", "fix"]
+__all__ = ["floor", "ceil", "trunc", "fix", "rint"]
 
 
 class _Rounding(Unary):
@@ -81,8 +84,8 @@ trunc = _Rounding(
     formula=_rounding("trunc"),
 )
 fix = trunc
-round_ = _Round(
-    "round",
+rint = _Round(
+    "rint",
     np.rint,
     "_npi_around",
     None,
@@ -94,3 +97,34 @@ round_ = _Round(
     half=False,
     formula=_rounding("rint"),
 )
+
+
+def _sample_round(draw: Draw) -> Sample:
+    shape, decimals = draw.shape(min_side=0), draw.choose((-1, 0, 1, 2))
+    if draw.dtype("float", "integer") in dtypes.INTEGERS:
+        x = draw.array(shape, -100, 100, dtype="int64")
+        return Sample(x, attributes={"decimals": decimals})
+    x = draw.array(shape, -3.0, 3.0, dtype="float64", kinks=_HALVES)
+    return Sample(x, attributes={"decimals": decimals}, differentiate=())
+
+
+@composite(numpy=np.round, sample=_sample_round)
+def round_(x: Any, decimals: int = 0) -> Tensor:
+    """Round to a number of decimals, halves to the even neighbour; the gradient is zero.
+
+    Args:
+        x: A tensor.
+        decimals: The number of places behind the point; negative for places before it.
+    """
+    x = as_tensor(x)
+    if decimals == 0:
+        return rint(x)
+    if dtypes.is_float(x.dtype):
+        scale = 10.0 ** abs(decimals)
+        return rint(x * scale) / scale if decimals > 0 else rint(x / scale) * scale
+    if decimals > 0:
+        return x
+    step = 10**-decimals
+    count, rest = ops.floor_divide(x, step), ops.mod(x, step)
+    up = (2 * rest > step) | (ops.equal(2 * rest, step) & ops.equal(ops.mod(count, 2), 1))
+    return step * (count + ops.cast(up, x.dtype))

@@ -230,7 +230,7 @@ class _Polygamma(Operator):
         negative = x <= 0.0
         found = self._positive(ops.where(negative, 1.0 - x, x), order)
         # Reflection: (-1)**n psi_n(1 - x) - psi_n(x) = pi times the n-th derivative of cot(pi x).
-        fraction = x - ops.round_(x)
+        fraction = x - ops.rint(x)
         cotangent = 1.0 / ops.tan(math.pi * fraction)
         slope: Tensor = ops.zeros_like(x)
         for coefficient in self._cotangent(order):

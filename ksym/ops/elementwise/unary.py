@@ -20,7 +20,7 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Formula, Machine, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.leaves import constant, is_constant
+from ksym.ops.leaves import is_constant
 
 __all__ = [
     "zeros_like",
@@ -38,7 +38,7 @@ __all__ = [
     "isnan",
     "isinf",
     "isfinite",
-    "identity",
+    "copy",
     "stop_gradient",
 ]
 
@@ -52,19 +52,21 @@ def is_zero(x: Tensor) -> bool:
     return is_constant(x) and x.value is not None and not x.value.any()
 
 
-def zeros_like(x: Tensor) -> Tensor:
-    """Return zeros of the shape and dtype of x."""
-    return full_like(x, 0)
+def zeros_like(x: Any, dtype: Any = None) -> Tensor:
+    """Return zeros of the shape of x, and of its dtype by default."""
+    return full_like(x, 0, dtype)
 
 
-def ones_like(x: Tensor) -> Tensor:
-    """Return ones of the shape and dtype of x."""
-    return full_like(x, 1)
+def ones_like(x: Any, dtype: Any = None) -> Tensor:
+    """Return ones of the shape of x, and of its dtype by default."""
+    return full_like(x, 1, dtype)
 
 
-def full_like(x: Tensor, number: float) -> Tensor:
-    """Return a tensor of the shape and dtype of x, filled with one number."""
-    return ops.broadcast_to(constant(number, x.dtype), ops.shape_of(x))
+def full_like(x: Any, fill_value: Any, dtype: Any = None) -> Tensor:
+    """Return a tensor of the shape of x, and of its dtype by default, filled with one number."""
+    x = as_tensor(x)
+    dtype = x.dtype if dtype is None else dtypes.canonical(dtype)
+    return ops.broadcast_to(cast_to(as_tensor(fill_value, dtype), dtype), ops.shape_of(x))
 
 
 class Unary(Operator):
@@ -151,7 +153,7 @@ class Unary(Operator):
 
 
 class _Identity(Unary):
-    """`identity` and `stop_gradient`: a new tensor with the same value."""
+    """`copy` and `stop_gradient`: a new tensor with the same value."""
 
     linear_in = (0,)
 
@@ -413,8 +415,8 @@ isfinite = Unary(
     result="bool",
     formula=lambda m, x: m.compare("lt", m.magnitude(x), m.number(math.inf, x.dtype)),
 )
-identity = _Identity(
-    "identity",
+copy = _Identity(
+    "copy",
     lambda x: x,
     "_copy",
     lambda x, y, g: g,

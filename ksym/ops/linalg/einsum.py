@@ -94,7 +94,7 @@ class _Contraction(Operator):
         if inner:
             rows, across_a = _as_matrix(a, labels_a, sizes, batch, left, inner)
             columns, across_b = _as_matrix(b, labels_b, sizes, batch, inner, right)
-            product = ops.matmul(rows, columns, across_a, across_b)
+            product = ops.matmul(rows, columns, transpose_a=across_a, transpose_b=across_b)
             product = ops.reshape(product, sides)
         else:
             a = ops.transpose(a, [labels_a.index(i) for i in batch + left])

@@ -40,7 +40,7 @@ class _Matmul(Operator):
         a, b = promoted(a, b)
         return [a, b], {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
 
-    def call(self, a: Any, b: Any, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+    def call(self, a: Any, b: Any, *, transpose_a: bool = False, transpose_b: bool = False) -> Any:
         # NumPy's rule for vectors: a row on the left, a column on the right, dropped again.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
@@ -156,7 +156,7 @@ class _Matmul(Operator):
                     flags[position] = not flags[position]
         if operands == list(node.inputs):
             return None
-        return matmul(operands[0], operands[1], *flags)
+        return matmul(operands[0], operands[1], transpose_a=flags[0], transpose_b=flags[1])
 
     def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
         (a, _), (b, varies) = operands

@@ -99,12 +99,23 @@ def kron(a: Any, b: Any) -> Tensor:
 class _Cross(Operator):
     linear_in = (0, 1)
 
-    def prepare(self, a: Any, b: Any, axis: int = -1) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        vectors = promoted(a, b)
-        return [ops.moveaxis(x, shapes.axis(axis, x.rank), -1) for x in vectors], {}
+    def prepare(self, a: Any, b: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return promoted(a, b), {}
 
-    def call(self, a: Any, b: Any, axis: int = -1) -> Any:
-        return ops.moveaxis(super().call(a, b, axis), -1, axis)
+    def call(
+        self,
+        a: Any,
+        b: Any,
+        axisa: int = -1,
+        axisb: int = -1,
+        axisc: int = -1,
+        axis: int | None = None,
+    ) -> Any:
+        if axis is not None:
+            axisa = axisb = axisc = axis
+        with self.named():
+            a, b = ops.moveaxis(a, axisa, -1), ops.moveaxis(b, axisb, -1)
+            return ops.moveaxis(super().call(a, b), -1, axisc)
 
     def infer(self, a: Tensor, b: Tensor) -> Spec:
         if a.dtype == "bool":
@@ -114,8 +125,8 @@ class _Cross(Operator):
                 raise ShapeError(f"vectors have three elements, not {vector.shape[-1:]}")
         return Spec((*shapes.broadcast(a.shape[:-1], b.shape[:-1]), 3), a.dtype)
 
-    def numpy(self, a: Any, b: Any) -> Any:
-        return np.cross(a, b)
+    def numpy(self, a: Any, b: Any, **axes: Any) -> Any:
+        return np.cross(a, b, **axes)
 
     def expand(self, node: Node) -> Tensor:
         next_a, next_b = (ops.roll(x, -1, -1) for x in node.inputs)
@@ -129,13 +140,16 @@ class _Cross(Operator):
 
     def sample(self, draw: Draw) -> Sample:
         batch, dtype = draw.shape(max_rank=2, min_side=0), draw.dtype("float", "integer")
-        axis = draw.integer(-len(batch) - 1, len(batch))
         stretched = tuple(draw.choose((side, 1)) for side in batch)
+        places = [draw.integer(-len(batch) - 1, len(batch)) for _ in range(3)]
+        axes = dict(zip(("axisa", "axisb", "axisc"), places, strict=True))
+        if draw.choose((True, False)):
+            places, axes = places[:1] * 2, {"axis": places[0]}
         a, b = (
             np.moveaxis(draw.array((*sides, 3), dtype=dtype), -1, axis)
-            for sides in (batch, stretched)
+            for sides, axis in zip((batch, stretched), places, strict=False)
         )
-        return Sample(a, b, attributes={"axis": axis})
+        return Sample(a, b, attributes=axes)
 
 
 cross = _Cross(
@@ -146,8 +160,11 @@ cross = _Cross(
 
     Args:
         a: Vectors along an axis.
-        b: Vectors along the same axis; the other axes broadcast.
-        axis: The axis of the vectors, also in the result.
+        b: Vectors along an axis; the other axes broadcast.
+        axisa: The axis of the vectors in a.
+        axisb: Their axis in b.
+        axisc: Their axis in the result.
+        axis: In place of the three: the same axis in all of them.
 
     Raises:
         DTypeError: The elements are booleans.

@@ -149,7 +149,7 @@ class _CTCLoss(Operator):
             ways = [total, _moved_on(total, 1)]
             if skips is not None:
                 two = ops.where(skips, total[:, :-2], impossible)
-                ways.append(ops.pad(two, ((0, 0), (2, 0)), _IMPOSSIBLE))
+                ways.append(ops.pad(two, ((0, 0), (2, 0)), constant_values=_IMPOSSIBLE))
             after = ops.logsumexp(ops.stack(ways, axis=0), 0) + scores[:, t]
             total = ops.where((inputs > t)[:, None], after, total)
 
@@ -183,7 +183,7 @@ class _CTCLoss(Operator):
 
 def _moved_on(total: Tensor, by: int) -> Tensor:
     """Return the totals moved to later places of the path."""
-    return ops.pad(total, ((0, 0), (by, 0)), _IMPOSSIBLE)[:, : total.shape[1]]
+    return ops.pad(total, ((0, 0), (by, 0)), constant_values=_IMPOSSIBLE)[:, : total.shape[1]]
 
 
 ctc_loss = _CTCLoss(

@@ -54,7 +54,7 @@ def global_max_pool(x: Any, keepdims: bool = False, data_format: str = "channels
         ShapeError: There are no spatial axes, or no elements.
     """
     x = as_tensor(x)
-    return ops.max_(x, _spatial_axes(x.rank, data_format), keepdims)
+    return ops.max_(x, _spatial_axes(x.rank, data_format), keepdims=keepdims)
 
 
 @composite(numpy=_global(quiet(np.mean)), sample=_global_sample)
@@ -75,4 +75,4 @@ def global_average_pool(
     axes = _spatial_axes(x.rank, data_format)
     if any(x.shape[a] == 0 for a in axes):
         raise ShapeError(f"there is nothing to average along axes {axes} of shape {x.shape}")
-    return ops.mean(x, axes, keepdims)
+    return ops.mean(x, axes, keepdims=keepdims)

@@ -314,7 +314,7 @@ class _MaxPoolSelect(_Carrier):
         highest = max_pool.make([x], attributes)
         pairs = [(0, 0), (0, 0), *_pairs(x.shape, attributes)]
         out = shapes.known(node.outputs[0].shape[2:])
-        x = ops.pad(x, pairs, float(np.finfo(x.dtype).min))
+        x = ops.pad(x, pairs, constant_values=float(np.finfo(x.dtype).min))
         v = ops.pad(v, pairs)
         result = found = None
         for offset in itertools.product(*map(range, attributes["window"])):

@@ -50,7 +50,7 @@ def _widely(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 @composite(numpy=_widely(np.quantile), sample=_sample_quantile("q"))
-def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def quantile(x: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return quantiles: values below which given parts of the elements lie, interpolated linearly.
 
     The gradient goes to the two neighbours.  If an element is NaN, so is the result.
@@ -91,15 +91,15 @@ def quantile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor
 
 
 @composite(numpy=_widely(np.percentile), sample=_sample_quantile("q", 100.0))
-def percentile(x: Any, q: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def percentile(x: Any, q: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return percentiles: `quantile` with q in hundredths."""
-    return quantile(x, np.asarray(q, "float64") / 100.0, axis, keepdims)
+    return quantile(x, np.asarray(q, "float64") / 100.0, axis, keepdims=keepdims)
 
 
 @composite(numpy=_widely(np.median), sample=_sample_quantile(None))
-def median(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def median(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the element in the middle, or the mean of the two there: the `quantile` at 0.5."""
-    return quantile(x, 0.5, axis, keepdims)
+    return quantile(x, 0.5, axis, keepdims=keepdims)
 
 
 def _sample_with_nan(draw: Draw) -> Sample:
@@ -119,52 +119,52 @@ def _replaced(x: Any, number: float) -> Tensor:
 
 
 @composite(numpy=np.nansum, sample=_sample_with_nan)
-def nansum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nansum(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the sum of the elements that are not NaN."""
-    return ops.sum_(_replaced(x, 0.0), axis, keepdims)
+    return ops.sum_(_replaced(x, 0.0), axis, keepdims=keepdims)
 
 
 @composite(numpy=np.nanprod, sample=_sample_with_nan)
-def nanprod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nanprod(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the product of the elements that are not NaN."""
-    return ops.prod(_replaced(x, 1.0), axis, keepdims)
+    return ops.prod(_replaced(x, 1.0), axis, keepdims=keepdims)
 
 
 @composite(numpy=quiet(np.nanmean), sample=_sample_with_nan)
-def nanmean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the mean of the elements that are not NaN, and NaN of none."""
     x = floating(x)
     counted = cast_to(ops.logical_not(ops.isnan(x)), x.dtype)
-    return nansum(x, axis, keepdims) / ops.sum_(counted, axis, keepdims)
+    return nansum(x, axis, keepdims=keepdims) / ops.sum_(counted, axis, keepdims=keepdims)
 
 
 @composite(numpy=quiet(np.nanvar), sample=_sample_with_nan)
-def nanvar(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nanvar(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the variance of the elements that are not NaN, and NaN of none."""
     x = floating(x)
     counted = ops.logical_not(ops.isnan(x))
     # NaN is replaced before squaring: its gradient would be 0 * NaN.
     distance = ops.where(counted, x - nanmean(x, axis, keepdims=True), ops.zeros_like(x))
-    count = ops.sum_(cast_to(counted, x.dtype), axis, keepdims)
-    return ops.sum_(ops.square(distance), axis, keepdims) / count
+    count = ops.sum_(cast_to(counted, x.dtype), axis, keepdims=keepdims)
+    return ops.sum_(ops.square(distance), axis, keepdims=keepdims) / count
 
 
 def _extreme(x: Any, axis: Any, keepdims: bool, reduce: Any, worst: float) -> Tensor:
     x = as_tensor(x)
-    result = reduce(_replaced(x, worst), axis, keepdims)
+    result = reduce(_replaced(x, worst), axis, keepdims=keepdims)
     if not dtypes.is_float(x.dtype):
         return result
-    nothing = ops.all_(ops.isnan(x), axis, keepdims)
+    nothing = ops.all_(ops.isnan(x), axis, keepdims=keepdims)
     return ops.where(nothing, ops.full_like(result, np.nan), result)
 
 
 @composite(numpy=quiet(np.nanmax), sample=_sample_with_nan)
-def nanmax(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nanmax(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the largest of the elements that are not NaN, and NaN of none."""
     return _extreme(x, axis, keepdims, ops.max_, -np.inf)
 
 
 @composite(numpy=quiet(np.nanmin), sample=_sample_with_nan)
-def nanmin(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def nanmin(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the smallest of the elements that are not NaN, and NaN of none."""
     return _extreme(x, axis, keepdims, ops.min_, np.inf)

@@ -97,7 +97,7 @@ class Reduction(Operator):
         super().__init__(name, doc)
 
     def prepare(
-        self, x: Any, axis: Any = None, keepdims: bool = False
+        self, x: Any, axis: Any = None, *, keepdims: bool = False
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         x = cast_to(x, self._result(x.dtype))
@@ -155,7 +155,7 @@ class Reduction(Operator):
     ) -> tuple[Tensor, tuple[int, ...]]:
         axis, keepdims = node.attributes["axis"], node.attributes["keepdims"]
         over = sorted(order[a] for a in axis)
-        reduced = self(operands[0], over, keepdims)
+        reduced = self(operands[0], over, keepdims=keepdims)
         if keepdims:
             return reduced, order
         left = [a for a in range(len(order)) if a not in over]
@@ -169,7 +169,7 @@ class Reduction(Operator):
 
     def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor:
         axis = [a + 1 for a in node.attributes["axis"]]
-        made: Tensor = self(operands[0].tensor, axis, node.attributes["keepdims"])
+        made: Tensor = self(operands[0].tensor, axis, keepdims=node.attributes["keepdims"])
         return made
 
     def sample(self, draw: Draw) -> Sample:
@@ -352,7 +352,7 @@ class _ArgExtremum(Operator):
         super().__init__(name, doc)
 
     def prepare(
-        self, x: Any, axis: Any = None, keepdims: bool = False
+        self, x: Any, axis: Any = None, *, keepdims: bool = False
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         axis = None if axis is None else shapes.axis(axis, x.rank)

@@ -32,7 +32,7 @@ def _shifted(x: Tensor, axis: int, fill: float, by: int = 1) -> Tensor:
     """Return x moved along an axis, its first places filled with a number."""
     padding = [(0, 0)] * x.rank
     padding[axis] = (by, 0)
-    return ops.pad(x, padding, fill)[_along(axis, slice(None, -by))]
+    return ops.pad(x, padding, constant_values=fill)[_along(axis, slice(None, -by))]
 
 
 class _RunningTotal(Operator):

@@ -22,9 +22,11 @@ __all__ = ["argsort", "sort", "top_k", "searchsorted", "bincount"]
 
 class _Argsort(Operator):
     def prepare(
-        self, x: Any, axis: int = -1, descending: bool = False
+        self, x: Any, axis: Any = -1, *, descending: bool = False
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
+        if axis is None:
+            x, axis = ops.ravel(x), 0
         return [x], {"axis": shapes.axis(axis, x.rank), "descending": bool(descending)}
 
     def infer(self, x: Tensor, axis: int, descending: bool) -> Spec:
@@ -92,7 +94,7 @@ argsort = _Argsort(
 
     Args:
         x: A tensor.
-        axis: The axis to sort along.
+        axis: The axis to sort along; None for all elements in a row.
         descending: Whether the largest comes first.
     """,
 )
@@ -105,16 +107,18 @@ def _sample_sort(draw: Draw) -> Sample:
 
 
 @composite(numpy=np.sort, sample=_sample_sort)
-def sort(x: Any, axis: int = -1, descending: bool = False) -> Tensor:
+def sort(x: Any, axis: Any = -1, *, descending: bool = False) -> Tensor:
     """Return the elements of x in ascending order along an axis.
 
     Args:
         x: A tensor.
-        axis: The axis to sort along.
+        axis: The axis to sort along; None for all elements in a row.
         descending: Whether the largest comes first.
     """
     x = as_tensor(x)
-    return ops.take_along_axis(x, argsort(x, axis, descending), axis)
+    if axis is None:
+        x, axis = ops.ravel(x), 0
+    return ops.take_along_axis(x, argsort(x, axis, descending=descending), axis)
 
 
 def _top_k_numpy(x: Any, k: int) -> Any:
@@ -194,7 +198,7 @@ def _sample_bincount(draw: Draw) -> Sample:
 
 
 @composite(numpy=_bincount_numpy, sample=_sample_bincount)
-def bincount(x: Any, length: int) -> Tensor:
+def bincount(x: Any, *, length: int) -> Tensor:
     """Count the occurrences of the integers from 0 to length - 1 in a vector, as int64.
 
     Args:

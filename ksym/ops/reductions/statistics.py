@@ -57,7 +57,7 @@ def count(x: Tensor, axes: tuple[int, ...], dtype: str) -> Tensor | float:
 
 
 @composite(numpy=quiet(np.mean), sample=_sample_statistic(*_ANY))
-def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the mean of elements; of integers and booleans as float64, of none NaN.
 
     Args:
@@ -68,14 +68,14 @@ def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     x = as_tensor(x)
     x = cast_to(x, dtypes.floating(x.dtype))
     axes = shapes.axes(axis, x.rank)
-    return ops.true_divide(ops.sum_(x, axes, keepdims), count(x, axes, x.dtype))
+    return ops.true_divide(ops.sum_(x, axes, keepdims=keepdims), count(x, axes, x.dtype))
 
 
 @composite(numpy=quiet(np.var), sample=_sample_statistic(*_ANY))
-def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def var(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the variance of elements: the mean of the squared distances from the mean."""
     x = as_tensor(x)
-    return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims)
+    return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims=keepdims)
 
 
 @composite(
@@ -85,12 +85,12 @@ def var(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     ),
     sample=_sample_statistic(*_ANY),
 )
-def moments(x: Any, axis: Any = None, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+def moments(x: Any, axis: Any = None, *, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of elements, as TensorFlow's tf.nn.moments."""
     x = as_tensor(x)
     axes = shapes.axes(axis, x.rank)
     average = mean(x, axes, keepdims=True)
-    spread = mean(ops.square(x - average), axes, keepdims)
+    spread = mean(ops.square(x - average), axes, keepdims=keepdims)
     return average if keepdims else ops.squeeze(average, axes), spread
 
 
@@ -103,9 +103,9 @@ def _sample_spread(draw: Draw) -> Sample:
 
 
 @composite(numpy=quiet(np.std), sample=_sample_spread)
-def std(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def std(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the standard deviation: the square root of the variance."""
-    return ops.sqrt(var(x, axis, keepdims))
+    return ops.sqrt(var(x, axis, keepdims=keepdims))
 
 
 def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -113,7 +113,7 @@ def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
 
 
 @composite(numpy=_logsumexp_numpy, sample=_sample_statistic(*_ANY))
-def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def logsumexp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the logarithm of the sum of exponentials, computed without overflow."""
     x = as_tensor(x)
     x = cast_to(x, dtypes.floating(x.dtype))
@@ -126,17 +126,17 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 
 @composite(numpy=np.ptp, sample=_sample_statistic("float", "integer"))
-def ptp(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def ptp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the range of elements, from the smallest to the largest ("peak to peak")."""
     x = as_tensor(x)
-    return ops.max_(x, axis, keepdims) - ops.min_(x, axis, keepdims)
+    return ops.max_(x, axis, keepdims=keepdims) - ops.min_(x, axis, keepdims=keepdims)
 
 
 @composite(numpy=np.count_nonzero, sample=_sample_statistic(*_ANY, min_side=0))
-def count_nonzero(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
+def count_nonzero(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Count the elements that are not zero, as int64."""
     x = as_tensor(x)
-    return ops.sum_(ops.not_equal(x, ops.zeros_like(x)), axis, keepdims)
+    return ops.sum_(ops.not_equal(x, ops.zeros_like(x)), axis, keepdims=keepdims)
 
 
 def _norm_numpy(x: Any, axis: Any, keepdims: bool, **given: Any) -> Any:
@@ -190,11 +190,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
         axes if axis is None or isinstance(axis, int) else [shapes.axis(a, x.rank) for a in axis]
     )
     if ord is None and (axis is None or len(axes) in (1, 2)):
-        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims))
+        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims=keepdims))
     if len(axes) == 1 and isinstance(ord, int | float):
         return _vector_norm(x, ord, axes, keepdims)
     if len(axes) == 2 and ord == "fro":
-        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims))
+        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims=keepdims))
     if len(axes) == 2 and ord in (1, -1, np.inf, -np.inf):
         over, rest = (given[0], given[1]) if abs(ord) == 1 else (given[1], given[0])
         sums = ops.sum_(ops.abs_(x), over, keepdims=True)
@@ -208,12 +208,12 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
 
 def _vector_norm(x: Tensor, power: float, axes: tuple[int, ...], keepdims: bool) -> Tensor:
     if power == 2:
-        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims))
+        return ops.sqrt(ops.sum_(ops.square(x), axes, keepdims=keepdims))
     size = ops.abs_(x)
     if abs(power) == np.inf:
-        return (ops.max_ if power > 0 else ops.min_)(size, axes, keepdims)
+        return (ops.max_ if power > 0 else ops.min_)(size, axes, keepdims=keepdims)
     if power == 0:
-        return cast_to(count_nonzero(x, axes, keepdims), x.dtype)
+        return cast_to(count_nonzero(x, axes, keepdims=keepdims), x.dtype)
     if power == 1:
-        return ops.sum_(size, axes, keepdims)
-    return ops.power(ops.sum_(ops.power(size, float(power)), axes, keepdims), 1.0 / power)
+        return ops.sum_(size, axes, keepdims=keepdims)
+    return ops.power(ops.sum_(ops.power(size, float(power)), axes, keepdims=keepdims), 1.0 / power)

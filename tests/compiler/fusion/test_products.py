@@ -47,7 +47,8 @@ def test_products_by_blocks_are_products(
     x, y = rng.normal(size=left).astype(dtype), rng.normal(size=right).astype(dtype)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calls, "_width", lambda: width)
-        call, result = call_of(ops.matmul(a, b, transpose_a, transpose_b), {a: x, b: y})
+        product = ops.matmul(a, b, transpose_a=transpose_a, transpose_b=transpose_b)
+        call, result = call_of(product, {a: x, b: y})
     calls.Tape([call]).run()
     expected = (x.T if transpose_a else x) @ (y.T if transpose_b else y)
     close = 1e-4 if dtype == "float32" else 1e-12

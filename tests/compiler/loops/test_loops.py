@@ -169,7 +169,7 @@ MASK = np.array([[True], [False]])
 def cells(draw):
     return {
         "reverse": draw(st.booleans()),
-        "through": draw(st.sampled_from([ksym.tanh, ksym.sigmoid, ksym.softplus, ksym.identity])),
+        "through": draw(st.sampled_from([ksym.tanh, ksym.sigmoid, ksym.softplus, ksym.copy])),
         "read": draw(st.sampled_from(["product", "sum", "slice", "transpose", "mix"])),
         "shared": draw(st.booleans()),
         "last": draw(st.booleans()),

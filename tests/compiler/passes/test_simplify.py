@@ -31,7 +31,7 @@ def x():
         (lambda x: x**1.0, lambda x: x),
         (lambda x: x**2.0, ksym.square),
         (lambda x: x**0.5, ksym.sqrt),
-        (lambda x: ksym.identity(ksym.stop_gradient(x)), lambda x: x),
+        (lambda x: ksym.copy(ksym.stop_gradient(x)), lambda x: x),
         (lambda x: ksym.cast(ksym.cast(x, "float64"), "float32"), lambda x: x),
         (lambda x: ksym.reshape(ksym.reshape(x, (6,)), (3, 2)), lambda x: ksym.reshape(x, (3, 2))),
         (lambda x: ksym.reshape(x, (2, 3)), lambda x: x),
