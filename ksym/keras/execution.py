@@ -15,7 +15,7 @@ from ksym.function import Function, evaluate
 from ksym.function import function as compile_function
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.keras import ranges
-from ksym.keras.tensors import as_tensor, dense
+from ksym.keras.tensors import as_scalar, as_tensor, dense
 from ksym.variables import Update, Variable
 
 _context = threading.local()
@@ -76,12 +76,17 @@ def _join(updates: Sequence[Any]) -> list[Update]:
 
 
 class KerasFunction:
-    """A function as Keras calls it: it takes one list of values and returns a list of values."""
+    """A function as Keras calls it: it takes one list of values and returns a list of values.
+
+    Values of rank 0 are returned as NumPy's scalars, as by TensorFlow's backend: users round them,
+    which arrays of rank 0 refuse.
+    """
 
     def __init__(
         self,
         compiled: Function,
         outputs: Sequence[Any],
+        results: Sequence[Tensor],
         messages: Sequence[str],
         expected: Sequence[tuple[int, ranges.Expected]],
     ):
@@ -89,6 +94,7 @@ class KerasFunction:
         self.outputs = outputs
         self._messages = messages
         self._expected = expected
+        self._scalars = [i for i, output in enumerate(results) if output.rank == 0]
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
         """Compute the outputs, carry out the updates, and print the tensors of `print_tensor`."""
@@ -98,6 +104,8 @@ class KerasFunction:
         given = [evaluate(x) if isinstance(x, Tensor) else dense(x) for x in inputs]
         ranges.check(self._expected, given)
         values = self.compiled(*given)
+        for position in self._scalars:
+            values[position] = values[position][()]
         for message, value in zip(self._messages, values[len(self.outputs) :], strict=True):
             print(message, value)
         return values[: len(self.outputs)]
@@ -138,7 +146,7 @@ def function(
     results = [_after_updates(result, values) for result in results]
     compiled = compile_function(list(inputs), [*results, *printed], joined, name=name)
     expected = ranges.collect(order, inputs)
-    return KerasFunction(compiled, outputs, list(printed.values()), expected)
+    return KerasFunction(compiled, outputs, results, list(printed.values()), expected)
 
 
 def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
@@ -182,12 +190,12 @@ def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
     if isinstance(x, list | tuple):
         return [eval(item) for item in x]
     if isinstance(x, Variable):
-        return x.get_value()
+        return as_scalar(x.get_value())
     if isinstance(x, Tensor):
         return function([], [x])([])[0]
     if isinstance(x, Update):
-        return evaluate(x)
-    return np.asarray(dense(x))
+        return as_scalar(evaluate(x))
+    return as_scalar(np.asarray(dense(x)))
 
 
 def print_tensor(x: Tensor, message: str = "") -> Tensor:

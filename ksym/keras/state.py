@@ -14,7 +14,7 @@ from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx, floatx
 from ksym.keras.random import seed_or_numpy
 from ksym.keras.shims import complete
-from ksym.keras.tensors import as_tensor, dense, mark_sparse
+from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse
 from ksym.variables import Update, Variable, get_values, set_values
 
 
@@ -139,18 +139,18 @@ def random_normal_variable(
     return variable(rng.normal(mean, scale, shape), dtype, name)
 
 
-def get_value(x: Any) -> np.ndarray:
-    """Return the value as a NumPy array."""
+def get_value(x: Any) -> Any:
+    """Return the value as a NumPy array, or as NumPy's scalar if its rank is 0."""
     if not isinstance(x, Tensor):
-        return np.asarray(x)
-    return evaluate(x)
+        return as_scalar(np.asarray(x))
+    return as_scalar(evaluate(x))
 
 
-def batch_get_value(tensors: Iterable[Any]) -> list[np.ndarray]:
+def batch_get_value(tensors: Iterable[Any]) -> list[Any]:
     """Return the values of several variables, as they are at one moment."""
     wanted = list(tensors)
     if all(isinstance(tensor, Variable) for tensor in wanted):
-        return get_values(wanted)
+        return [as_scalar(value) for value in get_values(wanted)]
     return [get_value(tensor) for tensor in wanted]
 
 

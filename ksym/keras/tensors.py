@@ -54,6 +54,11 @@ def dense(value: Any) -> Any:
     return value.toarray() if hasattr(value, "toarray") else value
 
 
+def as_scalar(value: np.ndarray) -> Any:
+    """Return a value of rank 0 as NumPy's scalar, as a session of TensorFlow does; others as is."""
+    return value if value.ndim else value[()]
+
+
 def is_tensor(x: Any) -> bool:
     """Return whether x belongs to a ksym graph."""
     return isinstance(x, Tensor)
