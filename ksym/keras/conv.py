@@ -16,7 +16,7 @@ from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import config
 from ksym.keras.shape import temporal_padding
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, static_shape, whole
 
 
 def _channels_first(x: Tensor, compute: Callable[[Tensor], Tensor], data_format: str) -> Tensor:
@@ -71,7 +71,7 @@ def conv1d(
     if padding == "causal":
         if data_format != "channels_last":
             raise ValueError('causal padding is only valid with data_format "channels_last"')
-        width = int_shape(kernel)[0]
+        width = static_shape(kernel)[0]
         if width is None:
             raise ValueError("causal padding needs a kernel of static size")
         x = temporal_padding(x, (dilation_rate * (width - 1), 0))
@@ -119,7 +119,7 @@ def _transposed(
     data_format = config.data_format(data_format)
     # Keras's kernel is (window..., filters, channels): that of the convolution it transposes.
     kernel = _native_kernel(as_tensor(kernel))
-    shape = output_shape if isinstance(output_shape, Tensor) else list(output_shape)
+    shape = output_shape if isinstance(output_shape, Tensor) else whole(list(output_shape))
     rank = kernel.rank
     sides = shape[2:rank] if data_format == "channels_first" else shape[1 : rank - 1]
 
@@ -267,7 +267,7 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
             f"Unexpected bias dimensions {bias.rank}, expect to be 1 or {x.rank} dimensions"
         )
     if data_format == "channels_first" and x.rank > 2:
-        sides = int_shape(bias)
+        sides = static_shape(bias)
         if bias.rank == 1:
             bias = ops.reshape(bias, [-1] + [1] * (x.rank - 2))
         else:
@@ -313,8 +313,8 @@ def _local(
     """
     data_format = config.data_format(data_format)
     x, kernel = as_tensor(inputs), as_tensor(kernel)
-    count, features, filters = (int(side or 0) for side in int_shape(kernel))
-    sides = [count] if positions is None else list(positions)
+    count, features, filters = (int(side or 0) for side in static_shape(kernel))
+    sides = [count] if positions is None else whole(list(positions))
     if data_format == "channels_last" or positions is None:
         # A vector of steps has its features last whatever the format says.
         elements = int(np.prod(window))

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
 from ksym import autodiff, ops
+from ksym.errors import InputError
 from ksym.function import Function, evaluate
 from ksym.function import function as compile_function
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.keras import ranges
-from ksym.keras.tensors import as_scalar, as_tensor, dense
+from ksym.keras.tensors import as_scalar, as_tensor, dense, is_placeholder
 from ksym.variables import Update, Variable
 
 _context = threading.local()
@@ -85,23 +86,37 @@ class KerasFunction:
     def __init__(
         self,
         compiled: Function,
+        inputs: Sequence[Tensor],
         outputs: Sequence[Any],
         results: Sequence[Tensor],
         messages: Sequence[str],
         expected: Sequence[tuple[int, ranges.Expected]],
+        remake: Callable[[Sequence[Tensor]], KerasFunction],
     ):
         self.compiled = compiled
+        self.inputs = inputs
         self.outputs = outputs
         self._messages = messages
         self._expected = expected
+        self._remake = remake
+        self._partial: dict[tuple[int, ...], KerasFunction] = {}
         self._scalars = [i for i, output in enumerate(results) if output.rank == 0]
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """Compute the outputs, carry out the updates, and print the tensors of `print_tensor`."""
+        """Compute the outputs, carry out the updates, and print the tensors of `print_tensor`.
+
+        Inputs that the outputs and updates do not need may be left out at the end, or be None.
+
+        Raises:
+            TypeError: The values are not a list.
+            InputError: There are too many values, or one is missing that is needed.
+        """
         if not isinstance(inputs, list | tuple):
             raise TypeError("`inputs` should be a list or tuple.")
         # Models may be trained on variables and computed tensors: their value is computed first.
-        given = [evaluate(x) if isinstance(x, Tensor) else dense(x) for x in inputs]
+        given = [x if type(x) is np.ndarray else _given(x) for x in inputs]
+        if len(given) < len(self.inputs) or any(x is None for x in given):
+            return self._without_some(given)
         ranges.check(self._expected, given)
         values = self.compiled(*given)
         for position in self._scalars:
@@ -109,6 +124,19 @@ class KerasFunction:
         for message, value in zip(self._messages, values[len(self.outputs) :], strict=True):
             print(message, value)
         return values[: len(self.outputs)]
+
+    def _without_some(self, given: Sequence[Any]) -> list[Any]:
+        """Compute the outputs where not every input has a value."""
+        if len(given) > len(self.inputs):
+            return self.compiled(*given)  # which refuses them
+        positions = tuple(i for i, x in enumerate(given) if x is not None)
+        if positions not in self._partial:
+            self._partial[positions] = self._remake([self.inputs[i] for i in positions])
+        return self._partial[positions]([given[i] for i in positions])
+
+
+def _given(value: Any) -> Any:
+    return evaluate(value) if isinstance(value, Tensor) else dense(value)
 
 
 def function(
@@ -128,7 +156,8 @@ def function(
     name = kwargs.pop("name", None)
     if kwargs:
         raise ValueError(f"Invalid argument {sorted(kwargs)[0]!r} passed to K.function")
-    pending = list(updates or [])
+    inputs, outputs, updates = list(inputs), list(outputs), list(updates or [])
+    pending = list(updates)
     results: list[Tensor] = []
     for output in outputs:
         if isinstance(output, Update):
@@ -144,9 +173,42 @@ def function(
     order = topological_order([*results, *values.values()], until=inputs)
     printed = {x: x._message for node in order for x in node.outputs if hasattr(x, "_message")}
     results = [_after_updates(result, values) for result in results]
-    compiled = compile_function(list(inputs), [*results, *printed], joined, name=name)
-    expected = ranges.collect(order, inputs)
-    return KerasFunction(compiled, outputs, results, list(printed.values()), expected)
+    read = {*results, *values.values(), *(x for node in order for x in node.inputs)}
+    compiled = compile_function(inputs, [*results, *printed], joined, name=name)
+    return KerasFunction(
+        compiled,
+        inputs,
+        outputs,
+        results,
+        list(printed.values()),
+        ranges.collect(order, inputs),
+        lambda given: _with_some(given, inputs, read, outputs, updates, name),
+    )
+
+
+def _with_some(
+    given: Sequence[Tensor],
+    inputs: Sequence[Tensor],
+    read: Collection[Tensor],
+    outputs: Sequence[Any],
+    updates: Sequence[Any],
+    name: str | None,
+) -> KerasFunction:
+    """Return a function of some of the inputs.
+
+    Raises:
+        InputError: Another one is a placeholder, and among the tensors that are read.
+    """
+    for tensor in inputs:
+        lacking = is_placeholder(tensor) and tensor.node.attributes["default"] is None
+        if lacking and tensor in read and tensor not in given:
+            raise InputError(
+                f"{name or 'K.function'} is called without a value for its input {tensor.name}, "
+                "from which it computes its results",
+                details=[f"inputs: {', '.join(x.name for x in inputs)}"],
+                remedy="give a value for each input; None, only for one that no result needs",
+            ).located(origin=tensor.node.origin)
+    return function(given, outputs, updates, name=name)
 
 
 def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
@@ -198,12 +260,13 @@ def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
     return as_scalar(np.asarray(dense(x)))
 
 
-def print_tensor(x: Tensor, message: str = "") -> Tensor:
+def print_tensor(x: Any, message: str = "") -> Tensor:
     """Return x; functions that compute the result print the message and the value of x.
 
     A function prints when the call is over, once for each tensor that `print_tensor` returned.
     """
+    x = as_tensor(x)
     result = ops.copy(x)
-    result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
+    result._uses_learning_phase = x._uses_learning_phase
     result._message = message
     return result

@@ -8,7 +8,7 @@ from typing import Any
 from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import ranges
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, static_shape
 
 
 def dot(x: Any, y: Any) -> Tensor:
@@ -28,7 +28,7 @@ def gather(reference: Any, indices: Any) -> Tensor:
         indices = ops.cast(indices, "int32")
     reference = as_tensor(reference)
     result = ops.take(reference, indices, axis=0)
-    ranges.expect(result, indices, int_shape(reference)[0], "rows to take")
+    ranges.expect(result, indices, static_shape(reference)[0], "rows to take")
     return result
 
 
@@ -53,7 +53,7 @@ def _batch_axes(x: Any, y: Any, axes: Any) -> tuple[int, int]:
 
 
 def _size_of(x: Tensor, axis: int) -> Any:
-    side = int_shape(x)[axis]
+    side = static_shape(x)[axis]
     return ops.shape_of(x)[axis] if side is None else side
 
 
@@ -65,7 +65,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
             is the batch axis.
     """
     x, y = as_tensor(x), as_tensor(y)
-    x_shape, y_shape = int_shape(x), int_shape(y)
+    x_shape, y_shape = static_shape(x), static_shape(y)
     if len(x_shape) < 2 or len(y_shape) < 2:
         raise ValueError(
             "Can not do batch_dot on inputs with rank < 2. Received inputs with shapes "

@@ -38,7 +38,7 @@ def sum(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
 
 def prod(x: Any, axis: Any = None, keepdims: bool = False) -> Tensor:
     """Return the product; x may be a list of scalar tensors."""
-    x = ops.stack(x) if isinstance(x, list | tuple) else as_tensor(x)
+    x = as_tensor(x)
     return ops.cast_to(ops.prod(x, _axes(axis), keepdims=keepdims), x.dtype)
 
 

@@ -12,7 +12,7 @@ from ksym.graph import Tensor
 from ksym.keras import ranges
 from ksym.keras.config import epsilon as config_epsilon
 from ksym.keras.random import stream
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, static_shape, whole
 
 
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
@@ -84,7 +84,9 @@ def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = No
     x = as_tensor(x)
     if noise_shape is not None:
         sides = ops.shape_of(x)
-        noise_shape = [sides[i] if side is None else side for i, side in enumerate(noise_shape)]
+        noise_shape = [
+            sides[i] if side is None else side for i, side in enumerate(whole(noise_shape))
+        ]
     return ops.dropout(x, level, noise_shape, stream(seed))
 
 
@@ -130,7 +132,7 @@ def sparse_categorical_crossentropy(
     if not from_logits:
         output = ops.log(_probabilities(output))
     logarithms = ops.log_softmax(output, -1)
-    classes = int_shape(output)[-1]
+    classes = static_shape(output)[-1]
     if classes is None:
         raise ValueError("sparse_categorical_crossentropy needs a static number of classes")
     sides = ops.shape_of(output)[:-1]
@@ -219,6 +221,7 @@ def batch_normalization(
 ) -> Tensor:
     """Normalise by a given mean and variance, each a vector over an axis or of broadcast shape."""
     x, mean, var = as_tensor(x), as_tensor(mean), as_tensor(var)
+    beta, gamma = (None if v is None else as_tensor(v) for v in (beta, gamma))
     axis = axis % x.rank
     vectors = [v for v in (mean, var, beta, gamma) if v is not None]
     fits = all(v.rank == 1 or (v.rank == x.rank and _only_on(v, axis)) for v in vectors)

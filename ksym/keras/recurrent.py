@@ -8,7 +8,7 @@ from typing import Any
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, static_shape
 from ksym.loops import api as loops
 
 StepFunction = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
@@ -118,7 +118,7 @@ def _unrolled(
     walked: Sequence[Tensor],
     states: list[Tensor],
 ) -> tuple[Tensor, list[Tensor]]:
-    length = int_shape(walked[0])[0]
+    length = static_shape(walked[0])[0]
     if not length:
         raise ValueError("Unrolling requires a fixed number of timesteps.")
     collected = []

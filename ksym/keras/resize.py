@@ -9,7 +9,7 @@ import numpy as np
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.keras.tensors import as_tensor, int_shape
+from ksym.keras.tensors import as_tensor, static_shape, whole
 
 
 def _image_axes(data_format: str, count: int) -> range:
@@ -36,7 +36,7 @@ def resize_images(
     axes = _image_axes(data_format, 2)
     if interpolation not in ("nearest", "bilinear"):
         raise ValueError('interpolation should be one of "nearest" or "bilinear".')
-    for axis, factor in zip(axes, (height_factor, width_factor), strict=True):
+    for axis, factor in zip(axes, whole((height_factor, width_factor)), strict=True):
         if interpolation == "nearest":
             x = ops.repeat(x, factor, axis)
         else:
@@ -53,7 +53,7 @@ def resize_volumes(
         ValueError: The data format is not known.
     """
     x = as_tensor(x)
-    factors = (depth_factor, height_factor, width_factor)
+    factors = whole((depth_factor, height_factor, width_factor))
     for axis, factor in zip(_image_axes(data_format, 3), factors, strict=True):
         x = ops.repeat(x, factor, axis)
     return x
@@ -65,7 +65,7 @@ def _interpolate(x: Tensor, factor: int, axis: int) -> Tensor:
     The positions are those of TensorFlow's resize_bilinear without aligned corners: the element i
     of the result lies at i / factor, and beyond the last element there is nothing new.
     """
-    side = int_shape(x)[axis]
+    side = static_shape(x)[axis]
     if side is None:
         raise ShapeError(
             f"bilinear resizing needs a static size on axis {axis}",

@@ -10,21 +10,24 @@ from typing import Any
 from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.keras.config import data_format as normalize_format
-from ksym.keras.tensors import as_tensor, int_shape, is_sparse, mark_sparse
+from ksym.keras.tensors import as_tensor, is_sparse, mark_sparse, static_shape, whole
+from ksym.operator.operands import packed
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
     """Join along an axis; if all tensors are sparse, the result is marked as sparse."""
-    tensors = [as_tensor(x) for x in tensors]
+    tensors = [packed(x) for x in tensors]
+    if not any(isinstance(x, Tensor) for x in tensors):
+        tensors = [as_tensor(x) for x in tensors]
     result = ops.concatenate(tensors, axis)
-    if all(is_sparse(x) for x in tensors):
+    if all(isinstance(x, Tensor) and is_sparse(x) for x in tensors):
         mark_sparse(result)
     return result
 
 
 def reshape(x: Any, shape: Any) -> Tensor:
     """Reshape x; the entries of the shape may be symbolic."""
-    return ops.reshape(as_tensor(x), shape)
+    return ops.reshape(as_tensor(x), whole(shape))
 
 
 def permute_dimensions(x: Any, pattern: Sequence[int]) -> Tensor:
@@ -34,7 +37,7 @@ def permute_dimensions(x: Any, pattern: Sequence[int]) -> Tensor:
 
 def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
     """Repeat each slice along an axis."""
-    return ops.repeat(as_tensor(x), rep, axis)
+    return ops.repeat(as_tensor(x), whole(rep), axis)
 
 
 def repeat(x: Any, n: int) -> Tensor:
@@ -42,7 +45,7 @@ def repeat(x: Any, n: int) -> Tensor:
     x = as_tensor(x)
     if x.rank != 2:
         raise ValueError(f"K.repeat expects a tensor of rank 2, got {x.spec}")
-    return ops.repeat(ops.expand_dims(x, 1), n, 1)
+    return ops.repeat(ops.expand_dims(x, 1), whole(n), 1)
 
 
 def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int32") -> Tensor:
@@ -54,6 +57,7 @@ def arange(start: Any, stop: Any = None, step: Any = 1, dtype: Any = "int32") ->
 
 def tile(x: Any, n: Any) -> Tensor:
     """Repeat x as a whole along each axis."""
+    n = whole(n)
     if isinstance(n, int):
         n = [n]
     return ops.tile(as_tensor(x), n)
@@ -67,7 +71,7 @@ def flatten(x: Any) -> Tensor:
 def batch_flatten(x: Any) -> Tensor:
     """Put all elements of a sample on one axis."""
     x = as_tensor(x)
-    sides = int_shape(x)[1:]
+    sides = static_shape(x)[1:]
     if None in sides:
         return ops.reshape(x, [ops.shape_of(x)[0], -1])
     return ops.reshape(x, [-1, shapes.size(sides)])
@@ -90,7 +94,7 @@ def stack(x: Sequence[Any], axis: int = 0) -> Tensor:
 
 def one_hot(indices: Any, num_classes: int) -> Tensor:
     """Mark each index by a one among zeros."""
-    return ops.one_hot(ops.cast(ops.as_tensor(indices), "int64"), num_classes)
+    return ops.one_hot(ops.cast(ops.as_tensor(indices), "int64"), whole(num_classes))
 
 
 def reverse(x: Any, axes: Any) -> Tensor:
@@ -104,7 +108,7 @@ def slice(x: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
     Raises:
         ValueError: start or size does not have one entry for each axis.
     """
-    x = as_tensor(x)
+    x, start, size = as_tensor(x), whole(start), whole(size)
     if not (len(start) == len(size) == x.rank):
         raise ValueError(
             "The dimension and the size of indices should match. "
@@ -119,11 +123,11 @@ def slice(x: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
 
 def temporal_padding(x: Any, padding: tuple[int, int] = (1, 1)) -> Tensor:
     """Put zeros before and after the second axis."""
-    return ops.pad(as_tensor(x), [(0, 0), tuple(padding), (0, 0)])
+    return ops.pad(as_tensor(x), [(0, 0), whole(tuple(padding)), (0, 0)])
 
 
 def _spatial_padding(x: Any, padding: Any, data_format: str | None) -> Tensor:
-    spatial = [tuple(pair) for pair in padding]
+    spatial = [whole(tuple(pair)) for pair in padding]
     none = (0, 0)
     if normalize_format(data_format) == "channels_first":
         return ops.pad(as_tensor(x), [none, none, *spatial])

@@ -1,6 +1,6 @@
 """Shims that unmodified Keras 2.3.1 needs on a current Python and a current h5py.
 
-There are four, each as narrow as it can be; KSYM_KERAS_SHIMS=0 switches all of them off:
+There are six, each as narrow as it can be; KSYM_KERAS_SHIMS=0 switches all of them off:
 
 * Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
@@ -9,18 +9,26 @@ There are four, each as narrow as it can be; KSYM_KERAS_SHIMS=0 switches all of 
 * The step of ``TimeDistributed`` reads a global that Keras does not define.
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
+* ``Lambda`` infers its output's shape by a call, which Keras does for backends that it knows; and a
+  shape that Keras takes from the input, because a layer says nothing, is marked as such.
+* Tensors have the attributes of TensorFlow's that Keras's users read: see
+  `ksym.keras.attributes`.
 """
 
 from __future__ import annotations
 
 import collections
 import collections.abc
+import functools
 import os
 import sys
 import types
 from typing import Any
 
 import numpy as np
+
+from ksym.keras import attributes
+from ksym.keras.tensors import Undeclared
 
 ENVIRONMENT = "KSYM_KERAS_SHIMS"
 
@@ -30,6 +38,7 @@ def install() -> None:
     if os.environ.get(ENVIRONMENT) == "0":
         return
     _restore_collections()
+    attributes.install()
     try:
         import h5py
     except ImportError:
@@ -54,12 +63,37 @@ def complete() -> None:
         # The name that ``TimeDistributed`` declares global, and reads first.
         wrappers.__dict__.setdefault("uses_learning_phase", False)
     saving = sys.modules.get("keras.engine.saving")
-    if saving is not None and not isinstance(saving.K, _BackendOfFiles):
-        saving.__dict__["K"] = _BackendOfFiles(saving.K)
+    if saving is not None and not isinstance(saving.K, _NamedTensorFlow):
+        saving.__dict__["K"] = _NamedTensorFlow(saving.K)
+    core, base = sys.modules.get("keras.layers.core"), sys.modules.get("keras.engine.base_layer")
+    if core is not None and base is not None and not isinstance(core.K, _NamedTensorFlow):
+        core.__dict__["K"] = _NamedTensorFlow(core.K)
+        _infer_shapes(base.Layer, core.Lambda)
 
 
-class _BackendOfFiles(types.ModuleType):
-    """The backend as the saving of models sees it: the same but for its name."""
+def _infer_shapes(layer: Any, function: Any) -> None:
+    """Mark the shapes that layers do not declare; let those of ``Lambda`` be inferred."""
+    default, infer = layer.compute_output_shape, function.compute_output_shape
+
+    def compute_output_shape(self: Any, input_shape: Any) -> Any:
+        shape = default(self, input_shape)
+        if isinstance(shape, list):
+            return [Undeclared(s) if isinstance(s, tuple) else s for s in shape]
+        return Undeclared(shape) if isinstance(shape, tuple) else shape
+
+    def inferred(self: Any, input_shape: Any) -> Any:
+        state = np.random.get_state()  # the seeds of what it draws are not to be used up
+        try:
+            return infer(self, input_shape)
+        finally:
+            np.random.set_state(state)
+
+    layer.compute_output_shape = functools.wraps(default)(compute_output_shape)
+    function.compute_output_shape = functools.wraps(infer)(inferred)
+
+
+class _NamedTensorFlow(types.ModuleType):
+    """The backend as some modules of Keras see it: the same but for its name."""
 
     def __init__(self, backend: Any):
         super().__init__(backend.__name__)

@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.function import evaluate, function
 from ksym.graph import Tensor
 from ksym.keras import execution
-from ksym.keras.config import dtype_or_floatx, floatx
+from ksym.keras.config import dtype_or_floatx
 from ksym.keras.random import seed_or_numpy
 from ksym.keras.shims import complete
-from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse
+from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse, whole
+from ksym.operator.operands import packed
 from ksym.variables import Update, Variable, get_values, set_values
 
 
@@ -23,6 +24,7 @@ def variable(
 ) -> Variable:
     """Return a variable; a symbolic value, as initializers give, is evaluated first."""
     given = value
+    value = packed(value)
     if isinstance(value, Tensor):
         # Computed once: not worth a compilation for each weight of a model.
         value = function([], value, mode="interpret")()
@@ -38,7 +40,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     result = ops.constant(value, dtype_or_floatx(dtype))
     if shape is None:
         return result
-    shape = tuple(shape) if isinstance(shape, list | tuple) else (shape,)
+    shape = whole(tuple(shape) if isinstance(shape, list | tuple) else (shape,))
     if result.value is not None and result.value.size == 1:
         return ops.constant(np.full(shape, result.value.item(), result.dtype))
     return ops.reshape(result, shape)
@@ -55,7 +57,7 @@ def placeholder(
     complete()
     if shape is None:
         shape = (None,) * (ndim or 0)
-    result = ops.placeholder(tuple(shape), dtype_or_floatx(dtype), name)
+    result = ops.placeholder(whole(tuple(shape)), dtype_or_floatx(dtype), name)
     if sparse:
         mark_sparse(result)
     return result
@@ -76,14 +78,15 @@ def _filled(number: float, shape: Any, dtype: Any, name: str | None) -> Tensor:
         if shape.value is None:
             return ops.full(shape, number, dtype_or_floatx(dtype))
         shape = shape.value
-    sides = tuple(shape) if np.iterable(shape) else (shape,)
+    sides = whole(tuple(shape) if np.iterable(shape) else (shape,))
     if any(isinstance(side, Tensor) or side is None for side in sides):
         return ops.full(sides, number, dtype_or_floatx(dtype))
-    return variable(np.full([int(s) for s in sides], number), dtype, name)
+    return variable(np.full(shapes.known(shapes.normalize(sides)), number), dtype, name)
 
 
 def eye(size: Any, dtype: Any = None, name: str | None = None) -> Variable:
     """Return a variable with ones on its diagonal."""
+    size = whole(size)
     rows, columns = size if isinstance(size, list | tuple) else (size, size)
     return variable(np.eye(rows, columns), dtype, name)
 
@@ -98,19 +101,24 @@ def ones_like(x: Any, dtype: Any = None, name: str | None = None) -> Tensor:
     return ops.ones_like(ops.cast_to(as_tensor(x), dtype_or_floatx(dtype)))
 
 
-def identity(x: Tensor, name: str | None = None) -> Tensor:
+def identity(x: Any, name: str | None = None) -> Tensor:
     """Return a new tensor of the same value, computed after the updates in force."""
+    x = as_tensor(x)
     result = ops.copy(x)
-    result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
+    result._uses_learning_phase = x._uses_learning_phase
     execution.mark(result)
     return result
 
 
 def cast(x: Any, dtype: Any) -> Tensor:
-    """Return x, which may be a Python value, in another dtype."""
+    """Return x, which may be a Python value, in another dtype; a tensor that has it as it is.
+
+    Keras's metrics look for a layer's mark on what they are given, and cast it before.
+    """
+    x = packed(x)
     if not isinstance(x, Tensor):
         return ops.constant(x, dtype)
-    return ops.cast(x, dtype)
+    return ops.cast_to(x, dtypes.canonical(dtype))
 
 
 def random_uniform_variable(
@@ -123,7 +131,7 @@ def random_uniform_variable(
 ) -> Variable:
     """Return a variable of numbers from low to high."""
     rng = np.random.default_rng(seed_or_numpy(seed))
-    return variable(rng.uniform(low, high, shape), dtype, name)
+    return variable(rng.uniform(low, high, whole(shape)), dtype, name)
 
 
 def random_normal_variable(
@@ -136,7 +144,7 @@ def random_normal_variable(
 ) -> Variable:
     """Return a variable of normal numbers."""
     rng = np.random.default_rng(seed_or_numpy(seed))
-    return variable(rng.normal(mean, scale, shape), dtype, name)
+    return variable(rng.normal(mean, scale, whole(shape)), dtype, name)
 
 
 def get_value(x: Any) -> Any:
@@ -189,8 +197,3 @@ def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
     """Return an update that moves x toward value."""
     value = ops.cast_to(as_tensor(value), x.dtype)
     return execution.increment(x, (value - x) * (1.0 - momentum))
-
-
-def cast_to_floatx_tensor(x: Tensor) -> Tensor:
-    """Return booleans and integers as Keras's float dtype, as its mean does."""
-    return x if x.dtype.startswith("float") else ops.cast(x, floatx())

@@ -9,24 +9,49 @@ import numpy as np
 
 from ksym import ops, shapes
 from ksym.graph import Tensor
+from ksym.operator import operands
 from ksym.variables import NAMES, Variable
 
 KerasShape = tuple[int | None, ...]
 
 
+class Undeclared(tuple[int | None, ...]):
+    """A shape that no layer declares: Keras takes that of the input where a layer says nothing.
+
+    Parts of it, and what is put together with it, are undeclared too.
+    """
+
+    __slots__ = ()
+
+    def __getitem__(self, key: Any) -> Any:
+        part = super().__getitem__(key)
+        return Undeclared(part) if isinstance(key, slice) else part
+
+    def __add__(self, other: Any) -> Any:
+        return Undeclared((*self, *other))
+
+    def __radd__(self, other: Any) -> Any:
+        return Undeclared((*other, *self))
+
+
 def _get_keras_shape(tensor: Tensor) -> KerasShape:
-    return tensor.__dict__.get("_declared_shape", tensor.shape)
+    return tensor.__dict__.get("_declared_shape", tuple(tensor.shape))
 
 
 def _set_keras_shape(tensor: Tensor, shape: Any) -> None:
-    # Keras assigns the result of a layer's compute_output_shape, which is wrong for a Lambda
-    # without output_shape: so it only fills in sizes that were not inferred.
-    known = tensor.shape
-    declared = tuple(shape)
+    # Keras assigns the result of a layer's compute_output_shape.  Of the rank that was inferred, it
+    # fills in the sizes that were not; of another rank it is what the layer promises to its
+    # readers, above all to the targets of a loss, and stands, as on TensorFlow.
+    if not isinstance(shape, list | tuple):
+        return  # for Keras a list is one of shapes, and this an entry of a list that is none
+    known, declared = tensor.shape, tuple(whole(shape))
     if len(declared) == len(known):
-        tensor.__dict__["_declared_shape"] = tuple(
+        declared = tuple(
             given if own is None else own for own, given in zip(known, declared, strict=True)
         )
+    elif isinstance(shape, Undeclared):
+        return
+    tensor.__dict__["_declared_shape"] = declared
 
 
 def install() -> None:
@@ -37,12 +62,28 @@ def install() -> None:
 
 
 def as_tensor(x: Any, dtype: Any = None) -> Tensor:
-    """Return x as a tensor; numbers and arrays become constants of Keras's float dtype."""
+    """Return x as a tensor; numbers and arrays become constants of Keras's float dtype.
+
+    Lists that hold tensors are packed, their numbers taking the tensors' dtype.
+    """
+    x = operands.packed(x)
     if isinstance(x, Tensor):
         return x
     from ksym.keras.config import dtype_or_floatx
 
     return ops.constant(dense(x), dtype_or_floatx(dtype))
+
+
+def whole(sides: Any) -> Any:
+    """Return sizes with whole floats as integers: users compute sizes by divisions.
+
+    Anything else stays what it is, also in lists and tuples, and is refused where it does not fit.
+    """
+    if isinstance(sides, list | tuple):
+        return type(sides)([whole(side) for side in sides])
+    if isinstance(sides, np.ndarray) and sides.dtype.kind == "f":
+        return [whole(side) for side in sides.tolist()]
+    return int(sides) if isinstance(sides, float | np.floating) and sides == sides // 1 else sides
 
 
 def dense(value: Any) -> Any:
@@ -107,30 +148,36 @@ def mark_sparse(tensor: Tensor) -> None:
 
 
 def int_shape(x: Any) -> KerasShape:
-    """Return the static shape, with the sizes that Keras declared where none was inferred."""
+    """Return the static shape as Keras has it: what a layer declares, else what is inferred."""
     if isinstance(x, Tensor):
         return _get_keras_shape(x)
     return np.shape(x)
 
 
+def static_shape(x: Tensor) -> KerasShape:
+    """Return the inferred shape, with declared sizes where none was inferred."""
+    declared = _get_keras_shape(x)
+    return declared if len(declared) == x.rank else x.shape
+
+
 def ndim(x: Any) -> int:
     """Return the number of axes."""
-    return len(int_shape(x))
+    return x.rank if isinstance(x, Tensor) else np.ndim(x)
 
 
 def dtype(x: Any) -> str:
     """Return the dtype's name."""
-    return x.dtype if isinstance(x, Tensor) else np.asarray(x).dtype.name
+    return str(x.dtype) if isinstance(x, Tensor) else np.asarray(x).dtype.name
 
 
-def shape(x: Tensor) -> Tensor:
+def shape(x: Any) -> Tensor:
     """Return the shape as an integer tensor."""
-    return ops.shape_of(x)
+    return ops.shape_of(as_tensor(x))
 
 
-def size(x: Tensor, name: str | None = None) -> Tensor:
+def size(x: Any, name: str | None = None) -> Tensor:
     """Return the number of elements as an integer tensor."""
-    return ops.prod(ops.shape_of(x))
+    return ops.prod(shape(x))
 
 
 def count_params(x: Tensor) -> Any:

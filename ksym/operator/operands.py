@@ -28,13 +28,26 @@ def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
     """
     if isinstance(value, Tensor):
         return value
-    if isinstance(value, list | tuple) and any(isinstance(item, Tensor) for item in value):
-        return graph.OPERATORS["stack"](value)
-    return _constant(value, dtype)
+    value = packed(value)
+    return value if isinstance(value, Tensor) else _constant(value, dtype)
+
+
+def packed(value: Any) -> Any:
+    """Return a list that holds tensors, at any depth, as one tensor; anything else as it is.
+
+    The numbers in it give way to the tensors: they take their dtype.
+    """
+    return graph.OPERATORS["stack"](value) if _holds_tensors(value) else value
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(
+        isinstance(item, Tensor) or _holds_tensors(item) for item in value
+    )
 
 
 def promoted(*values: Any) -> list[Tensor]:
-    """Convert operands to tensors of their common dtype.
+    """Convert operands to tensors of their common dtype; lists that hold tensors are packed.
 
     Tensors are promoted by NumPy's table.  Constants (Python numbers and NumPy arrays) give way:
     they take the tensors' dtype unless their kind is higher (bool < integer < float), because
@@ -47,6 +60,8 @@ def promoted(*values: Any) -> list[Tensor]:
     if len(tensors) == len(values):
         target = dtypes.promote(*(t.dtype for t in tensors))
         return [cast_to(t, target) for t in tensors]
+    values = tuple(map(packed, values))
+    tensors = [value for value in values if isinstance(value, Tensor)]
     # A Python float takes the dtype of the tensor, without being rounded to float32 before.
     exact = "float64" if tensors else dtypes.DEFAULT_FLOAT
     arrays = [None if isinstance(v, Tensor) else dtypes.storable(v, exact) for v in values]

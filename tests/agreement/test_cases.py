@@ -48,6 +48,38 @@ def test_functions_do_the_same_for_unknown_shapes(name):
     assert all(np.isfinite(array).all() for array in gradients)
 
 
+# Where a list is several tensors, or the call does with a list what Python does with it.
+LISTS_MEAN_MORE = {"stop_gradient", "map_fn", "gradients"}
+LISTS_ARE_MULTIPLIED = {
+    "switch",
+    "in_train_phase",
+    "in_test_phase",
+    "rnn",
+    "update_add",
+    "update_sub",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [n for n in functions.CALLS if n not in LISTS_MEAN_MORE | LISTS_ARE_MULTIPLIED]
+)
+def test_functions_take_lists_of_tensors_for_tensors(name):
+    K, call = keras.backend, functions.CALLS[name]
+    values = [array.astype("float32") for array in call.arrays]
+    for position, array in enumerate(values):
+        if not array.ndim:
+            continue
+        inputs = [K.placeholder(value.shape) for value in values]
+        expected = call.make(K, *inputs)
+        rows = [inputs[position][i] for i in range(len(array))]
+        elements = [[row[j] for j in range(row.shape[0])] if row.rank else row for row in rows]
+        for given in (rows, elements):
+            got = call.make(K, *inputs[:position], given, *inputs[position + 1 :])
+            both = K.function([*inputs, K.learning_phase()], [got, expected])([*values, 1.0])
+            np.testing.assert_allclose(*both, rtol=1e-5, atol=1e-6)
+            assert len({value.dtype for value in both}) == len({value.shape for value in both}) == 1
+
+
 def test_the_page_says_what_is_declared_and_that_all_of_it_agrees():
     agreed = {
         (kind, name, group): True
