@@ -130,3 +130,203 @@ def test_a_while_loop_refuses_a_state_whose_size_turns_out_to_change(mode):
     with pytest.raises(ksym.errors.ShapeError, match="a state is"):
         f(np.arange(1.0, 5.0))
     np.testing.assert_array_equal(f([200.0, 1.0])[0], [200, 1])
+
+
+N, I = ksym.placeholder((), "int64", name="n"), ksym.placeholder((), "int32", name="i")
+X = ksym.placeholder((None, 3), name="x")
+ROWS = np.arange(30, dtype="float32").reshape(10, 3)
+
+BY_DATA = {
+    "up to n": (lambda x, n, i: x[:n], [(3, 0), (0, 0), (-2, 0), (20, 0)]),
+    "from n": (lambda x, n, i: x[n:], [(3, 0), (0, 0), (-2, 0), (20, 0)]),
+    "from i to n": (lambda x, n, i: x[i:n], [(3, 1), (7, 2), (6, 5), (2, 5), (-1, 2)]),
+    "with a step": (lambda x, n, i: x[i:n:2], [(3, 1), (7, 2), (6, 5)]),
+    "backwards": (lambda x, n, i: x[i:n:-2], [(3, 8), (1, 5), (5, 1)]),
+    "a batch": (lambda x, n, i: x[i * 2 : (i + 1) * 2], [(0, 0), (0, 3), (0, 4)]),
+    "a window": (lambda x, n, i: x[i : i + 4], [(0, 0), (0, 6), (0, -7)]),
+    "a window before": (lambda x, n, i: x[i - 2 : i], [(0, 2), (0, 10)]),
+    "every second of a window": (lambda x, n, i: x[i + 1 : i + 6 : 2], [(0, 0), (0, 4)]),
+    "a window backwards": (lambda x, n, i: x[i + 4 : i : -2], [(0, 0), (0, 5)]),
+    "a window of n": (lambda x, n, i: x[i : i + n], [(3, 3), (7, 2), (0, 4), (9, 5)]),
+    "columns": (lambda x, n, i: x[:, i : i + 2], [(0, 0), (0, 1)]),
+    "rows and columns": (lambda x, n, i: x[2 : n + 2, i : i + 2], [(1, 0), (4, 1), (0, 1)]),
+    "a part of a part": (lambda x, n, i: x[n:][i : i + 2], [(1, 0), (4, 1)]),
+}
+
+
+@pytest.mark.parametrize("case", BY_DATA)
+@pytest.mark.parametrize("options", [{}, {"mode": "interpret"}, {"flags": "fuse_loops=0,check=1"}])
+def test_slices_with_bounds_that_a_call_gives(case, options):
+    take, calls = BY_DATA[case]
+    y = take(X, N, I)
+    first = ksym.gradients(ksym.sum(y**3), X)
+    second = ksym.gradients(ksym.sum(first), X)
+    f = ksym.function([X, N, I], [y, first, second], **options)
+    for n, i in calls:
+        value, once, twice = f(ROWS, n, i)
+        np.testing.assert_array_equal(value, take(ROWS, n, i))
+        taken = np.zeros_like(ROWS)
+        take(taken, n, i)[...] = 1
+        np.testing.assert_allclose(once, 3 * taken * ROWS**2)
+        np.testing.assert_allclose(twice, 6 * taken * ROWS)
+
+
+@pytest.mark.parametrize(
+    ("take", "shape"),
+    [
+        (lambda x, i: x[i * 4 : (i + 1) * 4], (4, 3)),
+        (lambda x, i: x[4 * i : 4 + i * 4], (4, 3)),
+        (lambda x, i: x[i - 2 : i], (2, 3)),
+        (lambda x, i: x[i : i + 5 : 2], (3, 3)),
+        (lambda x, i: x[i + 5 : i : -1], (5, 3)),
+        (lambda x, i: x[ksym.cast(i, "int64") : 2 - (-i)], (2, 3)),
+        (lambda x, i: x[:, i : i + 2], (None, 2)),
+        (lambda x, i: x[i : i * 2], (None, 3)),
+        (lambda x, i: x[i:i], (None, 3)),
+        (lambda x, i: x[i:], (None, 3)),
+    ],
+)
+def test_the_length_of_a_slice_is_static_where_its_bounds_are_a_constant_apart(take, shape):
+    assert take(X, I).shape == shape
+
+
+@both_modes
+def test_a_slice_of_static_length_that_does_not_fit_is_refused(mode):
+    f = ksym.function([X, I], ksym.sum(X[I : I + 4], axis=0), mode=mode)
+    for start in (7, 10, -1, -3):
+        with pytest.raises(ShapeError, match="takes 4") as caught:
+            f(ROWS, start)
+        assert "test_dynamic.py" in str(caught.value)
+    np.testing.assert_array_equal(f(ROWS, 6), ROWS[6:].sum(0))
+    # The remedy of the message:
+    side = ksym.cast(ksym.shape_of(X)[0], "int32")
+    g = ksym.function([X, I], X[I : ksym.minimum(I + 4, side)], mode=mode)
+    for start in (6, 7, 10):
+        np.testing.assert_array_equal(g(ROWS, start), ROWS[start:])
+    with pytest.raises(ShapeError, match="longer than an axis of 3"):
+        f(ROWS[:3], 0)
+    with pytest.raises(ShapeError, match="longer than an axis of 3"):
+        X[:, I : I + 4]
+
+
+def test_batches_by_their_number_are_compiled_once():
+    data = ksym.Variable(ROWS)
+    i = ksym.placeholder((), "int64")
+    w = ksym.Variable(np.zeros(3), "float32")
+    batch = data[i * 2 : (i + 1) * 2]
+    loss = ksym.sum((batch @ w - 1.0) ** 2)
+    step = ksym.function([i], loss, updates=[w.assign_sub(1e-4 * ksym.gradients(loss, w))])
+    expected = np.zeros(3)
+    for number in [*range(5), *range(5)]:
+        part = ROWS[2 * number : 2 * number + 2]
+        error = part @ expected - 1
+        np.testing.assert_allclose(step(number), (error**2).sum(), rtol=1e-4)
+        expected = expected - 2e-4 * error @ part
+        np.testing.assert_allclose(w.get_value(), expected, rtol=1e-4)
+    assert step.cache_info().kept == 1
+    assert step.last_plan().rest is None
+
+
+LENGTHS = {
+    "arange": (lambda x, n: ksym.cast(ksym.arange(n), "float32"), lambda x, n: np.arange(n)),
+    "arange from": (
+        lambda x, n: x[0, 1] * ksym.cast(ksym.arange(1, n + 1, 2), "float32"),
+        lambda x, n: x[0, 1] * np.arange(1, n + 1, 2),
+    ),
+    "tile": (lambda x, n: ksym.tile(x, [n, 1]), lambda x, n: np.tile(x, [n, 1])),
+    "repeat": (lambda x, n: ksym.repeat(x, n, 1), lambda x, n: np.repeat(x, n, 1)),
+    "eye": (lambda x, n: ksym.eye(n) * x[0, 1], lambda x, n: np.eye(n) * x[0, 1]),
+    "one_hot": (
+        lambda x, n: ksym.one_hot([0, 2], n) * x[0, 1],
+        lambda x, n: np.eye(max(n, 3))[[0, 2]][:, :n] * x[0, 1],
+    ),
+    "zeros": (lambda x, n: ksym.zeros((n, 3)) + x[0], lambda x, n: np.zeros((n, 3)) + x[0]),
+    "broadcast_to": (
+        lambda x, n: ksym.broadcast_to(x[1], (n, 3)),
+        lambda x, n: np.broadcast_to(x[1], (n, 3)),
+    ),
+    "a scan": (
+        lambda x, n: ksym.scan(lambda s: (s, s + x[1]), states=x[0], steps=n).outputs,
+        lambda x, n: x[0] + np.arange(n)[:, None] * x[1],
+    ),
+    "a scan backwards": (
+        lambda x, n: ksym.scan(lambda s: (s, s + x[1]), states=x[0], steps=n, reverse=True).outputs,
+        lambda x, n: x[0] + np.arange(n)[::-1, None] * x[1],
+    ),
+    "the state of a scan": (
+        lambda x, n: ksym.scan(lambda s: ((), s * 0.5), states=x[1], steps=n).states,
+        lambda x, n: x[1] * 0.5**n,
+    ),
+    "a scan of a part": (
+        lambda x, n: ksym.scan(lambda e, s: (s + e, s + e), x[:n], ksym.zeros((3,))).outputs,
+        lambda x, n: x[:n].cumsum(0),
+    ),
+    "a scan with checkpoints": (
+        lambda x, n: (
+            ksym.scan(lambda s: (s, s + x[1]), states=x[0], steps=n, checkpoint_every=2).outputs
+        ),
+        lambda x, n: x[0] + np.arange(n)[:, None] * x[1],
+    ),
+    "inside of a loop": (
+        lambda x, n: ksym.map_fn(lambda e: ksym.sum(x[:n], 0) * e, x),
+        lambda x, n: x[:n].sum(0) * x,
+    ),
+    "lengths of a loop's own": (
+        lambda x, n: ksym.map_fn(lambda k: ksym.sum(x[:k], 0), ksym.arange(4)) + n,
+        lambda x, n: np.array([x[:k].sum(0) for k in range(4)]) + n,
+    ),
+    "windows of a loop's own": (
+        lambda x, n: ksym.map_fn(lambda k: x[k : k + 2], ksym.arange(4)),
+        lambda x, n: np.array([x[k : k + 2] for k in range(4)]),
+    ),
+    "a branch": (
+        lambda x, n: ksym.cond(n > 3, lambda: ksym.sum(x[:n], 0), lambda: x[n]),
+        lambda x, n: x[:n].sum(0) if n > 3 else x[n],
+    ),
+    "a result computed from data": (
+        lambda x, n: x[: ksym.cast(ksym.floor(ksym.cast(n, "float32") / 2.0), "int32")],
+        lambda x, n: x[: n // 2],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", LENGTHS)
+@pytest.mark.parametrize("options", [{}, {"mode": "interpret"}, {"flags": "fuse_loops=0,check=1"}])
+def test_lengths_that_a_call_gives(case, options):
+    build, meaning = LENGTHS[case]
+    y = build(X, N)
+    gradient = ksym.gradients(ksym.sum(y * y), X, disconnected="zero")
+    f = ksym.function([X, N], [y, gradient], **options)
+    small = (ROWS + 1) / 30
+    for n in (3, 5, 0, 1, 3):
+        value, slope = f(small, n)
+        expected = meaning(small, n)
+        assert value.shape == expected.shape
+        np.testing.assert_allclose(value, expected, rtol=1e-5)
+        direction = np.cos(np.arange(30)).reshape(10, 3).astype("float32")
+        ahead, behind = (
+            float((np.asarray(f(small + h * direction, n)[0], "float64") ** 2).sum())
+            for h in (0.01, -0.01)
+        )
+        np.testing.assert_allclose(
+            (slope * direction).sum(), (ahead - behind) / 0.02, rtol=2e-2, atol=2e-2
+        )
+
+
+def test_a_number_of_steps_that_is_negative_or_larger_than_a_sequence_is_refused():
+    y = ksym.scan(lambda e: (e * 2.0, ()), X, steps=N).outputs
+    f = ksym.function([X, N], y)
+    np.testing.assert_array_equal(f(ROWS, 10), ROWS * 2)
+    with pytest.raises(ShapeError, match="scan"):
+        f(ROWS, 11)
+    g = ksym.function([N], ksym.scan(lambda s: (s, s + 1.0), states=0.0, steps=N).states)
+    with pytest.raises(ShapeError, match="there cannot be -1 steps"):
+        g(-1)
+    assert g(4) == 4.0
+
+
+def test_a_variable_as_a_length_and_its_update():
+    n = ksym.Variable(2, "int64")
+    f = ksym.function([X], X[:n], updates=[n.assign_add(1)])
+    assert [len(f(ROWS)) for _ in range(4)] == [2, 3, 4, 5]
+    assert n.get_value() == 6

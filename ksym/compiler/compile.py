@@ -33,6 +33,7 @@ from ksym.compiler.plan import (
     WhileWork,
     Work,
 )
+from ksym.compiler.specialize import Rest as Waiting
 from ksym.compiler.specialize import check_sizes, check_updates, specialize, split
 from ksym.errors import ShapeError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
@@ -84,8 +85,14 @@ def compile_graph(
         drawn,
         mode,
         target,
-        rest if rest is None else Rest(rest.slots, graph._replace(tensors=rest.outputs)),
+        rest if rest is None else _later(rest, graph),
     )
+
+
+def _later(rest: Waiting, graph: FrozenGraph) -> Rest:
+    """Return what is left of a graph as the plan hands it on."""
+    static = [i for i, slot in enumerate(rest.slots) if slot.node.attributes["static"]]
+    return Rest(rest.slots, graph._replace(tensors=rest.outputs), static)
 
 
 def _updates(

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from ksym.compiler.codegen.nnvm import NativeGraph
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.kernel import Kernel
@@ -20,7 +22,7 @@ from ksym.compiler.partition import Copies
 from ksym.graph import Node, Tensor
 from ksym.loops.view import ScanView
 from ksym.ops.given import is_leaf
-from ksym.ops.leaves import placeholder
+from ksym.ops.leaves import constant, placeholder
 from ksym.shapes import Shape
 from ksym.variables import Variable
 
@@ -60,15 +62,27 @@ class Rest(NamedTuple):
     Attributes:
         slots: A placeholder for each output of the plan before it.
         graph: The graph in terms of these.
+        static: The positions of the slots whose values are compiled in, and not only the shapes.
     """
 
     slots: Sequence[Tensor]
     graph: FrozenGraph
+    static: Sequence[int]
 
-    def given(self, sizes: Sequence[Shape]) -> dict[Tensor, Tensor]:
-        """Return a placeholder of known shape for each slot."""
+    def given(
+        self, sizes: Sequence[Shape], values: Sequence[np.ndarray] = ()
+    ) -> dict[Tensor, Tensor]:
+        """Return for each slot a placeholder of known shape, or a constant.
+
+        Args:
+            sizes: The shape of each.
+            values: The values of those that are static.
+        """
         pairs = zip(self.slots, sizes, strict=True)
-        return {slot: placeholder(size, slot.dtype, name=slot.name) for slot, size in pairs}
+        given = {slot: placeholder(size, slot.dtype, name=slot.name) for slot, size in pairs}
+        for position, value in zip(self.static, values, strict=True):
+            given[self.slots[position]] = constant(value)
+        return given
 
 
 class StepByStep(NamedTuple):
@@ -254,7 +268,8 @@ def _lines(plan: Plan) -> list[str]:
         lines.append(f"update of {names}: {_title(kernel, ())}")
     if plan.rest is not None:
         waiting = ", ".join(str(tensor.spec) for tensor in plan.outputs)
-        lines.append(f"the rest is compiled when the sizes of {waiting} are known")
+        what = "values and sizes" if plan.rest.static else "sizes"
+        lines.append(f"the rest is compiled when the {what} of {waiting} are known")
     return lines
 
 

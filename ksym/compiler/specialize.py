@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ksym import shapes
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, replace, rewrite, same, topological_order
-from ksym.operator.operands import cast_to
+from ksym.operator.operands import cast_to, unsettled
 from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
 from ksym.origin import origin_of
 from ksym.shapes import UNKNOWN
@@ -41,7 +41,8 @@ class Rest(NamedTuple):
     """The part of a graph that can be compiled only when dynamic results are computed.
 
     Attributes:
-        slots: A placeholder for each tensor that is computed first.
+        slots: A placeholder for each tensor that was computed before; a static one where the value
+            is compiled in, and not only the shape.
         outputs: The graph in terms of these.
     """
 
@@ -52,10 +53,13 @@ class Rest(NamedTuple):
 def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
     """Separate the nodes of known shapes from those that depend on shapes of dynamic results.
 
+    A node that has data as a static operand, such as ``x[:n]`` for an n that a call gives, waits
+    too: for the value of that.
+
     Returns:
         The tensors to compute first, and the rest.  If all shapes are known, the first are the
-        outputs and there is no rest; else they are the dynamic results, and all other tensors that
-        the rest reads.
+        outputs and there is no rest; else they are the dynamic results, the values of static
+        operands, and all other tensors that the rest reads.
 
     Raises:
         ShapeError: A shape depends on data in a way that no operator makes known.
@@ -64,8 +68,14 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
     used = {tensor for node in order for tensor in node.inputs} | set(outputs)
     waiting: set[Node] = set()
     first: dict[Tensor, None] = {}
+    values: set[Tensor] = set()
     for node in order:
         if any(t.node in waiting or t in first for t in node.inputs):
+            waiting.add(node)
+            continue
+        needed = unsettled(node)
+        if needed:
+            values.update(needed)
             waiting.add(node)
             continue
         unknown = [t for t in node.outputs if t in used and not shapes.is_known(t.shape)]
@@ -75,8 +85,9 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
                 remedy="compute shapes from shapes and constants only",
             ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         first.update(dict.fromkeys(unknown))
-    if not first:
+    if not first and not values:
         return list(outputs), None
+    first.update(dict.fromkeys(values))
     for node in waiting:
         for tensor in node.inputs:
             if tensor.node not in waiting and _is_computed(tensor):
@@ -84,7 +95,7 @@ def split(outputs: Sequence[Tensor]) -> tuple[list[Tensor], Rest | None]:
     for tensor in outputs:
         if tensor.node not in waiting:
             first[tensor] = None
-    slots = {t: placeholder(t.shape, t.dtype, name=t.name) for t in first}
+    slots = {t: placeholder(t.shape, t.dtype, name=t.name, static=t in values) for t in first}
     return list(first), Rest(list(slots.values()), replace(outputs, slots))
 
 
@@ -152,8 +163,10 @@ def _lacks_half(node: Node) -> bool:
 
 
 def _needs_expansion(node: Node) -> bool:
-    if not all(shapes.is_known(t.shape) for t in (*node.inputs, *node.outputs)):
+    if not all(shapes.is_known(t.shape) for t in node.inputs):
         return False  # it waits for a dynamic result
+    if unsettled(node):
+        return node.operator.takes_data(node)
     return _lacks_half(node) or node.operator.is_composed(node)
 
 

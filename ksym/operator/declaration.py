@@ -345,6 +345,13 @@ class Operator:
         """Return whether to `expand` a node of known shapes: by default, if it is declared."""
         return type(self).expand is not Operator.expand
 
+    def takes_data(self, node: Node) -> bool:
+        """Return whether to `expand` a node of known operands whose static operands are data.
+
+        By default the nodes that need them are compiled anew for each value that turns up.
+        """
+        return False
+
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""
         return None

@@ -147,6 +147,22 @@ def known_dimensions(shape: Tensor) -> list[int | None]:
     return [None] * shape.shape[0]
 
 
+def is_settled(tensor: Tensor) -> bool:
+    """Return whether every element of a tensor is known without data."""
+    value = tensor.value
+    if value is None:
+        return False
+    return value.dtype != object or not any(item is UNKNOWN for item in np.ravel(value))
+
+
+def unsettled(node: Node) -> list[Tensor]:
+    """Return the static operands of a node whose values are not known."""
+    if not node.operator.static_operands:
+        return []
+    operands = (node.inputs[i] for i in node.operator.static_operands)
+    return [tensor for tensor in operands if not is_settled(tensor)]
+
+
 def static(node: Node, position: int) -> np.ndarray:
     """Return the value of a static operand of a node that is about to be lowered.
 
@@ -154,7 +170,7 @@ def static(node: Node, position: int) -> np.ndarray:
         GraphError: It depends on data rather than on shapes.
     """
     value = node.inputs[position].value
-    if value is None or any(item is UNKNOWN for item in np.ravel(value)):
+    if value is None or not is_settled(node.inputs[position]):
         raise GraphError(
             f"operand {position} decides the shape of the result, but its value "
             f"{node.inputs[position]!r} depends on data, not only on shapes",

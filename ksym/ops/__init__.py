@@ -9,8 +9,9 @@ from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.ops.arrays.arrangement import pad_from_inside
 from ksym.ops.arrays.dynamic import unique_positions
 from ksym.ops.arrays.gathering import take_gradient
-from ksym.ops.arrays.indexing import index, slice_, slice_bounds, slice_gradient
+from ksym.ops.arrays.indexing import index
 from ksym.ops.arrays.shape import sum_to
+from ksym.ops.arrays.slicing import slice_, slice_bounds, slice_gradient
 from ksym.ops.elementwise.activations import relu_gradient
 from ksym.ops.elementwise.rounding import round_
 from ksym.ops.elementwise.unary import abs_, is_zero

@@ -42,7 +42,7 @@ from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Variable
 
 SIZES = 16
-"""The number of combinations of dynamic sizes for which the compiled rest of a plan is kept."""
+"""The number of combinations of dynamic sizes and lengths for which a rest is kept compiled."""
 
 
 def target(costs: Costs = DEFAULT) -> Target:
@@ -271,9 +271,12 @@ class Program:
         """Run the rest, which is compiled for the shapes of the outputs of this run."""
         found = self._found(self.plan.outputs)
         sizes = tuple(array.spec.shape for array in found)
+        values = [found[position].read() for position in rest.static]
         feeds, later = self._later.get(
-            sizes,
-            lambda: self.prepare(rest.graph, rest.given(sizes), found, limit=self._later.limit),
+            (sizes, *(value.tobytes() for value in values)) if values else sizes,
+            lambda: self.prepare(
+                rest.graph, rest.given(sizes, values), found, limit=self._later.limit
+            ),
         )
         for feed, array in zip(feeds, found, strict=True):
             if feed is not None:
