@@ -211,7 +211,9 @@ def describe(
     """
     targets = targets or {}
     wanted = [*results, *targets.values()]
-    order = [node for node in topological_order(wanted) if node in inside]
+    outside = {t for node in inside for t in node.inputs if t.node not in inside}
+    outside.update(t for t in wanted if t.node not in inside)
+    order = topological_order(wanted, until=outside)
     copied = {node for node in order if is_view(node)}
     computed = [node for node in order if not is_collected(node) and node not in copied]
     whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)

@@ -56,6 +56,8 @@ regions, and puts all nodes of a region on one level.
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from ksym import ops
@@ -87,20 +89,19 @@ def schedule_late(
     """
     region_of = fused if isinstance(fused, Mapping) else {}
     readers: dict[Node | Region, set[tuple[Node | Region, bool]]] = {}
+    read: dict[Node | Region, Counter[Node | Region]] = {}
     waiting: dict[Node | Region, int] = {}
     for node in order:
         unit = region_of.get(node, node)
         readers.setdefault(unit, set())
+        reads = read.setdefault(unit, Counter())
         waiting.setdefault(unit, 0)
         for tensor, rises in reads_of(node, fused, views):
             source = region_of.get(tensor.node, tensor.node)
             if source is not unit and (unit, rises) not in readers[source]:
                 readers[source].add((unit, rises))
+                reads[source] += 1
                 waiting[source] += 1
-    read: dict[Node | Region, set[Node | Region]] = {unit: set() for unit in readers}
-    for source, units in readers.items():
-        for unit, _ in units:
-            read[unit].add(source)
     # Kernels that no native node waits for come after all native graphs, however many in a row.
     last = max(level.values(), default=0) + len(readers)
     occupied = sorted({level[n] for n in order if is_in_graph(n, fused) and not is_leaf(n)})
@@ -111,10 +112,11 @@ def schedule_late(
         first = _first(unit)
         bound = min((level[_first(u)] - rises for u, rises in readers[unit]), default=last)
         if is_in_graph(first, fused) and not is_leaf(first):
-            bound = max((at for at in occupied if at <= bound), default=0)
+            below = bisect_right(occupied, bound)
+            bound = occupied[below - 1] if below else 0
         level.update(dict.fromkeys(nodes, max(level[first], bound)))
-        for source in read[unit]:
-            waiting[source] -= sum(u == unit for u, _ in readers[source])
+        for source, times in read[unit].items():
+            waiting[source] -= times
             if not waiting[source]:
                 ready.append(source)
 
