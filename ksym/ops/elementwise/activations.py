@@ -56,7 +56,7 @@ def _sigmoid(x: Any) -> Any:
 
 class _Softplus(Unary):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        # oneDNN's softrelu is exact to the rounding of 1, and so goes below zero (-1.9e-6 at -20).
+        # oneDNN's softrelu is exact to the rounding of 1, so it can be negative (-1.9e-6 at -20).
         return emit("_npi_maximum_scalar", emit("Activation", x, act_type="softrelu"), scalar=0)
 
 
@@ -65,7 +65,7 @@ sigmoid = Unary(
     _sigmoid,
     "_npx_sigmoid",
     lambda x, y, g: g * (y * (1.0 - y)),
-    "The logistic function 1 / (1 + exp(-x)).",
+    "Return the logistic function 1 / (1 + exp(-x)).",
     activation="sigmoid",
     formula=lambda m, x: m.sigmoid(x),
 )
@@ -74,7 +74,7 @@ softplus = _Softplus(
     _softplus,
     "Activation",
     lambda x, y, g: g * sigmoid(x),
-    "log(1 + exp(x)), computed without overflow; in float32 exact to the rounding of 1.",
+    "Return log(1 + exp(x)), without overflow; the error in float32 is the rounding of 1.",
     formula=lambda m, x: m.softplus(x),
 )
 softsign = Unary(
@@ -82,7 +82,7 @@ softsign = Unary(
     lambda x: x / (1.0 + np.abs(x)),
     "softsign",
     lambda x, y, g: g / ops.square(1.0 + ops.abs_(x)),
-    "x / (1 + abs(x)).",
+    "Return x / (1 + abs(x)).",
     domain=(-2.0, 2.0, 0.05),
     formula=lambda m, x: m.divide(x, m.add(m.number(1.0, x.dtype), m.magnitude(x))),
 )
@@ -114,7 +114,7 @@ relu = _Relu(
     lambda x: np.maximum(x, np.zeros_like(x)),
     "",
     lambda x, y, g: relu_gradient(g, y),
-    """The larger of x and zero; its gradient at zero is zero.
+    """Return the larger of x and zero; its gradient at zero is zero.
 
     In float32 NaN becomes zero: oneDNN's kernel is several times faster than one that keeps it.
     """,
@@ -154,7 +154,9 @@ class _ReluGradient(Operator):
         return Sample(draw.array(shape), draw.array(shape, apart=0.05))
 
 
-relu_gradient: Operator = _ReluGradient("relu_gradient", doc="g where y is positive, else zero.")
+relu_gradient: Operator = _ReluGradient(
+    "relu_gradient", doc="Return g where y is positive, else zero."
+)
 
 
 def _sample_between(
@@ -175,18 +177,18 @@ def _activation(
     kinks: Sequence[float] = (),
     **attributes: Any,
 ) -> Callable[[Callable[..., Any]], Composite]:
-    """Declare an activation composed of other operators, tested on an interval."""
+    """Declare an activation that is composed of other operators, and tested on an interval."""
     return composite(_in_float64(numpy), _sample_between(low, high, kinks, **attributes))
 
 
 def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
-    """The meaning for all dtypes: NumPy alone would compute small integers in float16."""
+    """Return a function that computes in float64: NumPy would compute small integers in float16."""
     return lambda x, **attributes: numpy(np.asarray(x, "float64"), **attributes)
 
 
 @_activation(lambda x: np.clip(x, 0.0, 6.0), -3.0, 8.0, (6.0,))
 def relu6(x: Any) -> Tensor:
-    """x limited to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
+    """Limit x to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
     x = _float(x)
     passing = ops.logical_and(x > 0.0, x < 6.0)
     ends = ops.stop_gradient(ops.clip(x, 0.0, 6.0))
@@ -195,7 +197,7 @@ def relu6(x: Any) -> Tensor:
 
 @_activation(lambda x, slope: np.where(x > 0, x, slope * x), slope=0.3)
 def leaky_relu(x: Any, slope: float = 0.2) -> Tensor:
-    """x where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+    """Return x where positive, else slope times x; the gradient at zero is slope (TensorFlow).
 
     Args:
         x: A tensor.
@@ -213,7 +215,7 @@ def _prelu_sample(draw: Draw) -> Sample:
 
 @composite(lambda x, slope: np.where(x > 0, x, slope * x), _prelu_sample)
 def prelu(x: Any, slope: Any) -> Tensor:
-    """x where it is positive, else slope times x; at zero the gradient is slope (TensorFlow).
+    """Return x where positive, else slope times x; the gradient at zero is slope (TensorFlow).
 
     Args:
         x: A tensor.
@@ -224,13 +226,13 @@ def prelu(x: Any, slope: Any) -> Tensor:
 
 
 def _exponential_part(x: Tensor, rate: float = 1.0) -> Tensor:
-    """exp(x / rate) - 1 below zero; without overflow above, where its value is not used."""
+    """Return exp(x / rate) - 1 below zero; above, where it is not used, without overflow."""
     return ops.expm1(ops.minimum(x, 0.0) * (1.0 / rate))
 
 
 @_activation(lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x), alpha=0.7)
 def elu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x, or alpha * (exp(x) - 1) where it is negative; the gradient at zero is 1 (TensorFlow).
+    """Return x, or alpha * (exp(x) - 1) where negative; the gradient at zero is 1 (TensorFlow).
 
     Args:
         x: A tensor.
@@ -246,7 +248,7 @@ _SELU_SCALE = 1.0507009873554805
 
 @_activation(lambda x: _SELU_SCALE * np.where(x < 0, _SELU_ALPHA * np.expm1(np.minimum(x, 0)), x))
 def selu(x: Any) -> Tensor:
-    """The scaled exponential unit that keeps mean and variance (arXiv:1706.02515).
+    """Apply the scaled exponential unit, which keeps mean and variance (arXiv:1706.02515).
 
     The gradient at zero is the scale, as in TensorFlow.
     """
@@ -257,7 +259,7 @@ def selu(x: Any) -> Tensor:
     lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0) / alpha), x), alpha=1.7
 )
 def celu(x: Any, alpha: float = 1.0) -> Tensor:
-    """x, or alpha * (exp(x / alpha) - 1) where it is negative: smooth at zero for every alpha.
+    """Return x, or alpha * (exp(x / alpha) - 1) where negative: smooth at zero for every alpha.
 
     Args:
         x: A tensor.
@@ -283,7 +285,7 @@ def _gelu_sample(draw: Draw) -> Sample:
 
 @composite(_in_float64(_gelu), _gelu_sample)
 def gelu(x: Any, approximate: bool = False) -> Tensor:
-    """x times the probability that a normal variable is below x (arXiv:1606.08415).
+    """Return x times the probability that a normal variable is below x (arXiv:1606.08415).
 
     Args:
         x: A tensor.
@@ -298,7 +300,7 @@ def gelu(x: Any, approximate: bool = False) -> Tensor:
 
 @_activation(lambda x: x * _sigmoid(x))
 def silu(x: Any) -> Tensor:
-    """x * sigmoid(x), also known as swish."""
+    """Return x * sigmoid(x), also known as swish."""
     x = _float(x)
     return x * sigmoid(x)
 
@@ -308,20 +310,20 @@ swish = silu
 
 @_activation(lambda x: x * np.tanh(_softplus(x)))
 def mish(x: Any) -> Tensor:
-    """x * tanh(softplus(x)) (arXiv:1908.08681)."""
+    """Return x * tanh(softplus(x)) (arXiv:1908.08681)."""
     x = _float(x)
     return x * ops.tanh(softplus(x))
 
 
 @_activation(lambda x: -_softplus(-np.asarray(x, "float64")))
 def log_sigmoid(x: Any) -> Tensor:
-    """The logarithm of `sigmoid`, computed without underflow."""
+    """Return the logarithm of `sigmoid`, computed without underflow."""
     return -softplus(-_float(x))
 
 
 @_activation(lambda x: np.clip(0.2 * x + 0.5, 0.0, 1.0), -4.0, 4.0, (-2.5, 2.5))
 def hard_sigmoid(x: Any) -> Tensor:
-    """0.2 * x + 0.5 limited to [0, 1], as in Keras 2; the gradient on the ends is 0.2.
+    """Return 0.2 * x + 0.5 limited to [0, 1], as in Keras 2; the gradient on the ends is 0.2.
 
     JAX and Keras 3 have relu6(x + 3) / 6 by this name.
     """
@@ -330,12 +332,12 @@ def hard_sigmoid(x: Any) -> Tensor:
 
 @_activation(lambda x: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0, -4.0, 4.0, (-3.0, 3.0))
 def hard_swish(x: Any) -> Tensor:
-    """x * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends are those of `relu6`."""
+    """Return x * relu6(x + 3) / 6 (arXiv:1905.02244); gradients on the ends as of `relu6`."""
     x = _float(x)
     return x * relu6(x + 3.0) * (1.0 / 6.0)
 
 
 @_activation(lambda x: np.clip(x, -1.0, 1.0), -2.0, 2.0, (-1.0, 1.0))
 def hard_tanh(x: Any) -> Tensor:
-    """x limited to [-1, 1]; the gradient on the ends is 1, as in JAX."""
+    """Limit x to [-1, 1]; the gradient on the ends is 1, as in JAX."""
     return ops.clip(_float(x), -1.0, 1.0)

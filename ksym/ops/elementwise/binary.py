@@ -23,14 +23,14 @@ BinaryGradient = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 def scalar_of(tensor: Tensor) -> Any:
-    """Return the Python number a constant scalar holds, None for any other tensor."""
+    """Return the value of a constant scalar as a Python number, None for any other tensor."""
     if is_constant(tensor) and tensor.rank == 0 and tensor.value is not None:
         return tensor.value.item()
     return None
 
 
 def is_filled_with(tensor: Tensor, number: float) -> bool:
-    """Whether the tensor is a constant whose elements all equal number."""
+    """Return whether the tensor is a constant whose elements all equal number."""
     if not is_constant(tensor) or tensor.value is None:
         return False
     if tensor.rank == 0:  # most are, and a Python number compares faster than an array
@@ -85,8 +85,8 @@ class Binary(Operator):
         native: The MXNet operator on two arrays.
         scalar: The MXNet operators on an array and a number, and on a number and an array.
         gradients: For each operand ``(x, y, z, g) -> gradient``, before undoing the broadcast.
-        domains: For each operand what tests draw from: low, high, and how far apart.
-        dtype: What the operands are converted to, given the dtype in which they meet.
+        domains: For each operand the interval that tests draw from, and the distance of elements.
+        dtype: The dtype to convert operands to, from the one that they are promoted to.
         result: The dtype of the result where it is not that of the operands.
         kinds: The kinds of dtypes tests draw from.
         formula: As for `Operator`.
@@ -167,7 +167,7 @@ class Binary(Operator):
         return None
 
     def _kept(self, node: Node, kept: int) -> Tensor | None:
-        """One operand as the result, if broadcasting leaves its shape."""
+        """Return an operand as the result, if broadcasting does not change its shape."""
         operand = node.inputs[kept]
         if operand.shape == node.outputs[0].shape and shapes.is_known(operand.shape):
             return operand
@@ -229,7 +229,7 @@ add = _Add(
     "_npi_add",
     ("_npi_add_scalar", "_npi_add_scalar"),
     (lambda x, y, z, g: g, lambda x, y, z, g: g),
-    "x + y; on booleans, or.",
+    "Return x + y; on booleans, or.",
     kinds=("bool", "integer", "float"),
     formula=lambda m, x, y: m.arithmetic("or" if x.dtype == "bool" else "add", x, y),
     commutative=True,
@@ -240,7 +240,7 @@ subtract = _Subtract(
     "_npi_subtract",
     ("_npi_subtract_scalar", "_npi_rsubtract_scalar"),
     (lambda x, y, z, g: g, lambda x, y, z, g: -g),
-    "x - y.",
+    "Return x - y.",
     formula=lambda m, x, y: m.subtract(x, y),
 )
 multiply = _Multiply(
@@ -249,7 +249,7 @@ multiply = _Multiply(
     "_npi_multiply",
     ("_npi_multiply_scalar", "_npi_multiply_scalar"),
     (lambda x, y, z, g: g * y, lambda x, y, z, g: g * x),
-    "x * y; on booleans, and.",
+    "Return x * y; on booleans, and.",
     kinds=("bool", "integer", "float"),
     formula=lambda m, x, y: m.arithmetic("and" if x.dtype == "bool" else "mul", x, y),
     commutative=True,

@@ -1,4 +1,4 @@
-"""Choosing between elements, and limiting them."""
+"""Selection of elements, and limits on them."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class _Clip(Operator):
             return [None, None, None]
         above, below = x > high, x < low
         inside = g * ops.cast(ops.logical_not(ops.logical_or(above, below)), g.dtype)
-        # The upper bound is applied last, so it wins where the bounds cross.
+        # The upper bound is applied last, so it is the result where the bounds cross.
         return [
             inside,
             None
@@ -211,7 +211,7 @@ def _untied(draw: Draw, *kinds: str) -> list[np.ndarray]:
 
 
 class _Extreme(Binary):
-    """`maximum` and `minimum`: on booleans or and and, for which MXNet has its arithmetic."""
+    """Operators `maximum` and `minimum`; on booleans logical or and and, by MXNet's arithmetic."""
 
     def sample(self, draw: Draw) -> Sample:
         return Sample(*_untied(draw, "bool", "integer", "float"))
@@ -231,7 +231,7 @@ maximum = _Extreme(
         lambda x, y, z, g: g * ops.cast(x >= y, g.dtype),
         lambda x, y, z, g: g * ops.cast(x < y, g.dtype),
     ),
-    """The larger of x and y, NaN if one of them is.
+    """Return the larger of x and y, NaN if one of them is.
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
@@ -246,7 +246,7 @@ minimum = _Extreme(
         lambda x, y, z, g: g * ops.cast(x <= y, g.dtype),
         lambda x, y, z, g: g * ops.cast(x > y, g.dtype),
     ),
-    """The smaller of x and y, NaN if one of them is.
+    """Return the smaller of x and y, NaN if one of them is.
 
     Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
     """,
@@ -265,19 +265,19 @@ def _without_nan(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 @composite(numpy=np.fmax, sample=_pair_sample)
 def fmax(x: Any, y: Any) -> Tensor:
-    """The larger of x and y, or the one that is not NaN; gradients as of `maximum`."""
+    """Return the larger of x and y, or the one that is not NaN; gradients as of `maximum`."""
     return maximum(*_without_nan(x, y))
 
 
 @composite(numpy=np.fmin, sample=_pair_sample)
 def fmin(x: Any, y: Any) -> Tensor:
-    """The smaller of x and y, or the one that is not NaN; gradients as of `minimum`."""
+    """Return the smaller of x and y, or the one that is not NaN; gradients as of `minimum`."""
     return minimum(*_without_nan(x, y))
 
 
 @composite(numpy=np.signbit, sample=lambda draw: Sample(draw.array(draw.shape(min_side=0))))
 def signbit(x: Any) -> Tensor:
-    """Whether x is negative, -0.0 included; False for NaN, whose sign MXNet does not keep."""
+    """Return whether x is negative, also -0.0; False for NaN, whose sign MXNet does not keep."""
     x = as_tensor(x)
     if not dtypes.is_float(x.dtype):
         return ops.less(x, 0)
@@ -286,7 +286,7 @@ def signbit(x: Any) -> Tensor:
 
 @composite(numpy=np.copysign, sample=_pair_sample)
 def copysign(x: Any, y: Any) -> Tensor:
-    """The absolute value of x with the sign of y, as floats; the gradient by y is zero.
+    """Return the absolute value of x with the sign of y, as floats; the gradient by y is zero.
 
     Composed: MXNet's own does not see the sign of -0.0.
     """
@@ -303,7 +303,7 @@ def _heaviside_sample(draw: Draw) -> Sample:
 
 @composite(numpy=np.heaviside, sample=_heaviside_sample)
 def heaviside(x: Any, middle: Any) -> Tensor:
-    """0 where x is negative, 1 where it is positive, middle where it is zero, NaN where it is NaN.
+    """Return 0 where x is negative, 1 where positive, middle where zero, NaN where x is NaN.
 
     The gradient by x is zero; by middle it is passed where x is zero.
     """
@@ -324,13 +324,13 @@ def _limits(dtype: str) -> tuple[float, float]:
 def nan_to_num(
     x: Any, *, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None
 ) -> Tensor:
-    """x with numbers in place of NaN and the infinities, whose gradient is zero.
+    """Replace NaN and the infinities in x by numbers, whose gradient is zero.
 
     Args:
         x: A tensor; integers and booleans are returned as they are.
-        nan: In place of NaN.
-        posinf: In place of infinity; by default the largest number.
-        neginf: In place of minus infinity; by default the most negative number.
+        nan: The number for NaN.
+        posinf: The number for infinity; by default the largest one.
+        neginf: The number for minus infinity; by default the most negative one.
     """
     x = as_tensor(x)
     if not dtypes.is_float(x.dtype):
@@ -350,7 +350,7 @@ def nan_to_num(
 def isclose(
     x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """Whether x differs from y by no more than atol + rtol * abs(y), as booleans.
+    """Return whether x differs from y by no more than atol + rtol * abs(y), as booleans.
 
     Args:
         x: A tensor.

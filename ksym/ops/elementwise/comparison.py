@@ -57,19 +57,25 @@ def _comparison(
     )
 
 
-equal = _comparison("equal", np.equal, "eq", "equal", "Whether x equals y")
-not_equal = _comparison("not_equal", np.not_equal, "ne", "not_equal", "Whether x differs from y")
-less = _comparison("less", np.less, "lt", "greater", "Whether x is smaller than y")
-less_equal = _comparison(
-    "less_equal", np.less_equal, "le", "greater_equal", "Whether x is smaller than y or equal to it"
+equal = _comparison("equal", np.equal, "eq", "equal", "Return whether x equals y")
+not_equal = _comparison(
+    "not_equal", np.not_equal, "ne", "not_equal", "Return whether x differs from y"
 )
-greater = _comparison("greater", np.greater, "gt", "less", "Whether x is larger than y")
+less = _comparison("less", np.less, "lt", "greater", "Return whether x is smaller than y")
+less_equal = _comparison(
+    "less_equal",
+    np.less_equal,
+    "le",
+    "greater_equal",
+    "Return whether x is smaller than y or equal to it",
+)
+greater = _comparison("greater", np.greater, "gt", "less", "Return whether x is larger than y")
 greater_equal = _comparison(
     "greater_equal",
     np.greater_equal,
     "ge",
     "less_equal",
-    "Whether x is larger than y or equal to it",
+    "Return whether x is larger than y or equal to it",
 )
 
 
@@ -83,7 +89,7 @@ def _logical(
         native,
         (None, None),
         None,
-        f"{doc}; other dtypes count as whether they are not zero.",
+        f"{doc}; numbers are true if they are not zero.",
         dtype=lambda dtype: "bool",
         result="bool",
         kinds=ANYTHING,
@@ -92,10 +98,18 @@ def _logical(
     )
 
 
-logical_and = _logical("logical_and", np.logical_and, "_npi_multiply", "and", "Whether x and y")
-logical_or = _logical("logical_or", np.logical_or, "_npi_add", "or", "Whether x or y")
+logical_and = _logical(
+    "logical_and", np.logical_and, "_npi_multiply", "and", "Return whether x and y are true"
+)
+logical_or = _logical(
+    "logical_or", np.logical_or, "_npi_add", "or", "Return whether x or y is true"
+)
 logical_xor = _logical(
-    "logical_xor", np.logical_xor, "_npi_not_equal", "xor", "Whether either x or y"
+    "logical_xor",
+    np.logical_xor,
+    "_npi_not_equal",
+    "xor",
+    "Return whether only one of x and y is true",
 )
 
 
@@ -104,7 +118,7 @@ logical_not = Unary(
     np.logical_not,
     "_npi_logical_not",
     None,
-    "Whether not x; other dtypes count as whether they are not zero.",
+    "Return whether x is false; numbers are false if they are zero.",
     dtype=lambda dtype: "bool",
     kinds=ANYTHING,
     formula=lambda m, x: m.arithmetic("xor", x, m.number(1, x.dtype)),
@@ -157,15 +171,15 @@ def _bitwise(name: str, numpy: Callable[..., Any], doc: str) -> Binary:
     )
 
 
-bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "The bits that x and y have both")
-bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "The bits that x or y have")
-bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "The bits in which x and y differ")
+bitwise_and = _bitwise("bitwise_and", np.bitwise_and, "Return the bits that x and y both have")
+bitwise_or = _bitwise("bitwise_or", np.bitwise_or, "Return the bits that x or y has")
+bitwise_xor = _bitwise("bitwise_xor", np.bitwise_xor, "Return the bits in which x and y differ")
 bitwise_not = _BitwiseNot(
     "bitwise_not",
     np.bitwise_not,
     "_npi_bitwise_not",
     None,
-    """The bits that x does not have; on booleans, not.
+    """Return the bits that x does not have; on booleans, not.
 
     Raises:
         DTypeError: x is a float.
@@ -191,7 +205,7 @@ def _shift_operands(x: Any, y: Any) -> tuple[Tensor, Tensor]:
 
 @composite(numpy=lambda x, y: np.left_shift(*_stored(x, y)), sample=_shift_sample)
 def left_shift(x: Any, y: Any) -> Tensor:
-    """x with its bits moved up by y places: x times 2 to the power y, wrapped.
+    """Shift the bits of x up by y places: multiply x by 2 to the power y, wrapped.
 
     Composed: MXNet has no shifts.  Nothing is left of a number moved by its width or more, or by a
     negative number.
@@ -209,7 +223,7 @@ def left_shift(x: Any, y: Any) -> Tensor:
 
 @composite(numpy=lambda x, y: np.right_shift(*_stored(x, y)), sample=_shift_sample)
 def right_shift(x: Any, y: Any) -> Tensor:
-    """x with its bits moved down by y places: x divided by 2 to the power y, rounded down.
+    """Shift the bits of x down by y places: divide x by 2 to the power y, rounded down.
 
     Composed: MXNet has no shifts.  A number moved by its width or more, or by a negative number,
     becomes 0, or -1 if it was negative.
@@ -225,7 +239,7 @@ def right_shift(x: Any, y: Any) -> Tensor:
     width = np.dtype(x.dtype).itemsize * 8
     most = width if x.dtype == "uint8" else width - 1
     places = ops.where(ops.logical_or(y < 0, y > most), ops.full_like(y, most), y)
-    # In two halves, because 2 to the power of all places may not be positive.
+    # By half of the places twice, because 2 to the power of all places may not be positive.
     half = ops.floor_divide(places, 2)
     two = ops.full_like(y, 2)
     first = ops.floor_divide(x, ops.power(two, half))
@@ -233,6 +247,6 @@ def right_shift(x: Any, y: Any) -> Tensor:
 
 
 def _stored(x: Any, y: Any) -> list[np.ndarray]:
-    """Arrays in the dtype in which ksym lets them meet."""
+    """Return two arrays in the dtype that ksym promotes them to."""
     dtype = dtypes.promote(x.dtype.name, y.dtype.name)
     return [a.astype("int8" if dtype == "bool" else dtype) for a in (x, y)]

@@ -1,4 +1,4 @@
-"""Division and what it leaves over, for floats and integers, and integer powers of integers."""
+"""Division and remainders, for floats and integers, and powers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class _Divide(Binary):
 
 
 class _Whole(Binary):
-    """An operator that jumps, or has a kink, where one operand divides the other."""
+    """An operator that is discontinuous, or has a kink, where one operand divides the other."""
 
     def sample(self, draw: Draw) -> Sample:
         if not dtypes.is_float(draw.dtype(*NUMBERS)):
@@ -51,9 +51,12 @@ def _not_bool(dtype: str) -> str:
 
 
 def _whole_division(emit: Emitter, node: Node, x: Any, y: Any) -> tuple[Any, Any, Any]:
-    """Integers divided toward zero, the rest, and whether that is one above rounding down.
+    """Divide integers, rounding toward zero.
 
-    By MXNet's old kernel, which leaves it to the processor to trap on some divisors.
+    MXNet's old kernel is used, on which the processor raises an exception for some divisors.
+
+    Returns:
+        The quotient, the remainder, and 1 where the quotient is one above that of floor division.
     """
     dtype = node.outputs[0].dtype
     zero, one = (emit.constant(np.array(n, dtype)) for n in (0, 1))
@@ -61,7 +64,7 @@ def _whole_division(emit: Emitter, node: Node, x: Any, y: Any) -> tuple[Any, Any
     if number is not None and number not in (0, -1):
         divisor, factor = y, None
     else:
-        # By 0 and by -1 (which has no answer for the smallest number): divide by 1, then multiply.
+        # For 0, and -1 (which overflows for the smallest number): divide by 1, then multiply.
         odd = emit("_npi_equal", emit("_npi_multiply", y, y), emit("_npi_absolute", y))
         divisor, factor = emit("_npi_where", odd, one, y), emit("_npi_where", odd, y, one)
     quotient = emit("broadcast_div", x, divisor)
@@ -77,7 +80,7 @@ def _other_sign(emit: Emitter, rest: Any, y: Any, zero: Any) -> Any:
 
 
 def _not_zero(emit: Emitter, node: Node, y: Any) -> Any:
-    """y with NaN for zeros, for which MXNet's remainder is 0."""
+    """Return y with NaN for zeros: MXNet's remainder by zero is 0."""
     number = scalar_of(node.inputs[1])
     if number is not None and number != 0:
         return y
@@ -86,7 +89,7 @@ def _not_zero(emit: Emitter, node: Node, y: Any) -> Any:
 
 
 def _float_rest(emit: Emitter, node: Node, x: Any, y: Any) -> Any:
-    """C's fmod: MXNet's remainder of two positive numbers, with the sign of x."""
+    """Return C's fmod: MXNet's remainder of two positive numbers, with the sign of x."""
     zero = emit.constant(np.array(0, node.outputs[0].dtype))
     rest = emit("_npi_mod", emit("_npi_absolute", x), emit("_npi_absolute", y))
     return emit("_npi_where", emit("_npi_less", x, zero), emit("_npi_negative", rest), rest)
@@ -107,7 +110,7 @@ class _Fmod(_Whole):
 
 
 class _FloorDivide(_Whole):
-    """Composed: MXNet 1.9.1 has no floor division."""
+    """Floor division, which is composed, since MXNet 1.9.1 has none."""
 
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         dtype = node.outputs[0].dtype
@@ -150,7 +153,7 @@ def _vanish(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
 
 
 def _whole_parts(m: Machine, x: Register, y: Register) -> tuple[Register, Register]:
-    """Integers divided toward zero, and the rest; by 0 both are 0, as in NumPy."""
+    """Return the quotient of integers, rounded toward zero, and the remainder; for 0 both are 0."""
     zero, one, minus = (m.number(n, x.dtype) for n in (0, 1, -1))
     by_zero, by_minus = m.compare("eq", y, zero), m.compare("eq", y, minus)
     odd = m.arithmetic("or", by_zero, by_minus)
@@ -160,7 +163,7 @@ def _whole_parts(m: Machine, x: Register, y: Register) -> tuple[Register, Regist
 
 
 def _signs_differ(m: Machine, rest: Register, y: Register) -> Register:
-    """Whether a rest is not zero and has another sign than the divisor."""
+    """Return whether a remainder is not zero and has another sign than the divisor."""
     zero = m.number(0, y.dtype)
     differ = m.arithmetic("xor", m.compare("lt", rest, zero), m.compare("lt", y, zero))
     return m.arithmetic("and", differ, m.compare("ne", rest, zero))
@@ -221,7 +224,7 @@ true_divide = _Divide(
     "_npi_true_divide",
     ("_npi_true_divide_scalar", "_npi_rtrue_divide_scalar"),
     (lambda x, y, z, g: g / y, lambda x, y, z, g: -g * z / y),
-    "x / y; integers and booleans are divided as float64.",
+    "Return x / y; integers and booleans are divided as float64.",
     domains=((-2.0, 2.0, 0.0), (0.5, 2.0, 0.0)),
     dtype=dtypes.floating,
     kinds=NUMBERS,
@@ -233,7 +236,7 @@ floor_divide = _FloorDivide(
     "",
     (None, None),
     (_vanish, _vanish),
-    """The largest whole number not above x / y; its gradient is zero.
+    """Return the largest whole number not above x / y; its gradient is zero.
 
     Computed from the exact remainder, as NumPy does.  Integers divided by 0 give 0; booleans count
     as int8.
@@ -249,7 +252,7 @@ mod = _Mod(
     "",
     (None, None),
     (lambda x, y, z, g: g, lambda x, y, z, g: -g * floor_divide(x, y)),
-    """What floor division leaves over; it has the sign of y.
+    """Return the remainder of floor division, which has the sign of y.
 
     By zero, NaN for floats and 0 for integers; booleans count as int8.
     """,
@@ -265,7 +268,7 @@ truncate_divide = _TruncateDivide(
     "",
     (None, None),
     (_vanish, _vanish),
-    """x / y rounded toward zero, as TensorFlow's truncatediv; its gradient is zero.
+    """Return x / y rounded toward zero, as TensorFlow's truncatediv; its gradient is zero.
 
     Integers divided by 0 give 0; booleans count as int8.
     """,
@@ -280,7 +283,7 @@ fmod = _Fmod(
     "",
     (None, None),
     (lambda x, y, z, g: g, lambda x, y, z, g: -g * ops.rint((x - z) / y)),
-    """What division rounded toward zero leaves over; it has the sign of x.
+    """Return the remainder of division rounded toward zero, which has the sign of x.
 
     By zero, NaN for floats and 0 for integers; booleans count as int8.
     """,
@@ -323,7 +326,7 @@ class _Power(Binary):
             square = emit("_npi_multiply", square, square)
         if number is not None or dtype == "uint8":
             return result
-        # Of the powers below zero only those of 1 and -1 are whole numbers.
+        # With a negative exponent only the powers of 1 and -1 are whole numbers.
         units = [emit("_npi_equal", x, unit) for unit in (one, minus)]
         whole = emit("_npi_add", emit("_npi_add", *units), emit("_npi_greater_equal", y, zero))
         return emit("_npi_multiply", result, emit("Cast", whole, dtype=dtype))
@@ -376,7 +379,7 @@ power = _Power(
     "_npi_power",
     ("_npi_power_scalar", None),
     (_power_by_base, _power_by_exponent),
-    """x to the power y; the gradient by y is zero where x is not positive, as in TensorFlow.
+    """Return x to the power y; the gradient by y is 0 where x is not positive, as in TensorFlow.
 
     Powers of integers wrap on overflow; booleans count as int8.  An integer to a negative power is
     the exact result where that is an integer (of 1 and -1), else 0.

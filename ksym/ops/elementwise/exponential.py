@@ -1,4 +1,4 @@
-"""Exponentials, logarithms and what is made of them."""
+"""Exponentials, logarithms, and functions composed of them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ exp: Unary = Unary(
     np.exp,
     "_npi_exp",
     lambda x, y, g: g * y,
-    "e to the power x.",
+    "Return e to the power x.",
     formula=lambda m, x: m.exp(x),
 )
 expm1 = Unary(
@@ -44,7 +44,7 @@ expm1 = Unary(
     np.expm1,
     "_npi_expm1",
     lambda x, y, g: g * (y + 1.0),
-    "exp(x) - 1, exact near zero.",
+    "Return exp(x) - 1, exact near zero.",
     formula=lambda m, x: m.expm1(x),
 )
 log = Unary(
@@ -52,7 +52,7 @@ log = Unary(
     np.log,
     "_npi_log",
     lambda x, y, g: g / x,
-    "The natural logarithm.",
+    "Return the natural logarithm.",
     domain=(0.2, 4.0, 0.0),
     formula=lambda m, x: m.log(x),
 )
@@ -61,7 +61,7 @@ log1p = Unary(
     np.log1p,
     "_npi_log1p",
     lambda x, y, g: g / (x + 1.0),
-    "log(1 + x), exact near zero.",
+    "Return log(1 + x), exact near zero.",
     domain=(-0.7, 3.0, 0.0),
     formula=lambda m, x: m.log1p(x),
 )
@@ -77,7 +77,7 @@ exp2 = _Exp2(
     np.exp2,
     "_npi_rpower_scalar",
     lambda x, y, g: g * (_LOG_2 * y),
-    "2 to the power x.",
+    "Return 2 to the power x.",
     formula=lambda m, x: m.exp2(x),
 )
 log2 = Unary(
@@ -85,7 +85,7 @@ log2 = Unary(
     np.log2,
     "_npi_log2",
     lambda x, y, g: g / (_LOG_2 * x),
-    "The logarithm to base 2.",
+    "Return the logarithm to base 2.",
     domain=(0.2, 4.0, 0.0),
     formula=lambda m, x: m.log_to_base(x, 2.0),
 )
@@ -94,14 +94,14 @@ log10 = Unary(
     np.log10,
     "_npi_log10",
     lambda x, y, g: g / (math.log(10.0) * x),
-    "The logarithm to base 10.",
+    "Return the logarithm to base 10.",
     domain=(0.2, 4.0, 0.0),
     formula=lambda m, x: m.log_to_base(x, 10.0),
 )
 
 
 def _log_sum(x: Tensor, y: Tensor, of_power: Any, scale: float) -> Tensor:
-    """The larger one and what the smaller adds; their difference is NaN for equal infinities."""
+    """Return the larger one plus the term that the smaller one adds; equal infinities are added."""
     difference = x - y
     more = ops.log1p(of_power(-ops.abs_(difference))) * scale
     return ops.where(ops.isnan(difference), x + y, ops.maximum(x, y) + more)
@@ -125,7 +125,7 @@ logaddexp = _LogAddExp(
     "",
     (None, None),
     (lambda x, y, z, g: g * ops.exp(x - z), lambda x, y, z, g: g * ops.exp(y - z)),
-    "log(exp(x) + exp(y)), without overflow; composed, as MXNet has none.",
+    "Return log(exp(x) + exp(y)), without overflow; composed, as MXNet has none.",
     dtype=dtypes.floating,
     kinds=("float", "integer", "bool"),
 )
@@ -135,7 +135,7 @@ logaddexp2 = _LogAddExp2(
     "",
     (None, None),
     (lambda x, y, z, g: g * exp2(x - z), lambda x, y, z, g: g * exp2(y - z)),
-    "log2(2**x + 2**y), without overflow; composed, as MXNet has none.",
+    "Return log2(2**x + 2**y), without overflow; composed, as MXNet has none.",
     dtype=dtypes.floating,
     kinds=("float", "integer", "bool"),
 )
@@ -152,7 +152,7 @@ def _xlogy_sample(draw: Draw) -> Sample:
 
 @composite(numpy=_xlogy, sample=_xlogy_sample)
 def xlogy(x: Any, y: Any) -> Tensor:
-    """x * log(y), and 0 where x is 0, whatever y is; so are both gradients (as in TensorFlow)."""
+    """Return x * log(y), and 0 where x is 0 for every y; likewise gradients (as in TensorFlow)."""
     x, y = ops.promoted(x, y)
     x, y = (ops.cast_to(t, dtypes.floating(t.dtype)) for t in (x, y))
     nothing = ops.equal(x, 0.0)

@@ -1,4 +1,4 @@
-"""Functions that NumPy's users expect, made of a few others."""
+"""Functions of NumPy that are composed of a few other operators."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def sinc(x: Any) -> Tensor:
     """
     angle = floating(x) * math.pi
     near = ops.abs_(angle) < 1.0
-    # Each branch sees harmless numbers where the other one is taken.
+    # Each branch computes with harmless numbers where the other one is taken.
     square = ops.square(ops.where(near, angle, ops.zeros_like(angle)))
     series = ops.zeros_like(angle)
     for term in reversed(range(11)):
@@ -71,13 +71,13 @@ def _sample_infinite(draw: Draw) -> Sample:
 
 @composite(numpy=lambda x: x == np.inf, sample=_sample_infinite)
 def isposinf(x: Any) -> Tensor:
-    """Whether elements are infinity."""
+    """Return whether elements are infinity."""
     return ops.equal(floating(x), np.inf)
 
 
 @composite(numpy=lambda x: x == -np.inf, sample=_sample_infinite)
 def isneginf(x: Any) -> Tensor:
-    """Whether elements are minus infinity."""
+    """Return whether elements are minus infinity."""
     return ops.equal(floating(x), -np.inf)
 
 
@@ -91,7 +91,7 @@ def isneginf(x: Any) -> Tensor:
 def allclose(
     x: Any, y: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False
 ) -> Tensor:
-    """Whether all elements are close to each other, as `isclose` says."""
+    """Return whether all elements are close to each other, as by `isclose`."""
     return ops.all_(ops.isclose(x, y, rtol, atol, equal_nan))
 
 
@@ -115,9 +115,9 @@ def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tensor:
 
     Args:
         y: Values of a function; integers are computed in float64.
-        x: Where it has them: a vector along the axis, or what broadcasts against y; by default
-            everywhere dx apart.
-        dx: The distance of values, where x does not say it.
+        x: The points of these values: a vector along the axis, or a tensor that broadcasts against
+            y; by default points at distances of dx.
+        dx: The distance of points, if there is no x.
         axis: The axis to integrate along.
 
     Raises:
@@ -153,8 +153,8 @@ def vander(x: Any, n: int | None = None, increasing: bool = False) -> Tensor:
 
     Args:
         x: A vector; small integers and booleans are taken as int64, as in NumPy.
-        n: How many columns; by default as many as rows.
-        increasing: Whether the powers rise from 0, rather than fall to 0.
+        n: The number of columns; by default that of rows.
+        increasing: Whether the first column is the power 0, and not the last one.
 
     Raises:
         ShapeError: x is not a vector, or n is negative.
@@ -179,9 +179,9 @@ def tri(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FL
     """Return a matrix with ones on and below a diagonal, zeros above it.
 
     Args:
-        n: How many rows.
-        m: How many columns; by default as many.
-        k: Which diagonal: above the main one if positive, below it if negative.
+        n: The number of rows.
+        m: The number of columns; by default that of rows.
+        k: The number of the diagonal: above the main one if positive, below it if negative.
         dtype: The dtype of the result.
     """
     return ops.tril(ops.ones((n, n if m is None else m), dtype), k)
@@ -200,7 +200,7 @@ def _sample_unravel(draw: Draw) -> Sample:
 
 @composite(numpy=_unravel, sample=_sample_unravel)
 def unravel_index(indices: Any, shape: Any) -> tuple[Tensor, ...]:
-    """Return for indices into elements in a row those along each axis, as int64.
+    """Convert indices into the flat array to indices along each axis, as int64.
 
     Args:
         indices: Integers; negative ones count from the end, ones out of range wrap around.

@@ -32,7 +32,7 @@ class _Rounding(Unary):
 
 
 class _Round(_Rounding):
-    """By `around`: MXNet's `rint` rounds some halves to the odd number."""
+    """Rounding by MXNet's `around`, since its `rint` rounds some halves to the odd number."""
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         if dtypes.is_float(node.inputs[0].dtype):
@@ -52,7 +52,7 @@ floor = _Rounding(
     np.floor,
     "_npi_floor",
     None,
-    "The largest whole number not above x; its gradient is zero.",
+    "Return the largest whole number not above x; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
@@ -64,7 +64,7 @@ ceil = _Rounding(
     np.ceil,
     "_npi_ceil",
     None,
-    "The smallest whole number not below x; its gradient is zero.",
+    "Return the smallest whole number not below x; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
@@ -76,7 +76,7 @@ trunc = _Rounding(
     np.trunc,
     "_npi_trunc",
     None,
-    "x without its fraction: rounded toward zero; its gradient is zero.",
+    "Return x without its fraction: rounded toward zero; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
     kinks=_WHOLE,
@@ -89,7 +89,7 @@ rint = _Round(
     np.rint,
     "_npi_around",
     None,
-    "The nearest whole number, halves to the even one; its gradient is zero.",
+    "Return the nearest whole number, halves to the even one; its gradient is zero.",
     floating=False,
     domain=(-3.0, 3.0, 0.0),
     kinks=_HALVES,

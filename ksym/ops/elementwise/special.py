@@ -22,7 +22,7 @@ __all__ = ["erf", "erfinv", "erfc", "gammaln", "gamma", "polygamma", "digamma"]
 
 
 def _each(function: Callable[[float], float], pole: float) -> Callable[[Any], Any]:
-    """A function of Python's math module on arrays, with its value at poles."""
+    """Return a function of Python's math module for arrays, with a value for poles."""
 
     def safe(x: float) -> float:
         try:
@@ -36,7 +36,7 @@ def _each(function: Callable[[float], float], pole: float) -> Callable[[Any], An
 
 
 def _erfinv(y: Any) -> Any:
-    """The inverse of math.erf by bisection, which needs no formula of its own."""
+    """Return the inverse of math.erf, by bisection, which is independent of the formula."""
     low, high = np.full(np.shape(y), -6.0), np.full(np.shape(y), 6.0)
     erf_of = _each(math.erf, math.nan)
     for _ in range(60):
@@ -79,7 +79,7 @@ def _error_function(m: Machine, x: Register) -> Register:
     ]
     square = m.multiply(x, x)
     near = m.multiply(x, m.series(square, coefficients))
-    # Beyond 6 nothing is left of the complement, and infinity would give NaN.
+    # Above 6 the complement is rounded to zero; infinity would give NaN.
     size, one = m.below(m.magnitude(x), 6.0), m.number(1.0, x.dtype)
     number, polynomial = _scaled_complement(far_terms)
     width = m.number(number, x.dtype)
@@ -97,7 +97,7 @@ erf = Unary(
     _each(math.erf, math.nan),
     "_npx_erf",
     lambda x, y, g: g * (_TWO_BY_ROOT_PI * ops.exp(-ops.square(x))),
-    "The error function: 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.",
+    "Return the error function: 2 / sqrt(pi) times the integral of exp(-t**2) from 0 to x.",
     formula=_error_function,
 )
 erfinv = Unary(
@@ -105,7 +105,7 @@ erfinv = Unary(
     _erfinv,
     "_npx_erfinv",
     lambda x, y, g: g * (ops.exp(ops.square(y)) / _TWO_BY_ROOT_PI),
-    "The inverse of `erf`; infinite at -1 and 1, NaN outside.",
+    "Return the inverse of `erf`; infinite at -1 and 1, NaN outside.",
     domain=(-0.9, 0.9, 0.0),
     no_formula=_RARE,
 )
@@ -131,7 +131,7 @@ class _Erfc(Operator):
 
     def expand(self, node: Node) -> Tensor:
         (x,) = node.inputs
-        # Nothing is left of the result beyond 30, and infinity would give NaN.
+        # Above 30 the result is rounded to zero; infinity would give NaN.
         size = ops.minimum(ops.abs_(x), 30.0)
         inverse = 1.0 / (size + _WIDTH)
         place, series = (_WIDTH - size) * inverse, ops.zeros_like(x)
@@ -154,7 +154,7 @@ class _Erfc(Operator):
 
 erfc: Operator = _Erfc(
     "erfc",
-    doc="""1 - erf(x), exact relative to its own size, however small; composed, MXNet has none.""",
+    doc="""Return 1 - erf(x), with a small relative error even if it is tiny; composed.""",
 )
 
 gammaln = Unary(
@@ -162,7 +162,7 @@ gammaln = Unary(
     _each(math.lgamma, math.inf),
     "_npx_gammaln",
     lambda x, y, g: g * polygamma(0, x),
-    "The logarithm of the absolute value of `gamma`; infinite at 0, -1, -2, ...",
+    "Return the logarithm of the absolute value of `gamma`; infinite at 0, -1, -2, ...",
     domain=(0.3, 4.0, 0.0),
     no_formula=_RARE,
 )
@@ -171,7 +171,7 @@ gamma = Unary(
     _each(lambda x: math.gamma(x) if x else math.inf, math.nan),
     "_npx_gamma",
     lambda x, y, g: g * (y * polygamma(0, x)),
-    "The gamma function: (x - 1)! at whole numbers; infinite at 0, NaN at -1, -2, ...",
+    "Return the gamma function: (x - 1)! at whole numbers; infinite at 0, NaN at -1, -2, ...",
     domain=(0.5, 4.0, 0.0),
     no_formula=_RARE,
 )
@@ -184,7 +184,7 @@ _SHIFT = 10
 
 
 def _tail_coefficients(order: int) -> list[float]:
-    """Of the asymptotic series in x**-2 that follows the first two terms."""
+    """Return the coefficients of the asymptotic series in x**-2 after its first two terms."""
     return [
         b * math.factorial(2 * k + order - 1) / math.factorial(2 * k)
         for k, b in enumerate(_BERNOULLI, 1)
@@ -208,8 +208,8 @@ class _Polygamma(Operator):
         return x.spec
 
     def numpy(self, x: Any, order: int) -> Any:
-        # The defining sum, with the Euler-Maclaurin estimate of what is left of it; for x below 0
-        # by the recurrence, in which the sum starts there.
+        # The sum that defines it, with the Euler-Maclaurin estimate of its tail; for x below 0 the
+        # recurrence extends the sum to x.
         x = np.asarray(x, "float64")
         steps = 60
         far = x + steps
@@ -241,7 +241,7 @@ class _Polygamma(Operator):
 
     @staticmethod
     def _cotangent(order: int) -> list[float]:
-        """The n-th derivative of cot(pi x), a polynomial in cot(pi x), highest power first."""
+        """Return the n-th derivative of cot(pi x): a polynomial in it, highest power first."""
         polynomial = np.array([1.0, 0.0])
         for _ in range(order):
             polynomial = np.polymul(np.polyder(polynomial), [-math.pi, 0.0, -math.pi])
@@ -249,7 +249,7 @@ class _Polygamma(Operator):
 
     @staticmethod
     def _positive(x: Tensor, order: int) -> Tensor:
-        """By recurrence up to large x, and there by the asymptotic series (DLMF 5.11, 5.15)."""
+        """Compute it by recurrence up to large x, then by asymptotic series (DLMF 5.11, 5.15)."""
         total: Tensor = ops.zeros_like(x)
         for k in range(_SHIFT):
             total = total + 1.0 / _whole_power(x + float(k), order + 1)
@@ -284,7 +284,7 @@ def _whole_power(x: Tensor, number: int) -> Tensor:
 
 polygamma: Operator = _Polygamma(
     "polygamma",
-    doc="""The derivatives of `digamma`: of the order given first, as in SciPy; 0 is `digamma`.
+    doc="""Return a derivative of `digamma`; its order is given first, as in SciPy, 0 for `digamma`.
 
     Composed: MXNet has none.  Recurrence up to 10 and beyond, and there the asymptotic series; for
     x below zero the reflection formula (DLMF 5.5, 5.11 and 5.15).  NaN at the poles 0, -1, -2, ...
@@ -309,6 +309,6 @@ def _digamma_sample(draw: Draw) -> Sample:
     sample=_digamma_sample,
 )
 def digamma(x: Any) -> Tensor:
-    """The derivative of `gammaln`; NaN at the poles 0, -1, -2, ..., as in JAX."""
+    """Return the derivative of `gammaln`; NaN at the poles 0, -1, -2, ..., as in JAX."""
     result: Tensor = polygamma(0, x)
     return result

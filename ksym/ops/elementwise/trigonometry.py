@@ -39,7 +39,7 @@ sin = Unary(
     np.sin,
     "_npi_sin",
     lambda x, y, g: g * cos(x),
-    "The sine.",
+    "Return the sine.",
     formula=lambda m, x: m.call("sin", x),
 )
 cos: Unary = Unary(
@@ -47,7 +47,7 @@ cos: Unary = Unary(
     np.cos,
     "_npi_cos",
     lambda x, y, g: -g * sin(x),
-    "The cosine.",
+    "Return the cosine.",
     formula=lambda m, x: m.call("cos", x),
 )
 tan = Unary(
@@ -55,7 +55,7 @@ tan = Unary(
     np.tan,
     "_npi_tan",
     lambda x, y, g: g * (1.0 + y * y),
-    "The tangent.",
+    "Return the tangent.",
     domain=(-1.0, 1.0, 0.0),
     formula=lambda m, x: m.call("tan", x),
 )
@@ -64,7 +64,7 @@ tanh = Unary(
     np.tanh,
     "_npi_tanh",
     lambda x, y, g: g * (1.0 - y * y),
-    "The hyperbolic tangent.",
+    "Return the hyperbolic tangent.",
     activation="tanh",
     formula=lambda m, x: m.tanh(x),
 )
@@ -73,7 +73,7 @@ arcsin = Unary(
     np.arcsin,
     "_npi_arcsin",
     lambda x, y, g: g * ops.rsqrt(1.0 - x * x),
-    "The angle from -pi/2 to pi/2 whose sine is x; NaN outside of [-1, 1].",
+    "Return the angle from -pi/2 to pi/2 whose sine is x; NaN outside of [-1, 1].",
     domain=(-0.8, 0.8, 0.0),
     formula=lambda m, x: m.call("asin", x),
 )
@@ -82,7 +82,7 @@ arccos = Unary(
     np.arccos,
     "_npi_arccos",
     lambda x, y, g: -g * ops.rsqrt(1.0 - x * x),
-    "The angle from 0 to pi whose cosine is x; NaN outside of [-1, 1].",
+    "Return the angle from 0 to pi whose cosine is x; NaN outside of [-1, 1].",
     domain=(-0.8, 0.8, 0.0),
     formula=lambda m, x: m.call("acos", x),
 )
@@ -91,7 +91,7 @@ arctan = Unary(
     np.arctan,
     "_npi_arctan",
     lambda x, y, g: g / (1.0 + x * x),
-    "The angle from -pi/2 to pi/2 whose tangent is x.",
+    "Return the angle from -pi/2 to pi/2 whose tangent is x.",
     formula=lambda m, x: m.call("atan", x),
 )
 sinh = Unary(
@@ -99,7 +99,7 @@ sinh = Unary(
     np.sinh,
     "_npi_sinh",
     lambda x, y, g: g * cosh(x),
-    "The hyperbolic sine.",
+    "Return the hyperbolic sine.",
     formula=lambda m, x: m.sinh(x),
 )
 cosh: Unary = Unary(
@@ -107,7 +107,7 @@ cosh: Unary = Unary(
     np.cosh,
     "_npi_cosh",
     lambda x, y, g: g * sinh(x),
-    "The hyperbolic cosine.",
+    "Return the hyperbolic cosine.",
     formula=lambda m, x: m.cosh(x),
 )
 arcsinh = Unary(
@@ -115,7 +115,7 @@ arcsinh = Unary(
     np.arcsinh,
     "_npi_arcsinh",
     lambda x, y, g: g * ops.rsqrt(x * x + 1.0),
-    "The inverse of `sinh`.",
+    "Return the inverse of `sinh`.",
     formula=lambda m, x: m.arcsinh(x),
 )
 arccosh = Unary(
@@ -123,7 +123,7 @@ arccosh = Unary(
     np.arccosh,
     "_npi_arccosh",
     lambda x, y, g: g * ops.rsqrt(x * x - 1.0),
-    "The inverse of `cosh` that is not negative; NaN below 1.",
+    "Return the inverse of `cosh` that is not negative; NaN below 1.",
     domain=(1.3, 4.0, 0.0),
     formula=lambda m, x: m.arccosh(x),
 )
@@ -132,14 +132,14 @@ arctanh = Unary(
     np.arctanh,
     "_npi_arctanh",
     lambda x, y, g: g / (1.0 - x * x),
-    "The inverse of `tanh`; infinite at -1 and 1, NaN outside.",
+    "Return the inverse of `tanh`; infinite at -1 and 1, NaN outside.",
     domain=(-0.8, 0.8, 0.0),
     formula=lambda m, x: m.arctanh(x),
 )
 
 
 class _Scaled(Unary):
-    """A change of unit: MXNet's own compute in float32."""
+    """A conversion of units by a multiplication, since MXNet's own operators compute in float32."""
 
     linear_in = (0,)
 
@@ -152,7 +152,7 @@ degrees: Unary = _Scaled(
     np.degrees,
     "",
     lambda x, y, g: degrees(g),
-    "Radians as degrees.",
+    "Convert radians to degrees.",
     formula=lambda m, x: m.multiply(x, m.number(math.degrees(1.0), x.dtype)),
 )
 radians: Unary = _Scaled(
@@ -160,7 +160,7 @@ radians: Unary = _Scaled(
     np.radians,
     "",
     lambda x, y, g: radians(g),
-    "Degrees as radians.",
+    "Convert degrees to radians.",
     formula=lambda m, x: m.multiply(x, m.number(math.radians(1.0), x.dtype)),
 )
 rad2deg = degrees
@@ -177,7 +177,7 @@ hypot = Binary(
     "_npi_hypot",
     (None, None),
     (lambda x, y, z, g: g * x / _not_origin(z), lambda x, y, z, g: g * y / _not_origin(z)),
-    "sqrt(x**2 + y**2), without overflow; its gradient at the origin is zero, as in JAX.",
+    "Return sqrt(x**2 + y**2), without overflow; its gradient at the origin is zero, as in JAX.",
     domains=((0.3, 2.0, 0.0), (-2.0, 2.0, 0.0)),
     dtype=dtypes.floating,
     kinds=("float", "integer", "bool"),
@@ -192,7 +192,7 @@ arctan2 = Binary(
         lambda x, y, z, g: g * y / (x * x + y * y),
         lambda x, y, z, g: -g * x / (x * x + y * y),
     ),
-    """The angle from -pi to pi of the point with height x and width y, as in NumPy.
+    """Return the angle from -pi to pi of the point with height x and width y, as in NumPy.
 
     Its gradient at the origin is NaN, as in JAX.
     """,

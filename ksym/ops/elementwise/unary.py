@@ -46,7 +46,7 @@ UnaryRule = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def is_zero(x: Tensor) -> bool:
-    """Whether a tensor is zeros by construction: a constant, or one stretched to a shape."""
+    """Return whether a tensor is zeros by construction: a constant, or one broadcast to a shape."""
     if x.node.operator is ops.broadcast_to:
         x = x.node.inputs[0]
     return is_constant(x) and x.value is not None and not x.value.any()
@@ -77,10 +77,10 @@ class Unary(Operator):
         numpy: The NumPy function it equals.
         native: The MXNet operator.
         gradient: ``(x, y, g) -> gradient``; None where the function is constant almost everywhere.
-        domain: The interval tests draw from, and how far apart elements must be.
-        kinks: Where the function has no gradient, for tests to keep away.
+        domain: The interval that tests draw from, and the least distance of elements.
+        kinks: The arguments without a gradient, which tests avoid.
         floating: Whether integers are converted to floats first.
-        dtype: What the operand is converted to, where floating does not say it.
+        dtype: The dtype to convert the operand to, if floating does not say it.
         kinds: The kinds of dtypes tests draw from; by default all, or numbers if not floating.
         activation: The `act_type` of an equal oneDNN kernel, for float32.
         result: The dtype of the result where it is not that of the operand.
@@ -174,7 +174,7 @@ class _StopGradient(_Identity):
 
 
 class _Signed(Unary):
-    """What NumPy does not do for booleans."""
+    """An operator that NumPy does not have for booleans."""
 
     def infer(self, x: Tensor) -> Spec:
         if x.dtype == "bool":
@@ -240,7 +240,7 @@ class _Cast(Operator):
             return x
         if x.node.operator is cast:
             (source,) = x.node.inputs
-            # Through a type that holds every value of the source, the middle step does nothing.
+            # A cast to a dtype that holds every value of the source, and back, changes nothing.
             if source.dtype == target and np.can_cast(source.dtype, x.dtype, "safe"):
                 return source
         return None
@@ -249,7 +249,7 @@ class _Cast(Operator):
         source, target = (draw.choose(dtypes.SUPPORTED) for _ in range(2))
         unsigned = "uint8" in (source, target)
         x = draw.array(draw.shape(min_side=0), 0 if unsigned else -100, 100, dtype=source)
-        # Float casts are differentiated only where nothing is rounded away.
+        # The gradients of casts between floats are checked only if nothing is rounded.
         exact = (source, target) == ("float64", "float64")
         return Sample(x, attributes={"dtype": target}, differentiate=None if exact else ())
 
@@ -286,7 +286,7 @@ def _signum(m: Machine, x: Register) -> Register:
 
 def _cube_root(m: Machine, x: Register) -> Register:
     size, third = m.magnitude(x), m.number(1.0 / 3.0, x.dtype)
-    # The power is not exact for large logarithms; a step of Newton's method makes it so.
+    # The power is not exact for large logarithms; a step of Newton's method corrects it.
     near = m.exp(m.multiply(m.log(size), third))
     excess = m.subtract(near, m.divide(size, m.multiply(near, near)))
     root = m.subtract(near, m.multiply(excess, third))
@@ -309,7 +309,7 @@ negative = _Linear(
     np.negative,
     "_npi_negative",
     lambda x, y, g: -g,
-    f"-x.{_NO_BOOLEANS}",
+    f"Return -x.{_NO_BOOLEANS}",
     floating=False,
     formula=lambda m, x: m.negative(x),
 )
@@ -318,7 +318,7 @@ positive = _Linear(
     np.positive,
     "_copy",
     lambda x, y, g: g,
-    f"+x: the same.{_NO_BOOLEANS}",
+    f"Return +x, which equals x.{_NO_BOOLEANS}",
     floating=False,
     formula=lambda m, x: x,
 )
@@ -327,7 +327,7 @@ abs_ = _Absolute(
     np.abs,
     "_npi_absolute",
     lambda x, y, g: g * sign(x),
-    "The absolute value; its gradient at zero is zero.",
+    "Return the absolute value; its gradient at zero is zero.",
     floating=False,
     kinds=("float", "integer", "bool"),
     domain=(-2.0, 2.0, 0.05),
@@ -338,7 +338,7 @@ sign: Unary = _Sign(
     np.sign,
     "_npi_sign",
     None,
-    f"-1, 0 or 1 by the sign of x; NaN for NaN.{_NO_BOOLEANS}",
+    f"Return -1, 0 or 1 by the sign of x; NaN for NaN.{_NO_BOOLEANS}",
     floating=False,
     domain=(-2.0, 2.0, 0.05),
     formula=_signum,
@@ -348,7 +348,7 @@ square = Unary(
     np.square,
     "_npi_square",
     lambda x, y, g: g * (2.0 * x),
-    "x * x; booleans count as int8.",
+    "Return x * x; booleans count as int8.",
     dtype=lambda dtype: "int8" if dtype == "bool" else dtype,
     formula=lambda m, x: m.multiply(x, x),
 )
@@ -357,7 +357,7 @@ reciprocal = Unary(
     np.reciprocal,
     "_npi_reciprocal",
     lambda x, y, g: -g * square(y),
-    "1 / x; integers are converted to float64, unlike in NumPy, where their fractions are lost.",
+    "Return 1 / x; integers are converted to float64, unlike in NumPy, which drops fractions.",
     domain=(0.4, 3.0, 0.0),
     formula=lambda m, x: m.divide(m.number(1.0, x.dtype), x),
 )
@@ -366,7 +366,7 @@ sqrt = Unary(
     np.sqrt,
     "_npi_sqrt",
     lambda x, y, g: g * (0.5 / y),
-    "The square root; NaN below zero, and an infinite gradient at zero.",
+    "Return the square root; NaN below zero, and an infinite gradient at zero.",
     domain=(0.2, 4.0, 0.0),
     formula=lambda m, x: m.root(x),
 )
@@ -375,7 +375,7 @@ rsqrt = Unary(
     lambda x: 1.0 / np.sqrt(x),
     "rsqrt",
     lambda x, y, g: g * (-0.5 * (y * square(y))),
-    "1 / sqrt(x), as in TensorFlow and JAX; NaN below zero.",
+    "Return 1 / sqrt(x), as in TensorFlow and JAX; NaN below zero.",
     domain=(0.4, 4.0, 0.0),
     formula=lambda m, x: m.divide(m.number(1.0, x.dtype), m.root(x)),
 )
@@ -384,7 +384,7 @@ cbrt = Unary(
     np.cbrt,
     "_npi_cbrt",
     lambda x, y, g: g / (3.0 * square(y)),
-    "The cube root, negative below zero; its gradient at zero is infinite.",
+    "Return the cube root, negative below zero; its gradient at zero is infinite.",
     domain=(0.2, 4.0, 0.0),
     formula=_cube_root,
 )
@@ -393,7 +393,7 @@ isnan = Unary(
     np.isnan,
     "_npi_isnan",
     None,
-    "Whether x is NaN.",
+    "Return whether x is NaN.",
     result="bool",
     formula=lambda m, x: m.compare("ne", x, x),
 )
@@ -402,7 +402,7 @@ isinf = Unary(
     np.isinf,
     "_npi_isinf",
     None,
-    "Whether x is infinite.",
+    "Return whether x is infinite.",
     result="bool",
     formula=lambda m, x: m.compare("eq", m.magnitude(x), m.number(math.inf, x.dtype)),
 )
@@ -411,7 +411,7 @@ isfinite = Unary(
     np.isfinite,
     "_npi_isfinite",
     None,
-    "Whether x is neither infinite nor NaN.",
+    "Return whether x is neither infinite nor NaN.",
     result="bool",
     formula=lambda m, x: m.compare("lt", m.magnitude(x), m.number(math.inf, x.dtype)),
 )
@@ -420,7 +420,7 @@ copy = _Identity(
     lambda x: x,
     "_copy",
     lambda x, y, g: g,
-    "x, as a new tensor.",
+    "Return x as a new tensor.",
     floating=False,
     formula=lambda m, x: x,
     kinds=("float", "integer", "bool"),
@@ -430,7 +430,7 @@ stop_gradient = _StopGradient(
     lambda x: x,
     "_copy",
     None,
-    "x, through which no gradient flows.",
+    "Return x, through which no gradient flows.",
     floating=False,
     formula=lambda m, x: x,
     kinds=("float", "integer", "bool"),
