@@ -7,7 +7,7 @@ A subclass of `Operator` states, side by side:
 ``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
 ``lower``     the native MXNet operators that compute it, or
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
-``formula``   the computation of one element, in a compiled loop
+``formula``   the computation of one element, in a kernel that ksym generates
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
 ``batched``   the same for all steps of a loop at once
 ``merge_axes`` the same by fewer axes, where native operators take few
@@ -111,14 +111,14 @@ class Operator:
             not have and cannot be composed of what it has, computed by `numpy` between them; the
             kind of loop or branch for control flow.
         commutative: Whether two operands may be exchanged, which changes no bit of the result.
-        viewing: Whether its elements are those of its first operand, so that a loop may read them
-            where these lie: see `is_view` and `layout`.
-        combination: The combination of elements in a compiled loop, for a reduction.
+        viewing: Whether its elements are those of its first operand, so that a kernel may read
+            them in place: see `is_view` and `layout`.
+        combination: The combination of elements in a kernel, for a reduction.
         own_layout: Whether oneDNN may leave its results in a memory layout of its own.
         keeps_layout: Whether its results are in the layout of its operands, oneDNN's own too.
         repeats: The names of the operators of which one is emitted again by its lowering, so that
             both should be in one native graph.
-        formula: The computation of an element in a compiled loop (`ksym.operator.machine`), for the
+        formula: The computation of an element in a kernel (`ksym.operator.machine`), for the
             dtypes that the machine takes.
         no_formula: The reason why an elementwise operator that is not composed of others has no
             formula.
@@ -327,7 +327,7 @@ class Operator:
         return None
 
     def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
-        """Return the node's output on other operands, written out for loops that are compiled.
+        """Return the node's output on other operands, composed of operators that kernels compute.
 
         Only elementwise operators and reductions are of use; None where the kernel is all there is.
         """
@@ -388,14 +388,14 @@ class Operator:
         return None
 
     def is_view(self, node: Node) -> bool:
-        """Return whether a loop can read a node's elements where those of its first operand lie.
+        """Return whether a kernel can read a node's elements in the array of its first operand.
 
         Called for a node of known shapes with elements, whose operator is `viewing`.
         """
         raise NotImplementedError(self.name)
 
     def layout(self, node: Node, operand: Layout) -> Layout:
-        """Return where the elements of a node lie that `is_view`, given that of its operand."""
+        """Return the layout of a node that `is_view`, given that of its operand."""
         raise NotImplementedError(self.name)
 
     def sample(self, draw: Draw) -> Sample:

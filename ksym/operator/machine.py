@@ -1,8 +1,8 @@
-"""The abstract machine of formulas: the instructions of a compiled loop for one element.
+"""The abstract machine of formulas: the instructions of a kernel for one element.
 
 A formula is the part of a declaration that computes one element of an elementwise operator:
 ``lambda m, x: m.divide(x, m.add(m.number(1.0, x.dtype), m.magnitude(x)))``.  It is called while the
-code of a loop is generated, with registers instead of numbers.  The dtypes that an operator has a
+code of a kernel is generated, with registers instead of numbers.  The dtypes that an operator has a
 formula for follow from the formula alone: for the others the machine raises `NoFormula`.
 """
 
@@ -31,7 +31,7 @@ class Register(NamedTuple):
 
 
 class Machine(Protocol):
-    """The code of a loop in the making.  All operands of an instruction have the same dtype."""
+    """The instructions that a kernel is generated from; all operands of one have the same dtype."""
 
     # --- instructions ----------------------------------------------------------------------------
 
@@ -42,7 +42,7 @@ class Machine(Protocol):
         """Apply ``add``, ``sub``, ``mul`` to numbers; integers wrap around.
 
         ``div`` is for floats.  ``sdiv`` and ``srem`` are for integers: the quotient rounded toward
-        zero, and what it leaves over, for divisors other than 0 and -1.  ``and``, ``or`` and
+        zero, and the remainder, for divisors other than 0 and -1.  ``and``, ``or`` and
         ``xor`` are for bools and the bits of integers.
         """
 
