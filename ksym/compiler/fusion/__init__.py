@@ -1,1 +1,1 @@
-"""Fusing: which nodes are computed by kernels of our own, and what these are."""
+"""Fusion: the choice of nodes that generated kernels compute, and their description."""
