@@ -157,8 +157,10 @@ def install() -> None:
     original = Tensor.__init__
 
     def init(self: Tensor, node: Node, index: int, spec: Spec) -> None:
-        dtype = _DTYPES.get(spec.dtype, spec.dtype)
-        original(self, node, index, Spec(StaticShape(spec.shape), dtype))
+        original(self, node, index, spec)
+        if type(spec.shape) is not StaticShape:  # which it is for the many that have an operand's
+            self.shape = StaticShape(spec.shape)
+        self.dtype = _DTYPES[spec.dtype]
 
     Tensor.__init__ = init  # type: ignore[method-assign]
     Tensor.get_shape = _get_shape  # type: ignore[attr-defined]

@@ -114,8 +114,11 @@ class KerasFunction:
         if not isinstance(inputs, list | tuple):
             raise TypeError("`inputs` should be a list or tuple.")
         # Models may be trained on variables and computed tensors: their value is computed first.
-        given = [x if type(x) is np.ndarray else _given(x) for x in inputs]
-        if len(given) < len(self.inputs) or any(x is None for x in given):
+        try:
+            given = [x if type(x) is np.ndarray else _given(x) for x in inputs]
+        except _NoValueError:
+            return self._without_some(inputs)
+        if len(given) < len(self.inputs):
             return self._without_some(given)
         ranges.check(self._expected, given)
         values = self.compiled(*given)
@@ -128,14 +131,20 @@ class KerasFunction:
     def _without_some(self, given: Sequence[Any]) -> list[Any]:
         """Compute the outputs where not every input has a value."""
         if len(given) > len(self.inputs):
-            return self.compiled(*given)  # which refuses them
+            return self.compiled(*given)  # which refuses so many
         positions = tuple(i for i, x in enumerate(given) if x is not None)
         if positions not in self._partial:
             self._partial[positions] = self._remake([self.inputs[i] for i in positions])
         return self._partial[positions]([given[i] for i in positions])
 
 
+class _NoValueError(Exception):
+    """An input is None."""
+
+
 def _given(value: Any) -> Any:
+    if value is None:
+        raise _NoValueError
     return evaluate(value) if isinstance(value, Tensor) else dense(value)
 
 
