@@ -132,7 +132,7 @@ def test_a_while_loop_refuses_a_state_whose_size_turns_out_to_change(mode):
     np.testing.assert_array_equal(f([200.0, 1.0])[0], [200, 1])
 
 
-COUNT, INDEX = ksym.placeholder((), "int64", name="n"), ksym.placeholder((), "int32", name="i")
+N, AT = ksym.placeholder((), "int64", name="n"), ksym.placeholder((), "int32", name="i")
 X = ksym.placeholder((None, 3), name="x")
 ROWS = np.arange(30, dtype="float32").reshape(10, 3)
 
@@ -158,10 +158,10 @@ BY_DATA = {
 @pytest.mark.parametrize("options", [{}, {"mode": "interpret"}, {"flags": "fuse_loops=0,check=1"}])
 def test_slices_with_bounds_that_a_call_gives(case, options):
     take, calls = BY_DATA[case]
-    y = take(X, COUNT, INDEX)
+    y = take(X, N, AT)
     first = ksym.gradients(ksym.sum(y**3), X)
     second = ksym.gradients(ksym.sum(first), X)
-    f = ksym.function([X, COUNT, INDEX], [y, first, second], **options)
+    f = ksym.function([X, N, AT], [y, first, second], **options)
     for n, i in calls:
         value, once, twice = f(ROWS, n, i)
         np.testing.assert_array_equal(value, take(ROWS, n, i))
@@ -187,12 +187,12 @@ def test_slices_with_bounds_that_a_call_gives(case, options):
     ],
 )
 def test_the_length_of_a_slice_is_static_where_its_bounds_are_a_constant_apart(take, shape):
-    assert take(X, INDEX).shape == shape
+    assert take(X, AT).shape == shape
 
 
 @both_modes
 def test_a_slice_of_static_length_that_does_not_fit_is_refused(mode):
-    f = ksym.function([X, INDEX], ksym.sum(X[INDEX : INDEX + 4], axis=0), mode=mode)
+    f = ksym.function([X, AT], ksym.sum(X[AT : AT + 4], axis=0), mode=mode)
     for start in (7, 10, -1, -3):
         with pytest.raises(ShapeError, match="takes 4") as caught:
             f(ROWS, start)
@@ -200,13 +200,13 @@ def test_a_slice_of_static_length_that_does_not_fit_is_refused(mode):
     np.testing.assert_array_equal(f(ROWS, 6), ROWS[6:].sum(0))
     # The remedy of the message:
     side = ksym.cast(ksym.shape_of(X)[0], "int32")
-    g = ksym.function([X, INDEX], X[INDEX : ksym.minimum(INDEX + 4, side)], mode=mode)
+    g = ksym.function([X, AT], X[AT : ksym.minimum(AT + 4, side)], mode=mode)
     for start in (6, 7, 10):
         np.testing.assert_array_equal(g(ROWS, start), ROWS[start:])
     with pytest.raises(ShapeError, match="longer than an axis of 3"):
         f(ROWS[:3], 0)
     with pytest.raises(ShapeError, match="longer than an axis of 3"):
-        X[:, INDEX : INDEX + 4]
+        X[:, AT : AT + 4]
 
 
 def test_batches_by_their_number_are_compiled_once():
@@ -294,9 +294,9 @@ LENGTHS = {
 @pytest.mark.parametrize("options", [{}, {"mode": "interpret"}, {"flags": "fuse_loops=0,check=1"}])
 def test_lengths_that_a_call_gives(case, options):
     build, meaning = LENGTHS[case]
-    y = build(X, COUNT)
+    y = build(X, N)
     gradient = ksym.gradients(ksym.sum(y * y), X, disconnected="zero")
-    f = ksym.function([X, COUNT], [y, gradient], **options)
+    f = ksym.function([X, N], [y, gradient], **options)
     small = (ROWS + 1) / 30
     for n in (3, 5, 0, 1, 3):
         value, slope = f(small, n)
@@ -314,12 +314,12 @@ def test_lengths_that_a_call_gives(case, options):
 
 
 def test_a_number_of_steps_that_is_negative_or_larger_than_a_sequence_is_refused():
-    y = ksym.scan(lambda e: (e * 2.0, ()), X, steps=COUNT).outputs
-    f = ksym.function([X, COUNT], y)
+    y = ksym.scan(lambda e: (e * 2.0, ()), X, steps=N).outputs
+    f = ksym.function([X, N], y)
     np.testing.assert_array_equal(f(ROWS, 10), ROWS * 2)
     with pytest.raises(ShapeError, match="scan"):
         f(ROWS, 11)
-    g = ksym.function([COUNT], ksym.scan(lambda s: (s, s + 1.0), states=0.0, steps=COUNT).states)
+    g = ksym.function([N], ksym.scan(lambda s: (s, s + 1.0), states=0.0, steps=N).states)
     with pytest.raises(ShapeError, match="there cannot be -1 steps"):
         g(-1)
     assert g(4) == 4.0

@@ -11,7 +11,7 @@ from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.keras.config import data_format as normalize_format
 from ksym.keras.tensors import as_tensor, is_sparse, mark_sparse, static_shape, whole
-from ksym.operator.operands import packed
+from ksym.operator.operands import is_settled, packed
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
@@ -35,12 +35,12 @@ def permute_dimensions(x: Any, pattern: Sequence[int]) -> Tensor:
     return ops.transpose(as_tensor(x), pattern)
 
 
-def repeat_elements(x: Any, rep: int, axis: int) -> Tensor:
+def repeat_elements(x: Any, rep: Any, axis: int) -> Tensor:
     """Repeat each slice along an axis."""
     return ops.repeat(as_tensor(x), whole(rep), axis)
 
 
-def repeat(x: Any, n: int) -> Tensor:
+def repeat(x: Any, n: Any) -> Tensor:
     """Repeat a matrix n times along a new second axis."""
     x = as_tensor(x)
     if x.rank != 2:
@@ -92,7 +92,7 @@ def stack(x: Sequence[Any], axis: int = 0) -> Tensor:
     return ops.stack(x, axis)
 
 
-def one_hot(indices: Any, num_classes: int) -> Tensor:
+def one_hot(indices: Any, num_classes: Any) -> Tensor:
     """Mark each index by a one among zeros."""
     return ops.one_hot(ops.cast(ops.as_tensor(indices), "int64"), whole(num_classes))
 
@@ -102,23 +102,45 @@ def reverse(x: Any, axes: Any) -> Tensor:
     return ops.flip(as_tensor(x), axes)
 
 
-def slice(x: Any, start: Sequence[int], size: Sequence[int]) -> Tensor:
+def slice(x: Any, start: Any, size: Any) -> Tensor:
     """Take size elements from start along each axis; all that are left where size is -1.
+
+    Args:
+        x: A tensor.
+        start: The first element along each axis: integers, scalar tensors, or a vector.
+        size: The number of elements, likewise.
 
     Raises:
         ValueError: start or size does not have one entry for each axis.
     """
-    x, start, size = as_tensor(x), whole(start), whole(size)
-    if not (len(start) == len(size) == x.rank):
+    x = as_tensor(x)
+    starts, sizes = _entries(whole(start)), _entries(whole(size))
+    if not (len(starts) == len(sizes) == x.rank):
         raise ValueError(
             "The dimension and the size of indices should match. "
-            f"x has rank {x.rank}, start {len(start)} entries, size {len(size)}"
+            f"x has rank {x.rank}, start {len(starts)} entries, size {len(sizes)}"
         )
     bounds = [
-        builtins.slice(begin, None if isinstance(count, int) and count == -1 else begin + count)
-        for begin, count in zip(start, size, strict=True)
+        builtins.slice(begin, None if _is_rest(count) else begin + count)
+        for begin, count in zip(starts, sizes, strict=True)
     ]
     return x[tuple(bounds)]
+
+
+def _entries(vector: Any) -> list[Any]:
+    """Return the entries of a vector of integers, as integers where they are known."""
+    if isinstance(vector, Tensor):
+        vector = ops.unstack(vector)
+    found = []
+    for entry in vector:
+        if isinstance(entry, Tensor) and is_settled(entry):
+            entry = entry.value.item()  # type: ignore[union-attr]
+        found.append(entry)
+    return found
+
+
+def _is_rest(count: Any) -> bool:
+    return not isinstance(count, Tensor) and int(count) == -1
 
 
 def temporal_padding(x: Any, padding: tuple[int, int] = (1, 1)) -> Tensor:

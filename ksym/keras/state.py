@@ -15,7 +15,7 @@ from ksym.keras.config import dtype_or_floatx
 from ksym.keras.random import seed_or_numpy
 from ksym.keras.shims import complete
 from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse, whole
-from ksym.operator.operands import packed
+from ksym.operator.operands import is_settled, packed
 from ksym.variables import Update, Variable, get_values, set_values
 
 
@@ -40,6 +40,9 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
     result = ops.constant(value, dtype_or_floatx(dtype))
     if shape is None:
         return result
+    symbolic = isinstance(shape, Tensor)
+    if symbolic or (np.iterable(shape) and any(isinstance(side, Tensor) for side in shape)):
+        return ops.reshape(result, shape) if result.rank else ops.full(shape, result)
     shape = whole(tuple(shape) if isinstance(shape, list | tuple) else (shape,))
     if result.value is not None and result.value.size == 1:
         return ops.constant(np.full(shape, result.value.item(), result.dtype))
@@ -75,7 +78,7 @@ def ones(shape: Any, dtype: Any = None, name: str | None = None) -> Tensor:
 
 def _filled(number: float, shape: Any, dtype: Any, name: str | None) -> Tensor:
     if isinstance(shape, Tensor):
-        if shape.value is None:
+        if not is_settled(shape):
             return ops.full(shape, number, dtype_or_floatx(dtype))
         shape = shape.value
     sides = whole(tuple(shape) if np.iterable(shape) else (shape,))
@@ -84,10 +87,12 @@ def _filled(number: float, shape: Any, dtype: Any, name: str | None) -> Tensor:
     return variable(np.full(shapes.known(shapes.normalize(sides)), number), dtype, name)
 
 
-def eye(size: Any, dtype: Any = None, name: str | None = None) -> Variable:
-    """Return a variable with ones on its diagonal."""
+def eye(size: Any, dtype: Any = None, name: str | None = None) -> Tensor:
+    """Return a variable with ones on its diagonal, or a tensor if the size is not static."""
     size = whole(size)
     rows, columns = size if isinstance(size, list | tuple) else (size, size)
+    if isinstance(rows, Tensor) or isinstance(columns, Tensor):
+        return ops.eye(rows, columns, dtype=dtype_or_floatx(dtype))
     return variable(np.eye(rows, columns), dtype, name)
 
 

@@ -127,19 +127,23 @@ def _sample_eye(draw: Draw) -> Sample:
 
 
 @composite(numpy=lambda n, m, k: np.eye(n, m, k), sample=_sample_eye)
-def eye(n: int, m: int | None = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+def eye(n: Any, m: Any = None, k: int = 0, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
     """Return a matrix with ones on a diagonal and zeros elsewhere.
 
     Args:
-        n: The number of rows.
+        n: The number of rows: an int, or a scalar tensor.
         m: The number of columns; as many as rows by default.
         k: The number of the diagonal: above the main one if positive, below if negative.
         dtype: The dtype of the result.
     """
-    rows, columns = arange(n), arange(n if m is None else m)
-    if n < 0 or (m is not None and m < 0):
+    m = n if m is None else m
+    rows, columns = arange(n), arange(m)
+    if any(not isinstance(side, Tensor) and side < 0 for side in (n, m)):
         raise ShapeError(f"a matrix has no {n} by {m} elements")
-    return ops.cast(ops.equal(columns - k, ops.expand_dims(rows, -1)), dtype)
+    here = ops.equal(columns - k, ops.expand_dims(rows, -1))
+    if isinstance(n, Tensor) or isinstance(m, Tensor):
+        here = ops.broadcast_to(here, [n, m])  # which refuses a negative number of them
+    return ops.cast(here, dtype)
 
 
 @composite(numpy=np.identity, sample=lambda draw: Sample(attributes={"n": draw.integer(0, 4)}))
@@ -171,19 +175,22 @@ def _sample_linspace(draw: Draw) -> Sample:
 
 
 @composite(numpy=np.linspace, sample=_sample_linspace)
-def linspace(start: Any, stop: Any, num: int = 50) -> Tensor:
+def linspace(start: Any, stop: Any, num: Any = 50) -> Tensor:
     """Return numbers in equal steps from start to stop, both included, on a new first axis.
 
     Args:
         start: The first number, or a tensor of them; integers are taken as float64.
         stop: The last number, or a tensor of them.
-        num: The count of numbers.
+        num: The count of numbers: an int, or a scalar tensor.
     """
     start, stop = promoted(start, stop)
-    if num < 0:
-        raise ShapeError(f"there are no {num} numbers")
     rank = max(start.rank, stop.rank)
-    part = np.linspace(0.0, 1.0, num).reshape(num, *[1] * rank)
     dtype = dtypes.floating(start.dtype)
-    part = constant(part, dtype)
+    if isinstance(num, Tensor):
+        steps = cast_to(arange(num), "float64") / cast_to(ops.maximum(num - 1, 1), "float64")
+        part = cast_to(ops.reshape(steps, [num, *[1] * rank]), dtype)
+    elif num < 0:
+        raise ShapeError(f"there are no {num} numbers")
+    else:
+        part = constant(np.linspace(0.0, 1.0, num).reshape(num, *[1] * rank), dtype)
     return cast_to(start, dtype) * (1.0 - part) + cast_to(stop, dtype) * part

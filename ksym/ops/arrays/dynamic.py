@@ -12,13 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
+from ksym.shapes import UNKNOWN
 
 __all__ = ["flatnonzero", "argwhere", "boolean_mask", "unique"]
 
@@ -167,6 +168,46 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
         [sides[:axis], ops.reshape(count, (1,)), sides[axis + mask.rank :]], axis=0
     )
     return ops.take(ops.reshape(x, flat), positions, axis=axis)
+
+
+class _RepeatPositions(Operator):
+    internal = "a part of `repeat` where the counts are a tensor"
+    runs = "host"
+    static_operands = (1,)
+
+    def infer(self, counts: Tensor, side: Tensor) -> Spec:
+        length = None if side.value is None or side.value.item() is UNKNOWN else side.value.item()
+        if counts.rank != 1 or dtypes.kind(counts.dtype) != 1 or side.rank:
+            raise ShapeError(f"repeats are a vector of integers, not {counts.spec}")
+        if not shapes.compatible(counts.shape, (length,)):
+            raise ShapeError(f"{counts.shape[0]} repeats for an axis of size {length}")
+        return Spec((None,), "int64")
+
+    def known(self, *operands: Tensor) -> np.ndarray | None:
+        return None
+
+    def numpy(self, counts: Any, side: Any) -> Any:
+        if len(counts) and counts.min() < 0:
+            raise ShapeError(f"nothing can be repeated {counts.min()} times")
+        return np.repeat(np.arange(int(side)), counts)
+
+    def sample(self, draw: Draw) -> Sample:
+        counts = draw.array(draw.shape(min_rank=1, max_rank=1, min_side=0), 0, 3, dtype="int64")
+        return Sample(counts, np.array(len(counts)), differentiate=())
+
+
+repeat_positions = _RepeatPositions(
+    "repeat_positions",
+    doc="""Return the positions of an axis, each as often as it is repeated, as an int64 vector.
+
+    Args:
+        counts: How often each is repeated.
+        side: How many there are.
+
+    Raises:
+        ShapeError: There is not one count for each, or one is negative.
+    """,
+)
 
 
 class _UniquePositions(Operator):

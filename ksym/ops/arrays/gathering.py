@@ -166,6 +166,18 @@ take_gradient = _TakeGradient(
 
 
 class _OneHot(Operator):
+    def __call__(self, indices: Any, depth: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+        if not isinstance(depth, Tensor):
+            made: Tensor = super().__call__(indices, depth, dtype)
+            return made
+        with self.named():
+            indices = as_tensor(indices)
+            check_indices(indices, None)
+            if depth.rank or dtypes.kind(depth.dtype) != 1:
+                raise DTypeError(f"the depth is an integer, not {depth.spec}")
+            here = ops.equal(ops.expand_dims(indices, indices.rank), ops.arange(depth))
+            return ops.cast(here, dtype)
+
     def prepare(
         self, indices: Any, depth: int, dtype: Any = dtypes.DEFAULT_FLOAT
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -194,7 +206,7 @@ one_hot = _OneHot(
 
     Args:
         indices: Integers; one outside of the range from 0 to depth - 1 gives zeros only.
-        depth: The size of the new axis.
+        depth: The size of the new axis: an int, or a scalar tensor.
         dtype: The dtype of the result.
     """,
 )

@@ -8,16 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from ksym import ops, shapes
-from ksym.errors import ShapeError
+from ksym import dtypes, ops, shapes
+from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
-from ksym.operator.declaration import Operator
+from ksym.operator.declaration import KNOWN_SIZE_LIMIT, Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.operands import as_tensor, known_dimensions, promoted, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 from ksym.ops.arrays.shape import without_bool
+from ksym.shapes import UNKNOWN
 
 __all__ = ["concatenate", "stack", "tile", "repeat", "flip"]
 
@@ -68,7 +69,26 @@ def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
     return math.prod(shape[axis + 1 :]) < SHORT_RUN and math.prod(shape) >= FEW_JOINED
 
 
-class _Concatenate(Operator):
+class _Joining(Operator):
+    """Operands side by side."""
+
+    def _track_values(self, node: Node) -> None:
+        """Keep the entries that are known of a shape that data is a part of: ``[n, 3]``."""
+        super()._track_values(node)
+        output, values = node.outputs[0], [tensor.value for tensor in node.inputs]
+        elements = shapes.size(output.shape)
+        if output.value is not None or dtypes.kind(output.dtype) != 1 or elements is None:
+            return
+        if elements > KNOWN_SIZE_LIMIT or all(value is None for value in values):
+            return
+        parts = (
+            np.full(shapes.known(tensor.shape), UNKNOWN) if value is None else value
+            for tensor, value in zip(node.inputs, values, strict=True)
+        )
+        output.value = self.numpy(*parts, **node.attributes)
+
+
+class _Concatenate(_Joining):
     def prepare(self, tensors: Any, axis: Any = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = promoted(*tensors)
         if not operands:
@@ -156,7 +176,7 @@ concatenate = _Concatenate(
 )
 
 
-class _Stack(Operator):
+class _Stack(_Joining):
     def prepare(self, tensors: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = promoted(*tensors)
         if not operands:
@@ -281,6 +301,16 @@ tile = _Tile(
 class _Repeat(Operator):
     linear_in = (0,)
 
+    def __call__(self, x: Any, repeats: Any, axis: Any = None) -> Tensor:
+        counts = repeats if isinstance(repeats, Tensor) else None
+        if isinstance(repeats, list | tuple) and any(isinstance(n, Tensor) for n in repeats):
+            counts = as_tensor(repeats)
+        if counts is None:
+            made: Tensor = super().__call__(x, repeats, axis)
+            return made
+        with self.named():
+            return _repeated_by(as_tensor(x), counts, axis)
+
     def prepare(
         self, x: Any, repeats: Any, axis: Any = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -342,13 +372,38 @@ def _repeated(repeats: Sequence[int]) -> np.ndarray:
     return np.repeat(np.arange(len(repeats)), repeats)
 
 
+def _repeated_by(x: Tensor, counts: Tensor, axis: Any) -> Tensor:
+    """Repeat slices as often as tensors say: one scalar for all, or a vector with one for each."""
+    if counts.rank > 1 or dtypes.kind(counts.dtype) != 1:
+        raise DTypeError(f"repeats are an integer or a vector of them, not {counts.spec}")
+    if axis is None:
+        x, axis = ops.reshape(x, (-1,)), 0
+    axis = shapes.axis(axis, x.rank)
+    if counts.rank:
+        if not shapes.compatible(counts.shape, x.shape[axis : axis + 1]):
+            raise ShapeError(f"{counts.shape[0]} repeats for an axis of size {x.shape[axis]}")
+        taken: Tensor = ops.take(x, ops.repeat_positions(counts, ops.shape_of(x)[axis]), axis)
+        return taken
+    sides = ops.shape_of(x)
+    between = ops.expand_dims(x, axis + 1)
+    times = ops.reshape(ops.cast(counts, "int64"), (1,))
+    wide = ops.broadcast_to(
+        between, concatenate([sides[: axis + 1], times, sides[axis + 1 :]], axis=0)
+    )
+    target = [x.shape[a] if x.shape[a] is not None else sides[a] for a in range(x.rank)]
+    target[axis] = target[axis] * counts
+    result: Tensor = ops.reshape(wide, target)
+    return result
+
+
 repeat = _Repeat(
     "repeat",
     doc="""Repeat each slice of x along an axis.
 
     Args:
         x: A tensor.
-        repeats: The count: one number for all slices, or one for each of them.
+        repeats: The count: one number for all slices, or one for each of them; a scalar tensor or a
+            vector too.
         axis: The axis; by default the elements are taken in a row.
     """,
 )

@@ -51,6 +51,9 @@ class _Pad(Operator):
     ) -> Any:
         if mode != "constant":
             return ops.pad_from_inside(x, pad_width, mode)
+        if not isinstance(pad_width, int) and any(_has_tensor(pair) for pair in pad_width):
+            with self.named():
+                return _padded_by(as_tensor(x), list(map(tuple, pad_width)), constant_values)
         return super().call(x, pad_width, constant_values)
 
     def prepare(
@@ -117,6 +120,23 @@ class _Pad(Operator):
         width = draw.choose((pairs, pairs, draw.integer(0, 2), pairs[0], pairs[:1]))
         value = draw.choose((0.0, 1.5))
         return Sample(draw.array(shape), attributes={"pad_width": width, "constant_values": value})
+
+
+def _has_tensor(pair: Any) -> bool:
+    return isinstance(pair, list | tuple) and any(isinstance(side, Tensor) for side in pair)
+
+
+def _padded_by(x: Tensor, pairs: Sequence[tuple[Any, ...]], value: float) -> Tensor:
+    """Put as many constants around x as tensors say, along one axis after the other."""
+    if len(pairs) != x.rank or any(len(pair) != 2 for pair in pairs):
+        raise ShapeError(f"{len(pairs)} pairs of padding for a tensor of rank {x.rank}")
+    for axis, pair in enumerate(pairs):
+        sides = [ops.shape_of(x)[a] if d is None else d for a, d in enumerate(x.shape)]
+        before, after = (
+            ops.full([*sides[:axis], amount, *sides[axis + 1 :]], value, x.dtype) for amount in pair
+        )
+        x = ops.concatenate([before, x, after], axis)
+    return x
 
 
 def pad_value(emit: Emitter, x: Any, source: Tensor, padding: Any, value: float = 0.0) -> Any:
