@@ -12,7 +12,7 @@ import gc
 import itertools
 import operator
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -260,7 +260,7 @@ def topological_order(
         outputs: The tensors to start from.
         until: Tensors that are taken as given; the walk does not go behind them.
     """
-    given = set(until)
+    given = until if isinstance(until, Set | Mapping) else set(until)
     found: set[Node] = set()
     order: list[Node] = []
     stack = [tensor.node for tensor in outputs if tensor not in given]

@@ -127,13 +127,20 @@ def live_states(
         new: The new value of each state.
         roots: The tensors of the body that are needed.
     """
+    parameters = {parameter.node: i for i, parameter in enumerate(before)}
     live: set[int] = set()
-    while True:
-        reached = set(topological_order([*roots, *(new[i] for i in live)]))
-        more = {i for i, parameter in enumerate(before) if parameter.node in reached}
-        if more <= live:
-            return sorted(live)
-        live |= more
+    seen: set[Node] = set()
+    stack = [tensor.node for tensor in roots]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.extend(tensor.node for tensor in node.inputs)
+        if node in parameters:
+            live.add(parameters[node])
+            stack.append(new[parameters[node]].node)
+    return sorted(live)
 
 
 def float_positions(tensors: Sequence[Tensor]) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import math
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -189,32 +190,43 @@ class Move(NamedTuple):
     by: int
 
 
-def redirected(
-    calls: Sequence[Call], old: DeviceArray, new: DeviceArray, first: int, by: int
-) -> list[Move]:
-    """Make calls use a slice of another array instead of an array, at each step the next slice.
+class Slices(NamedTuple):
+    """Slices of an array that are used instead of another array: at each step the next one.
+
+    Attributes:
+        old: The array in the place of which they come.
+        new: The array that they are slices of.
+        first: Where in it the slice for the first time begins, in bytes.
+        by: How much further on that for the next time begins.
+    """
+
+    old: DeviceArray
+    new: DeviceArray
+    first: int
+    by: int
+
+
+def redirected(calls: Sequence[Call], slices: Sequence[Slices]) -> list[Move]:
+    """Have calls use slices of other arrays instead of arrays.
 
     Args:
-        calls: The calls that read or write the array; their tables are changed.
-        old: The array.
-        new: The array that has the slices.
-        first: The offset of the slice of the first step, in bytes.
-        by: The distance between the slices of two steps, in bytes.
-
-    Returns:
-        The words to advance after each step.
+        calls: What reads or writes the arrays.
+        slices: What is used instead of each; no two arrays share memory.
     """
     moves: list[Move] = []
-    if old.view is None:
-        return moves
-    begin, end = _address(old), _address(old) + old.view.nbytes
-    for call in calls:
-        for part in call.parts():
-            for position in part.addresses:
-                if begin <= part.table[position] < end:
-                    part.table[position] += _address(new) + first - begin
-                    word = part.table.ctypes.data + position * part.table.itemsize
-                    moves.append(Move(word, by))
+    by_address = {_address(each.old): each for each in slices if each.old.view is not None}
+    begins = sorted(by_address)
+    for part in (part for call in calls for part in call.parts()):
+        for position in part.addresses:
+            found = bisect_right(begins, part.table[position])
+            if not found:
+                continue
+            begin = begins[found - 1]
+            old, new, first, by = by_address[begin]
+            if part.table[position] < begin + _view(old).nbytes:
+                part.table[position] += _address(new) + first - begin
+                word = part.table.ctypes.data + position * part.table.itemsize
+                moves.append(Move(word, by))
     return moves
 
 

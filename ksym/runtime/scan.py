@@ -8,7 +8,7 @@ import numpy as np
 
 from ksym.compiler.plan import Part, ScanWork
 from ksym.runtime.arrays import Arrays, DeviceArray
-from ksym.runtime.calls import Call, Move, Tape, copy_call, redirected, repeat
+from ksym.runtime.calls import Call, Slices, Tape, copy_call, redirected, repeat
 from ksym.runtime.runnable import Bind
 
 
@@ -89,10 +89,14 @@ class ScanRun:
             else:
                 afterwards += copy_call(state, value)
         step = [*before, *body, *after]
-        moves: list[Move] = []
-        for each, whole in slices:
-            size = _size(each)
-            moves += redirected(step, each, whole, first * size, sign * size)
+        sizes = [_size(each) for each, _ in slices]
+        moves = redirected(
+            step,
+            [
+                Slices(each, whole, first * size, sign * size)
+                for (each, whole), size in zip(slices, sizes, strict=True)
+            ],
+        )
         return [
             *(c for s, i in zip(self._states, self._initial, strict=True) for c in copy_call(s, i)),
             repeat(step, self._steps, moves, [whole for _, whole in slices]),

@@ -77,22 +77,25 @@ class Whole:
         self._length = length
         self._values = dict(values)
         self._inside = {n for n in inside if n.inputs or not n.operator.pure}
-        self._edge = {tensor for node in self._inside for tensor in node.outputs}
+        self._given = {tensor for node in self._inside for tensor in node.outputs}
+        self._given.update(values)
         self.stacks: dict[Tensor, Tensor] = {}
 
     def of(self, tensor: Tensor) -> Stacked:
         """Return a tensor over all steps."""
-        for node in topological_order([tensor], until=self._edge.union(self._values)):
+        for node in topological_order([tensor], until=self._given):
             operands = [self._known(t) for t in node.inputs]
             made = over_steps(node, operands, self._length)
             if made is not None:
                 self._values[node.outputs[0]] = made
+                self._given.add(node.outputs[0])
         return self._known(tensor)
 
     def _known(self, tensor: Tensor) -> Stacked:
         if tensor not in self._values:
             self.stacks[tensor] = placeholder((self._length, *tensor.shape), tensor.dtype)
             self._values[tensor] = Stacked(self.stacks[tensor], True)
+            self._given.add(tensor)
         return self._values[tensor]
 
     def total(self, tensor: Tensor) -> Tensor:

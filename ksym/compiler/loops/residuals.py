@@ -81,13 +81,16 @@ def _residuals(
                 if not varying.isdisjoint(inner.inputs):
                     varying.update(inner.outputs)
     read = [t for n in order if n.outputs[0] not in equal for t in n.inputs]
-    found = {}
-    for tensor in dict.fromkeys([*read, *later.roots]):
-        # A tensor that is the same at all steps is computed before the loops, see `hoist`.
-        if tensor in varying and tensor.node.inputs:
-            part = topological_order([tensor])
-            if any(n.operator is ops.matmul for n in part):
-                found[tensor] = equal[tensor]
+    products: set[Node] = set()  # and what is made of them
+    for inner in order:
+        if inner.operator is ops.matmul or any(t.node in products for t in inner.inputs):
+            products.add(inner)
+    # What is the same at all steps is computed before the loops, see `hoist`.
+    found = {
+        tensor: equal[tensor]
+        for tensor in dict.fromkeys([*read, *later.roots])
+        if tensor in varying and tensor.node.inputs and tensor.node in products
+    }
     fresh = sum(byte_count(t) for t in {*found.values()} - {*earlier.outputs})
     return found if fresh * earlier.length <= costs.loop_memory else {}
 
