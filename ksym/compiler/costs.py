@@ -1,7 +1,7 @@
-"""What things cost on the machine, and how much may be spent: all numbers that decide by measure.
+"""The cost model: all measured costs and limits that decide how a graph is compiled.
 
-Each field says its unit, what it decides, and the measurement behind it; where nothing else is
-said, on one thread of an EPYC of the fourth generation (Zen 4) in float32, with MXNet 1.9.1.
+Each field says its unit, its use, and the measurement behind it.  If nothing else is said, that was
+taken on one thread of an EPYC of the fourth generation (Zen 4) in float32, with MXNet 1.9.1.
 `benchmarks/costs.py` takes the times again and prints them beside these.
 """
 
@@ -88,7 +88,7 @@ class Costs:
     """
 
     fusing_rounds: int = 8
-    """How often kernels are sought anew after some that do not pay were given back.
+    """The largest number of rounds in which kernels are chosen, and those that do not pay removed.
 
     An end to the search; what is found when it comes to it is used.
     """
@@ -118,7 +118,7 @@ class Costs:
     # --- passes over graphs ----------------------------------------------------------------------
 
     loop_memory: int = 1 << 28
-    """Bytes that a pass may have a loop stack which nobody asked for.
+    """Bytes at most that a pass may add to the stacks of a loop.
 
     A bound on what time is bought with, not a time.  How dear that can be was measured where
     convolutions were kept too: two layers of ConvLSTM2D took 2046 MiB instead of 1160, for 4% of a
@@ -126,14 +126,14 @@ class Costs:
     """
 
     folded_elements: int = 1024
-    """Elements of a constant at most that is computed when compiling.
+    """Elements at most of a constant that constant folding computes.
 
     A large constant would take memory for as long as the function lives.  Up to here it is 8 KiB,
     and its operator would take `native_operator` and 0.6 us at each call.
     """
 
     simplifying_rounds: int = 32
-    """How often a tensor is replaced by what its operator says is simpler.
+    """The largest number of times that a tensor is replaced by a simpler equal of its operator.
 
     An end to identities that would undo each other; there are none such.
     """
@@ -159,7 +159,7 @@ class Costs:
     """
 
     blocked_columns: int = 8
-    """Columns from which on a product is computed by blocks of our own, and not by BLAS.
+    """Columns from which on a product is computed by generated blocks, and not by BLAS.
 
     Measured for (32, 128) and (128, columns): 2.4 us by blocks, whose vectors are filled up; by
     BLAS 1.7 for one column, 2.1 for 4, 2.3 for 8, 3.4 for 16.
