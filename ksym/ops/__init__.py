@@ -7,10 +7,10 @@ run long after import, so they reach each other through this module: ``ops.resha
 
 from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.ops.arrays.arrangement import pad_from_inside
+from ksym.ops.arrays.broadcasting import sum_to
 from ksym.ops.arrays.dynamic import repeat_positions, unique_positions
 from ksym.ops.arrays.gathering import take_gradient
 from ksym.ops.arrays.indexing import index
-from ksym.ops.arrays.shape import sum_to
 from ksym.ops.arrays.slicing import slice_, slice_bounds, slice_gradient
 from ksym.ops.elementwise.activations import relu_gradient
 from ksym.ops.elementwise.rounding import round_

@@ -5,6 +5,7 @@ built-in function of the name (`sum_`, `max_`) it also exports under the plain n
 """
 
 from ksym.ops.arrays.arrangement import *
+from ksym.ops.arrays.broadcasting import *
 from ksym.ops.arrays.creation import *
 from ksym.ops.arrays.diagonal import *
 from ksym.ops.arrays.dynamic import *
