@@ -217,35 +217,37 @@ def describe(
     copied = {node for node in order if is_view(node)}
     computed = [node for node in order if not is_collected(node) and node not in copied]
     whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
-    read = dict.fromkeys(
-        t
-        for node in order
-        for t in (node.outputs if node in copied else data(node))
-        if t.node not in inside or t.node in copied
-    )
-    read.update(dict.fromkeys(t for t in wanted if t.node not in inside))
-    views = {*views, *copied}
+    read = [t for node in order for t in (node.outputs if node in copied else data(node))]
+    read = [t for t in read if t.node not in inside or t.node in copied]
+    read = list(dict.fromkeys([*read, *(t for t in wanted if t.node not in inside)]))
     registers = {tensor: number for number, tensor in enumerate(read)}
-    instructions = []
-    for node in computed:
+    instructions = _instructions(computed, registers)
+    writes = [write for tensor in results for write in _writes(tensor, registers)]
+    everything = contiguous(whole)
+    writes += [Write(registers[t], View(v, 0, everything)) for v, t in targets.items()]
+    views = {*views, *copied}
+    reads = tuple(_broadcast(*look_through(tensor, views), whole) for tensor in read)
+    return Kernel(whole, reads, instructions, tuple(writes))
+
+
+def _instructions(nodes: Sequence[Node], registers: dict[Tensor, int]) -> tuple[Instruction, ...]:
+    """Return the instructions for elementwise nodes, and add the registers of their results.
+
+    Args:
+        nodes: The nodes in a topological order.
+        registers: The register of each tensor that the kernel reads.
+    """
+    first = len(registers)
+    instructions: list[Instruction] = []
+    for node in nodes:
         (result,) = node.outputs
         if node.operator is ops.broadcast_to:  # each read is broadcast anyway
             registers[result] = registers[node.inputs[0]]
             continue
-        instructions.append(
-            Instruction(
-                node.operator,
-                tuple(registers[t] for t in node.inputs),
-                result.dtype,
-                node.attributes,
-            )
-        )
-        registers[result] = len(read) + len(instructions) - 1
-    writes = [write for tensor in results for write in _writes(tensor, registers)]
-    everything = contiguous(whole)
-    writes += [Write(registers[t], View(v, 0, everything)) for v, t in targets.items()]
-    reads = tuple(_broadcast(*look_through(tensor, views), whole) for tensor in read)
-    return Kernel(whole, reads, tuple(instructions), tuple(writes))
+        operands = tuple(registers[t] for t in node.inputs)
+        registers[result] = first + len(instructions)
+        instructions.append(Instruction(node.operator, operands, result.dtype, node.attributes))
+    return tuple(instructions)
 
 
 def _broadcast(view: View, shape: tuple[int, ...], whole: tuple[int, ...]) -> View:
