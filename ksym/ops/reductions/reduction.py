@@ -346,6 +346,16 @@ all_ = _Boolean(
 )
 
 
+def _holds_positions(dtype: str, side: int) -> str:
+    """Return a dtype for values of a dtype that also holds all positions along an axis."""
+    if not dtypes.is_float(dtype):
+        return dtype if dtype == "int64" else "int32"
+    for wide in (dtype, "float32", "float64"):
+        if side <= 2 ** (np.finfo(wide).nmant + 1) and np.can_cast(dtype, wide):
+            return wide
+    return "float64"
+
+
 class _ArgExtremum(Operator):
     def __init__(self, name: str, numpy: Callable[..., Any], doc: str):
         self._numpy = numpy
@@ -372,8 +382,10 @@ class _ArgExtremum(Operator):
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         (source,), axis = node.inputs, node.attributes["axis"]
-        if source.dtype in ("bool", "uint8", "int8"):
-            x = emit("Cast", x, dtype="int32")
+        side = shapes.size(source.shape) if axis is None else source.shape[axis]
+        wide = _holds_positions(source.dtype, side or 0)
+        if wide != source.dtype:
+            x = emit("Cast", x, dtype=wide)
         if axis is None:
             x, axis = emit("_np_reshape", x, newshape=(-1,)), 0
         # MXNet gives the index in the operand's dtype or in int64, by operator and version.
