@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ksym import ops, shapes
+from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
-from ksym.operator.operands import as_tensor
+from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
 
@@ -51,9 +52,18 @@ class _Argsort(Operator):
         if axis != last:
             x = emit("transpose", x, axes=tuple(swapped))
         ascending = not node.attributes["descending"]
+        shape = tuple(int(source.shape[a] or 0) for a in swapped)
+        second = None
+        if dtypes.is_float(source.dtype) and side > 1:
+            # Next to NaN MXNet's sort leaves elements out of order, so infinity stands for it.
+            is_number = emit("_npi_equal", x, x)
+            second = emit("_npi_not_equal", x, x) if ascending else is_number
+            kept = "float32" if source.dtype == "float16" else source.dtype
+            infinity = emit("_full", shape=shape, value=math.inf, dtype=kept)
+            x = emit("where", emit("Cast", is_number, dtype="uint8"), x, infinity)
         order = emit("argsort", x, axis=-1, is_ascend=ascending, dtype="int64")
         if side > 1:
-            order = _stabilised(emit, x, order, tuple(int(source.shape[a] or 0) for a in swapped))
+            order = _stabilised(emit, x, order, shape, second)
         if axis != last:
             order = emit("transpose", order, axes=tuple(np.argsort(swapped).tolist()))
         return order
@@ -68,29 +78,50 @@ class _Argsort(Operator):
         return Sample(x, attributes={"axis": axis, "descending": draw.choose((True, False))})
 
 
-def _stabilised(emit: Emitter, x: Any, order: Any, shape: tuple[int, ...]) -> Any:
+def _stabilised(
+    emit: Emitter, x: Any, order: Any, shape: tuple[int, ...], second: Any = None
+) -> Any:
     """Put equal elements in their original order, which MXNet's sort does not keep.
 
-    The runs of equals are numbered, and (number, index) is sorted as one integer.
+    The runs of equals are numbered, and (number, second, index) is sorted as one integer; second is
+    a mask of elements that come behind the others of their run.
     """
     *lead, side = shape
     last = len(lead)
     starts = np.arange(np.prod(lead, dtype="int64")).reshape(*lead, 1) * side
     flat = emit("_npi_add", order, emit.constant(starts))
-    values = emit("take", emit("_np_reshape", x, newshape=(-1,)), flat, axis=0, mode="wrap")
+
+    def in_order(value: Any) -> Any:
+        row = emit("_np_reshape", value, newshape=(-1,))
+        return emit("take", row, flat, axis=0, mode="wrap")
+
+    values = in_order(x)
     before = emit("slice_axis", values, axis=last, begin=0, end=side - 1)
     behind = emit("slice_axis", values, axis=last, begin=1, end=side)
     rises = emit("Cast", emit("_npi_not_equal", before, behind), dtype="int64")
     nothing = emit.constant(np.zeros((*lead, 1), "int64"))
     runs = emit("_npi_concatenate", nothing, rises, num_args=2, axis=last)
-    runs = emit("_npi_multiply_scalar", emit("_np_cumsum", runs, axis=last), scalar=side)
-    keys = emit("sort", emit("_npi_add", runs, order), axis=-1, is_ascend=True)
-    return emit("_npi_mod_scalar", keys, scalar=side)
+    # Numbers are multiplied as integers: MXNet holds the scalars of operators as doubles.
+    length = emit.constant(np.array(side))
+    step = length if second is None else emit.constant(np.array(2 * side))
+    runs = emit("_npi_multiply", emit("_np_cumsum", runs, axis=last), step)
+    keys = emit("_npi_add", runs, order)
+    if second is not None:
+        is_second = emit("Cast", in_order(emit("Cast", second, dtype="uint8")), dtype="int64")
+        keys = emit("_npi_add", keys, emit("_npi_multiply", is_second, length))
+    # Sorting leaves the numbers of the runs where they are.
+    rest = emit("_npi_subtract", emit("sort", keys, axis=-1, is_ascend=True), runs)
+    if second is None:
+        return rest
+    is_second = emit("Cast", emit("_npi_greater_equal", rest, length), dtype="int64")
+    return emit("_npi_subtract", rest, emit("_npi_multiply", is_second, length))
 
 
 argsort = _Argsort(
     "argsort",
     doc="""Return the indices that sort x along an axis, as int64; equals keep their order.
+
+    NaN is larger than all numbers, as in NumPy.
 
     Args:
         x: A tensor.
@@ -109,6 +140,8 @@ def _sample_sort(draw: Draw) -> Sample:
 @composite(numpy=np.sort, sample=_sample_sort)
 def sort(x: Any, axis: Any = -1, *, descending: bool = False) -> Tensor:
     """Return the elements of x in ascending order along an axis.
+
+    NaN is larger than all numbers, as in NumPy.
 
     Args:
         x: A tensor.
@@ -137,7 +170,8 @@ def _sample_top_k(draw: Draw) -> Sample:
 def top_k(x: Any, k: int = 1) -> tuple[Tensor, Tensor]:
     """Return the k largest elements along the last axis and their indices, largest first.
 
-    Of equals the one with the lower index comes first, as in TensorFlow.
+    Of equals the one with the lower index comes first, as in TensorFlow.  NaN is larger than all
+    numbers.
 
     Args:
         x: A tensor.
@@ -174,18 +208,23 @@ def _sample_searchsorted(draw: Draw) -> Sample:
 def searchsorted(a: Any, v: Any, side: str = "left") -> Tensor:
     """Return the places in a sorted vector that keep it sorted if elements are inserted, as int64.
 
-    It counts the smaller elements, which costs one comparison for each pair.
+    It counts the smaller elements, which costs one comparison for each pair.  NaN is larger than
+    all numbers, as in NumPy.
 
     Args:
         a: A sorted vector.
         v: The elements to insert, of any shape.
         side: ``"left"`` for the first such place, ``"right"`` for the last.
     """
-    a, v = as_tensor(a), as_tensor(v)
+    a, v = promoted(a, v)
     if a.rank != 1 or side not in ("left", "right"):
         raise ShapeError(f"a vector is searched from the left or right, not {a.spec} from {side!r}")
-    smaller = ops.less if side == "left" else ops.less_equal
-    return ops.sum_(smaller(a, ops.expand_dims(v, -1)), -1)
+    v = ops.expand_dims(v, -1)
+    smaller = ops.less(a, v) if side == "left" else ops.less_equal(a, v)
+    if dtypes.is_float(a.dtype):
+        nan = ops.isnan(v)  # is larger than all numbers, and equal to NaN
+        smaller |= nan & ops.equal(a, a) if side == "left" else nan
+    return ops.sum_(smaller, -1)
 
 
 def _bincount_numpy(x: Any, length: int) -> Any:
