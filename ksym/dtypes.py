@@ -89,6 +89,10 @@ _NUMBERS = (int, float, np.generic)
 
 
 def _as_array(value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return value
+    if isinstance(value, _NUMBERS):
+        return np.asarray(value)
     try:
         with warnings.catch_warnings():
             # NumPy before 1.24 makes an array of lists from rows of different lengths, and warns.
@@ -111,10 +115,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
             do not fit into int64.
     """
-    if isinstance(value, np.ndarray):
-        array = value
-    else:
-        array = np.asarray(value) if isinstance(value, _NUMBERS) else _as_array(value)
+    array = _as_array(value)
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
@@ -122,10 +123,14 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         return array
     if name in _WIDENED:
         if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:
-            raise DTypeError(f"the value {array.max()} does not fit into int64")
+            raise DTypeError(
+                f"the value {array.max()} does not fit into int64", remedy="give it as a float"
+            )
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":
         return array.astype("float64")
+    if array.size and _is_of_numbers(array):
+        raise DTypeError("an integer does not fit into int64", remedy="give it as a float")
     if array.dtype == object and not isinstance(value, np.ndarray | list | tuple):
         kind = type(value)
         raise DTypeError(
@@ -138,3 +143,75 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
             remedy="give numbers of one length per row; for rows of different lengths, pad them",
         )
     raise DTypeError(f"dtype {name!r} is not supported", remedy="give numbers or booleans")
+
+
+def _is_of_numbers(array: np.ndarray) -> bool:
+    """Return whether an array holds Python's numbers, among them integers too large for NumPy."""
+    return array.dtype == object and all(type(item) in (int, float) for item in array.flat)
+
+
+def fitting(value: Any, dtype: str) -> np.ndarray:
+    """Return a value as an array that can be converted to a dtype without changing its meaning.
+
+    The array keeps the value's own dtype, so that it is rounded once.  Float dtypes accept every
+    number, integer dtypes the whole numbers in their range, and bool everything.
+
+    Args:
+        value: A number, an array, or nested sequences of numbers.
+        dtype: The dtype that it is to be converted to.
+
+    Raises:
+        DTypeError: The value is not numeric, or not among the numbers of an integer dtype.
+    """
+    array = _as_array(value)
+    if name_of(array) == dtype:
+        return array
+    if _is_of_numbers(array):
+        if kind(dtype) != 1 or any(type(item) is float for item in array.flat):
+            try:
+                array = array.astype("float64")
+            except OverflowError:
+                raise DTypeError("an integer is larger than all numbers of float64") from None
+    elif array.dtype.kind not in "biuf":
+        return storable(value)  # refuses it, and says why
+    if kind(dtype) == 1:
+        _check_range(array, dtype)
+    return array
+
+
+def converted(value: Any, dtype: str) -> np.ndarray:
+    """Return a value as an array of a dtype, rounded once.
+
+    >>> converted(0.1, "float64")
+    array(0.1)
+
+    Raises:
+        DTypeError: As for `fitting`.
+    """
+    return fitting(value, dtype).astype(dtype, copy=False)
+
+
+def _check_range(array: np.ndarray, dtype: str) -> None:
+    """Raise an error for numbers that are not among those of an integer dtype."""
+    limits = np.iinfo(dtype)
+    if array.dtype.kind == "b" or not array.size or np.can_cast(array.dtype, dtype, "safe"):
+        return
+    whole = f"whole numbers from {limits.min} to {limits.max}"
+    if array.dtype.kind == "f":
+        # The number above the largest is a power of two, which a float type holds exactly.
+        with np.errstate(invalid="ignore"):
+            fits = (array >= limits.min) & (array < float(limits.max + 1))
+            fits &= (np.trunc(array) == array) & np.isfinite(array)
+        if not fits.all():
+            raise DTypeError(
+                f"{dtype} holds {whole}, no fractions and not {array[~fits].flat[0]}",
+                remedy=f"use a float dtype, or round and cast: np.round(value).astype({dtype!r})",
+            )
+        return
+    lowest, highest = int(array.min()), int(array.max())
+    if lowest < limits.min or highest > limits.max:
+        raise DTypeError(
+            f"{lowest if lowest < limits.min else highest} does not fit into {dtype}, which holds "
+            + whole,
+            remedy="use a float dtype" if dtype == "int64" else "use a wider dtype, such as int64",
+        )

@@ -201,7 +201,8 @@ class Function:
 
         Raises:
             InputError: There are too many or too few arguments, or one has a wrong shape.
-            DTypeError: An argument is not numeric, or holds fractions where integers are expected.
+            DTypeError: An argument is not numeric, or holds fractions where integers are expected,
+                or integers that do not fit.
             KsymError: The graph cannot be computed with these shapes, or fails.
             GraphError: A signal handler or a finalizer calls it in the middle of a call of a
                 function that it shares variables with.
@@ -254,35 +255,21 @@ class Function:
         if hasattr(value, "asnumpy"):
             value = value.asnumpy()
         try:
-            array = dtypes.storable(value)
+            array = dtypes.fitting(value, slot.dtype)
         except DTypeError as error:
-            raise error.located(f"argument {position} ({slot.name}) of {self.name}") from None
+            raise error.located(
+                f"argument {position} ({slot.name}) of {self.name}", origin=slot.node.origin
+            ) from None
         if not shapes.compatible(array.shape, slot.shape):
             raise InputError(
                 f"argument {position} ({slot.name}) of {self.name} has shape {array.shape}, "
                 f"expected is {Spec(slot.shape, slot.dtype)}",
                 remedy="reshape it, or add the missing batch axis",
             ).located(origin=slot.node.origin)
-        result = self._cast(position, array, slot)
-        if result is value:
+        if array is value and (
+            dtypes.is_float(slot.dtype) or np.can_cast(array.dtype, slot.dtype, "safe")
+        ):
             self._accepted[position] = value.dtype, value.shape
-        return result
-
-    def _cast(self, position: int, array: np.ndarray, slot: Tensor) -> np.ndarray:
-        given = dtypes.name_of(array)
-        if given == slot.dtype:
-            return array
-        if slot.dtype == "bool":
-            return array.astype(bool)
-        if dtypes.kind(given) > dtypes.kind(slot.dtype):
-            whole = array.astype(slot.dtype)
-            if not np.array_equal(whole, array):
-                raise DTypeError(
-                    f"argument {position} ({slot.name}) of {self.name} holds fractions or numbers "
-                    f"out of range, expected is {slot.dtype}",
-                    remedy="round or cast it explicitly",
-                ).located(origin=slot.node.origin)
-            return whole
         return array  # converted while it is copied to the device
 
     def _program(self, values: Sequence[np.ndarray]) -> Prepared:

@@ -13,7 +13,7 @@ from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.locking import Group, joined
-from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.operands import cast_to, promoted
 from ksym.ops.leaves import variable_leaf
 from ksym.origin import current_origin, current_scope
 
@@ -65,7 +65,8 @@ class Variable(Tensor):
         trainable: Whether an optimizer should change it; ksym itself does not read it.
 
     Raises:
-        DTypeError: The value is not numeric, or the dtype is not supported.
+        DTypeError: The value is not numeric, the dtype is not supported, or it is an integer type
+            and the value is not among its numbers: it has a fraction, or does not fit.
 
     >>> counter = Variable(0, name="counter")
     >>> counter.set_value(3)
@@ -87,9 +88,15 @@ class Variable(Tensor):
                     remedy="pass ksym.evaluate(tensor)",
                 )
             value = value.get_value()
-        array = dtypes.storable(value)
-        if dtype is not None:
-            array = array.astype(dtypes.canonical(dtype))
+        try:
+            if dtype is None:
+                array = dtypes.storable(value)
+            else:
+                array = dtypes.converted(value, dtypes.canonical(dtype))
+        except DTypeError as error:
+            raise error.located(
+                f"the variable {name or ''}".strip(), (), current_origin()
+            ) from None
         self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
         self.trainable = trainable
         self.group = Group()
@@ -123,7 +130,7 @@ class Variable(Tensor):
 
         Raises:
             ShapeError: The value has another shape.
-            DTypeError: The value is not numeric.
+            DTypeError: The value is not numeric, or not among the numbers of an integer variable.
             GraphError: A call that uses the variable is running on this thread.
         """
         array = self._accepted(value)
@@ -132,7 +139,10 @@ class Variable(Tensor):
 
     def _accepted(self, value: Any) -> np.ndarray:
         """Return a value as an array of the variable's shape and dtype."""
-        array = dtypes.storable(value)
+        try:
+            array = dtypes.fitting(value, self.dtype)
+        except DTypeError as error:
+            raise error.located(f"the variable {self.name!r}", (), self.node.origin) from None
         if array.shape != self.shape:
             raise ShapeError(
                 f"the value has shape {array.shape}, the variable {self.name!r} {self.shape}",
@@ -147,16 +157,21 @@ class Variable(Tensor):
             self.initial = np.array(array)
 
     def assign(self, value: Any) -> Update:
-        """Return an update that gives the variable a new value when a function carries it out."""
+        """Return an update that gives the variable a new value when a function carries it out.
+
+        Raises:
+            DTypeError: The value is of a higher kind (bool < integer < float) than the variable.
+            ShapeError: The shapes differ.
+        """
         return Update(self, value)
 
     def assign_add(self, increment: Any) -> Update:
-        """Return an update that adds to the variable."""
-        return Update(self, self + _of(self, increment))
+        """Return an update that adds to the variable; errors as of `assign`."""
+        return Update(self, self + in_dtype_of(self, increment))
 
     def assign_sub(self, decrement: Any) -> Update:
-        """Return an update that subtracts from the variable."""
-        return Update(self, self - _of(self, decrement))
+        """Return an update that subtracts from the variable; errors as of `assign`."""
+        return Update(self, self - in_dtype_of(self, decrement))
 
     def __reduce__(self) -> Any:
         return _restore, (self.get_value(), self._name, self.trainable)
@@ -166,9 +181,25 @@ def _restore(value: np.ndarray, name: str, trainable: bool) -> Variable:
     return Variable(value, name=name, trainable=trainable)
 
 
-def _of(variable: Variable, value: Any) -> Tensor:
-    """Return value as a tensor of the variable's dtype."""
-    return cast_to(as_tensor(value), variable.dtype)
+def in_dtype_of(variable: Variable, value: Any) -> Tensor:
+    """Return a new value for a variable, or a change of it, as a tensor of the variable's dtype.
+
+    Raises:
+        DTypeError: The value is of a higher kind (bool < integer < float) than the variable, or
+            is an integer that does not fit.
+    """
+    try:
+        tensor = value if isinstance(value, Tensor) else promoted(variable, value)[1]
+        if dtypes.kind(tensor.dtype) > dtypes.kind(variable.dtype):
+            raise DTypeError(
+                f"a value of {tensor.dtype} is not stored in the variable {variable.name!r} of "
+                f"{variable.dtype}",
+                remedy=f"round it if that is meant, and cast it: ksym.cast(value, "
+                f"{variable.dtype!r}); or give the variable the dtype {tensor.dtype!r}",
+            ).located(operands=[variable.spec, tensor.spec])
+    except DTypeError as error:
+        raise error.located("update", [variable.spec], current_origin()) from None
+    return cast_to(tensor, variable.dtype)
 
 
 def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
@@ -191,7 +222,7 @@ def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
 
     Raises:
         ShapeError: A value has another shape than its variable.
-        DTypeError: A value is not numeric.
+        DTypeError: A value is not numeric, or not among the numbers of an integer variable.
         GraphError: A call that uses one of the variables is running on this thread.
 
     >>> a, b = Variable(1.0), Variable(2.0)
@@ -215,8 +246,12 @@ class Update:
         variable: The variable to change.
         value: Its new value: a tensor or a constant, of the variable's shape.
 
+    A float becomes one of the variable's float dtype, and so does an integer; an integer becomes
+    one of the variable's integer dtype.
+
     Raises:
         GraphError: The first argument is not a variable.
+        DTypeError: The value is of a higher kind (bool < integer < float) than the variable.
         ShapeError: The shapes differ.
     """
 
@@ -226,7 +261,7 @@ class Update:
                 f"{variable!r} cannot be updated: it is not a variable",
                 remedy="only a ksym.Variable keeps a value between calls",
             ).located(origin=current_origin())
-        tensor = _of(variable, value)
+        tensor = in_dtype_of(variable, value)
         if tensor.rank == 0 and variable.rank:
             from ksym import ops
 

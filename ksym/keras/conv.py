@@ -16,7 +16,7 @@ from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import config
 from ksym.keras.shape import temporal_padding
-from ksym.keras.tensors import as_tensor, static_shape, whole
+from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
 
 
 def _channels_first(x: Tensor, compute: Callable[[Tensor], Tensor], data_format: str) -> Tensor:
@@ -67,7 +67,7 @@ def conv1d(
 ) -> Tensor:
     """Convolve over one axis; causal padding looks at no later step."""
     data_format = config.data_format(data_format)
-    x, kernel = as_tensor(x), as_tensor(kernel)
+    x, kernel = as_tensors(x, kernel)
     if padding == "causal":
         if data_format != "channels_last":
             raise ValueError('causal padding is only valid with data_format "channels_last"')
@@ -160,7 +160,7 @@ def _depthwise(
     x: Any, kernel: Any, strides: Any, padding: str, data_format: str | None, dilation: Any
 ) -> Tensor:
     data_format = config.data_format(data_format)
-    x, kernel = as_tensor(x), as_tensor(kernel)
+    x, kernel = as_tensors(x, kernel)
     spatial = kernel.rank - 2
     native = ops.transpose(kernel, (spatial, spatial + 1, *range(spatial)))
     return ops.depthwise_convolution(
@@ -261,7 +261,7 @@ def bias_add(x: Any, bias: Any, data_format: str | None = None) -> Tensor:
         ValueError: The bias has another rank, or the data format is not known.
     """
     data_format = config.data_format(data_format)
-    x, bias = as_tensor(x), as_tensor(bias)
+    x, bias = as_tensors(x, bias)
     if bias.rank not in (1, x.rank - 1):
         raise ValueError(
             f"Unexpected bias dimensions {bias.rank}, expect to be 1 or {x.rank} dimensions"
@@ -312,7 +312,7 @@ def _local(
     The features are in the order of the data format: channels first, or last.
     """
     data_format = config.data_format(data_format)
-    x, kernel = as_tensor(inputs), as_tensor(kernel)
+    x, kernel = as_tensors(inputs, kernel)
     count, features, filters = (int(side or 0) for side in static_shape(kernel))
     sides = [count] if positions is None else whole(list(positions))
     if data_format == "channels_last" or positions is None:

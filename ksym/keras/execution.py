@@ -17,7 +17,7 @@ from ksym.function import function as compile_function
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.keras import ranges
 from ksym.keras.tensors import as_scalar, as_tensor, dense, is_placeholder
-from ksym.variables import Update, Variable
+from ksym.variables import Update, Variable, in_dtype_of
 
 _context = threading.local()
 
@@ -46,7 +46,7 @@ def mark(tensor: Tensor) -> None:
 
 def increment(variable: Variable, amount: Any) -> Update:
     """Return an update by an amount, which can be joined with others of the same variable."""
-    amount = ops.cast_to(as_tensor(amount, variable.dtype), variable.dtype)
+    amount = in_dtype_of(variable, dense(amount))
     result = variable.assign_add(amount)
     result.amount = amount  # type: ignore[attr-defined]
     return result

@@ -8,12 +8,12 @@ from typing import Any
 from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import ranges
-from ksym.keras.tensors import as_tensor, static_shape
+from ksym.keras.tensors import as_tensor, as_tensors, static_shape
 
 
 def dot(x: Any, y: Any) -> Tensor:
     """Sum over the last axis of x and the second-last of y."""
-    return ops.dot(as_tensor(x), as_tensor(y))
+    return ops.dot(*as_tensors(x, y))
 
 
 def transpose(x: Any) -> Tensor:
@@ -64,7 +64,7 @@ def batch_dot(x: Any, y: Any, axes: Any = None) -> Tensor:
         ValueError: A rank is below 2, the batch sizes or the sizes of the axes differ, or an axis
             is the batch axis.
     """
-    x, y = as_tensor(x), as_tensor(y)
+    x, y = as_tensors(x, y)
     x_shape, y_shape = static_shape(x), static_shape(y)
     if len(x_shape) < 2 or len(y_shape) < 2:
         raise ValueError(

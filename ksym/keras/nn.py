@@ -12,7 +12,7 @@ from ksym.graph import Tensor
 from ksym.keras import ranges
 from ksym.keras.config import epsilon as config_epsilon
 from ksym.keras.random import stream
-from ksym.keras.tensors import as_tensor, static_shape, whole
+from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
 
 
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
@@ -110,7 +110,7 @@ def categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
     """Return the cross entropy between distributions over classes."""
-    target, output = as_tensor(target), as_tensor(output)
+    target, output = as_tensors(target, output)
     axis = _class_axis(output, axis)
     if from_logits:
         logarithms = ops.log_softmax(output, axis)
@@ -143,7 +143,7 @@ def sparse_categorical_crossentropy(
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
     """Return the cross entropy of independent probabilities, elementwise."""
-    target, output = as_tensor(target), as_tensor(output)
+    target, output = as_tensors(target, output)
     target = ops.cast_to(target, output.dtype)
     if not from_logits and output.node.operator is ops.sigmoid:
         # As TensorFlow 2 does: nothing is lost to the rounding of probabilities near 1.
@@ -181,7 +181,7 @@ def _channels_second(x: Tensor, axis: int) -> tuple[Tensor, Any]:
 def _vector(x: Any, channels: Tensor, fill: float) -> Tensor:
     if x is None:
         return ops.full(ops.shape_of(channels), fill, channels.dtype)
-    x = ops.cast_to(as_tensor(x), channels.dtype)
+    x = ops.cast_to(as_tensor(x, channels.dtype), channels.dtype)
     return x if x.rank == 1 else ops.reshape(x, (-1,))
 
 
@@ -220,7 +220,7 @@ def batch_normalization(
     x: Any, mean: Any, var: Any, beta: Any, gamma: Any, axis: int = -1, epsilon: float = 1e-3
 ) -> Tensor:
     """Normalise by a given mean and variance, each a vector over an axis or of broadcast shape."""
-    x, mean, var = as_tensor(x), as_tensor(mean), as_tensor(var)
+    x, mean, var = as_tensors(x, mean, var)
     beta, gamma = (None if v is None else as_tensor(v) for v in (beta, gamma))
     axis = axis % x.rank
     vectors = [v for v in (mean, var, beta, gamma) if v is not None]

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from ksym import ops
 from ksym.graph import Tensor
-from ksym.keras.tensors import as_tensor
+from ksym.keras.config import floatx
+from ksym.keras.tensors import as_tensor, as_tensors, dense
 from ksym.loops.api import cond
 
 
@@ -69,6 +72,15 @@ def _is_static(condition: Tensor) -> bool:
     return condition.value is not None or condition.node.attributes.get("static", False)
 
 
+def _branch(expression: Any) -> Any:
+    """Return what an expression gives, numbers so that they give way to the other branch."""
+    value = dense(expression())
+    if isinstance(value, Tensor | list | tuple):
+        return as_tensor(value)
+    # NumPy's values keep their dtype where both branches are numbers, Python's become float32.
+    return float(value) if np.ndim(value) == 0 and floatx() == "float32" else as_tensor(value)
+
+
 def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor:
     """Choose by a condition: one for everything, or one for each element or leading slice.
 
@@ -77,12 +89,9 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor
     condition = ops.as_tensor(condition)
     lazy = callable(then_expression) and callable(else_expression)
     if lazy and condition.rank == 0 and not _is_static(condition):
-        return cond(
-            condition, lambda: as_tensor(then_expression()), lambda: as_tensor(else_expression())
-        )
-    x, y = (
-        as_tensor(choice() if callable(choice) else choice)
-        for choice in (then_expression, else_expression)
+        return cond(condition, lambda: _branch(then_expression), lambda: _branch(else_expression))
+    x, y = as_tensors(
+        *(choice() if callable(choice) else choice for choice in (then_expression, else_expression))
     )
     rank = max(x.rank, y.rank)
     if condition.rank > rank:

@@ -8,7 +8,7 @@ from typing import Any
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
-from ksym.keras.tensors import as_tensor, static_shape
+from ksym.keras.tensors import as_tensor, as_tensors, static_shape
 from ksym.loops import api as loops
 
 StepFunction = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
@@ -151,7 +151,7 @@ def foldl(
     elems = as_tensor(elems)
     if initializer is None:
         elems, initializer = elems[1:], elems[0]
-    return loops.foldl(fn, elems, as_tensor(initializer))
+    return loops.foldl(fn, elems, as_tensors(elems, initializer)[1])
 
 
 def foldr(
@@ -161,4 +161,4 @@ def foldr(
     elems = as_tensor(elems)
     if initializer is None:
         elems, initializer = elems[:-1], elems[-1]
-    return loops.foldr(fn, elems, as_tensor(initializer))
+    return loops.foldr(fn, elems, as_tensors(elems, initializer)[1])

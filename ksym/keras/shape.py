@@ -10,15 +10,13 @@ from typing import Any
 from ksym import ops, shapes
 from ksym.graph import Tensor
 from ksym.keras.config import data_format as normalize_format
-from ksym.keras.tensors import as_tensor, is_sparse, mark_sparse, static_shape, whole
+from ksym.keras.tensors import as_tensor, as_tensors, is_sparse, mark_sparse, static_shape, whole
 from ksym.operator.operands import is_settled, packed
 
 
 def concatenate(tensors: Sequence[Any], axis: int = -1) -> Tensor:
     """Join along an axis; if all tensors are sparse, the result is marked as sparse."""
-    tensors = [packed(x) for x in tensors]
-    if not any(isinstance(x, Tensor) for x in tensors):
-        tensors = [as_tensor(x) for x in tensors]
+    tensors = as_tensors(*map(packed, tensors))
     result = ops.concatenate(tensors, axis)
     if all(isinstance(x, Tensor) and is_sparse(x) for x in tensors):
         mark_sparse(result)

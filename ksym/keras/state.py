@@ -16,7 +16,7 @@ from ksym.keras.random import seed_or_numpy
 from ksym.keras.shims import complete
 from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse, whole
 from ksym.operator.operands import is_settled, packed
-from ksym.variables import Update, Variable, get_values, set_values
+from ksym.variables import Update, Variable, get_values, in_dtype_of, set_values
 
 
 def variable(
@@ -120,10 +120,10 @@ def cast(x: Any, dtype: Any) -> Tensor:
 
     Keras's metrics look for a layer's mark on what they are given, and cast it before.
     """
-    x = packed(x)
-    if not isinstance(x, Tensor):
-        return ops.constant(x, dtype)
-    return ops.cast_to(x, dtypes.canonical(dtype))
+    dtype, x = dtypes.canonical(dtype), packed(dense(x))
+    if isinstance(x, Tensor):
+        return ops.cast_to(x, dtype)
+    return ops.constant(x, dtype) if dtypes.is_float(dtype) else ops.cast(x, dtype)
 
 
 def random_uniform_variable(
@@ -195,10 +195,10 @@ def update_add(x: Variable, increment: Any) -> Update:
 
 def update_sub(x: Variable, decrement: Any) -> Update:
     """Return an update by subtracting."""
-    return execution.increment(x, ops.negative(ops.cast_to(as_tensor(decrement), x.dtype)))
+    return execution.increment(x, ops.negative(in_dtype_of(x, dense(decrement))))
 
 
 def moving_average_update(x: Variable, value: Any, momentum: float) -> Update:
     """Return an update that moves x toward value."""
-    value = ops.cast_to(as_tensor(value), x.dtype)
+    value = in_dtype_of(x, dense(value))
     return execution.increment(x, (value - x) * (1.0 - momentum))

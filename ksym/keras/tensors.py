@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from ksym import ops, shapes
+from ksym.errors import KsymError
 from ksym.graph import Tensor
 from ksym.operator import operands
+from ksym.operator.operands import promoted
+from ksym.origin import current_origin
 from ksym.variables import NAMES, Variable
 
 KerasShape = tuple[int | None, ...]
@@ -84,6 +87,26 @@ def whole(sides: Any) -> Any:
     if isinstance(sides, np.ndarray) and sides.dtype.kind == "f":
         return [whole(side) for side in sides.tolist()]
     return int(sides) if isinstance(sides, float | np.floating) and sides == sides // 1 else sides
+
+
+def as_tensors(*values: Any) -> list[Tensor]:
+    """Return operands as tensors; numbers and arrays give way to the tensors among them.
+
+    Without a tensor they become constants of Keras's float dtype.
+
+    Raises:
+        DTypeError: A value is not numeric, or an integer does not fit the dtype of the tensors.
+    """
+    if not any(isinstance(value, Tensor) for value in values):
+        return [as_tensor(value) for value in values]
+    try:
+        meeting = promoted(*map(dense, values))
+    except KsymError as error:
+        raise error.located(origin=current_origin()) from None
+    return [
+        value if isinstance(value, Tensor) else constant
+        for value, constant in zip(values, meeting, strict=True)
+    ]
 
 
 def dense(value: Any) -> Any:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from ksym import dtypes, graph, ops
 from ksym.errors import DTypeError, GraphError, KsymError, ShapeError
@@ -17,7 +20,7 @@ from ksym.loops.scan import scan_node
 from ksym.loops.tracing import branches, closure, drawn_ahead
 from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.loops.while_ import while_node
-from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.ops.leaves import placeholder
 from ksym.origin import current_origin
 from ksym.variables import Update, Variable, collect
@@ -44,6 +47,31 @@ def _listed(value: Any) -> tuple[list[Any], bool]:
     if isinstance(value, list | tuple):
         return list(value), False
     return [value], True
+
+
+def _initial(states: Sequence[Any], *others: Sequence[Any]) -> list[Tensor]:
+    """Return initial states as tensors.
+
+    A float that is given as a number is of the dtype in which it meets the floats that the loop is
+    given as tensors, the other states among them; of float32 at least.
+    """
+    given = [t for group in (states, *others) for t in group if isinstance(t, Tensor)]
+    floats = {t.dtype for t in given if dtypes.is_float(t.dtype)}
+    dtype = dtypes.promote(dtypes.DEFAULT_FLOAT, *sorted(floats))
+    result = [as_tensor(s) for s in states]
+    return [
+        as_tensor(s, dtype)
+        if dtypes.is_float(t.dtype) and not isinstance(s, np.ndarray | np.generic)
+        else t
+        for s, t in zip(states, result, strict=True)
+    ]
+
+
+def _giving_way(value: Any, other: Any) -> Tensor:
+    """Return a branch's result as a tensor, a number in the dtype of the other branch's tensor."""
+    if isinstance(value, Tensor) or not isinstance(other, Tensor):
+        return as_tensor(value)
+    return promoted(other, value)[1]
 
 
 def _packed(values: Sequence[Tensor], single: bool) -> Any:
@@ -114,7 +142,7 @@ def _scan(
         raise GraphError(f"checkpoint_every is {every!r}", remedy="give 1 or more steps, or None")
     iteration = _iteration(sequences, steps)
     initial, single_state = _listed(states)
-    initial = [as_tensor(s) for s in initial]
+    initial = _initial(initial, iteration.sequences, _listed(constants)[0])
     traced = _traced(body, iteration, initial, _listed(constants)[0])
     made = _made(replace(traced.loop, reverse=bool(reverse)), iteration.whole, every)
     finals, assigned = parted(made.finals, len(initial))
@@ -222,10 +250,7 @@ def _returned(result: Any, initial: Sequence[Tensor]) -> tuple[list[Tensor], boo
     new, _ = _listed(result[1])
     if len(new) != len(initial):
         raise GraphError(f"the body returned {len(new)} states for {len(initial)}")
-    new = [
-        cast_to(as_tensor(n), s.dtype) if not isinstance(n, Tensor) else n
-        for n, s in zip(new, initial, strict=True)
-    ]
+    new = [as_tensor(n, s.dtype) for n, s in zip(new, initial, strict=True)]
     updates = collect(result[2] if len(result) == 3 else None)
     tensors = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
     return tensors, single_output, updates
@@ -258,7 +283,11 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
         since = _number_of([])
         first, single = _listed(then())
         second, _ = _listed(otherwise())
-        first, second = [as_tensor(t) for t in first], [as_tensor(t) for t in second]
+        results = list(zip_longest(first, second))
+        first, second = (
+            [_giving_way(*pair) for pair in results[: len(first)]],
+            [_giving_way(b, a) for a, b in results[: len(second)]],
+        )
         outer, inner, traced = branches(first, second, since)
         return _packed(
             cond_node.make(
@@ -302,7 +331,7 @@ def while_loop(
         if max_steps is not None and max_steps < 0:
             raise GraphError(f"max_steps is {max_steps}", remedy="give 0 or more, or None")
         initial, single = _listed(states)
-        initial = [as_tensor(s) for s in initial]
+        initial = _initial(initial)
         carried = [placeholder(s.shape, s.dtype) for s in initial]
         since = _number_of(carried)
         test = cast_to(as_tensor(condition(*carried)), "bool")

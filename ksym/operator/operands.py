@@ -6,6 +6,7 @@ runs, since their own declarations use these functions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,8 +24,12 @@ def _constant(value: Any, dtype: str | None = None) -> Tensor:
 def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
     """Convert a value to a tensor; a tensor stays itself.
 
+    Args:
+        value: A tensor, a number, an array, or nested sequences of these.
+        dtype: The dtype of a value that is no tensor, to which it is converted directly.
+
     Raises:
-        DTypeError: The value is not numeric.
+        DTypeError: The value is not numeric, or does not fit the dtype.
     """
     if isinstance(value, Tensor):
         return value
@@ -46,6 +51,13 @@ def _holds_tensors(value: Any) -> bool:
     )
 
 
+def unrounded(value: Any) -> Tensor:
+    """Convert a value whose dtype is decided later; a Python float becomes one of float64."""
+    if isinstance(value, Tensor) or _holds_tensors(value):
+        return as_tensor(value)
+    return _constant(dtypes.storable(value, "float64"))
+
+
 def promoted(*values: Any) -> list[Tensor]:
     """Convert operands to tensors of their common dtype; lists that hold tensors are packed.
 
@@ -56,15 +68,14 @@ def promoted(*values: Any) -> list[Tensor]:
     Raises:
         DTypeError: A value is not numeric, or an integer constant does not fit the dtype.
     """
+    values = tuple(as_tensor(value) if _holds_tensors(value) else value for value in values)
     tensors = [value for value in values if isinstance(value, Tensor)]
     if len(tensors) == len(values):
         target = dtypes.promote(*(t.dtype for t in tensors))
         return [cast_to(t, target) for t in tensors]
     values = tuple(map(packed, values))
     tensors = [value for value in values if isinstance(value, Tensor)]
-    # A Python float takes the dtype of the tensor, without being rounded to float32 before.
-    exact = "float64" if tensors else dtypes.DEFAULT_FLOAT
-    arrays = [None if isinstance(v, Tensor) else dtypes.storable(v, exact) for v in values]
+    arrays = [None if isinstance(v, Tensor) else _operand_array(v, tensors) for v in values]
     constants = [a for a in arrays if a is not None]
     if not tensors:
         target = dtypes.promote(*(dtypes.name_of(a) for a in constants))
@@ -84,14 +95,32 @@ def promoted(*values: Any) -> list[Tensor]:
     ]
 
 
+def _operand_array(value: Any, tensors: Sequence[Tensor]) -> np.ndarray:
+    """Return a constant operand as an array, not rounded yet if it gives way to tensors."""
+    if not tensors:
+        return dtypes.storable(value)
+    if any(dtypes.is_float(t.dtype) for t in tensors):
+        return dtypes.fitting(value, "float64")
+    return dtypes.storable(value, "float64")
+
+
 def _fit(array: Any, dtype: str) -> np.ndarray:
     result: np.ndarray = array.astype(dtype)
     if dtypes.kind(dtype) == 1 and array.dtype.kind in "iu" and not np.array_equal(result, array):
         raise DTypeError(
             f"the constant {array} does not fit into {dtype}",
-            remedy="cast the tensor to a wider dtype first",
+            remedy="cast the tensor to a wider dtype first, or give the variable one",
         )
     return result
+
+
+def in_dtype(value: Any, dtype: str) -> Tensor:
+    """Return a value or tensor as a tensor of a dtype; numbers are converted to it directly.
+
+    Raises:
+        DTypeError: The value is not numeric, or does not fit the dtype.
+    """
+    return cast_to(as_tensor(value, dtype), dtype)
 
 
 def cast_to(tensor: Tensor, dtype: str) -> Tensor:

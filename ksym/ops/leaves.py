@@ -36,7 +36,7 @@ class _Placeholder(_Leaf):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         dtype = dtypes.canonical(dtype)
         if default is not None:
-            default = FrozenArray(dtypes.storable(default).astype(dtype))
+            default = FrozenArray(dtypes.converted(default, dtype))
         return [], {
             "shape": shapes.normalize(shape),
             "dtype": dtype,
@@ -84,10 +84,10 @@ class Constant(Operator):
     """A value that is part of the graph."""
 
     def prepare(self, value: Any, dtype: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        # Converted once: a Python float on its way to float64 must not pass float32.
-        array = dtypes.storable(value, dtypes.DEFAULT_FLOAT if dtype is None else "float64")
-        if dtype is not None:
-            array = array.astype(dtypes.canonical(dtype))
+        if dtype is None:
+            array = dtypes.storable(value)
+        else:
+            array = dtypes.converted(value, dtypes.canonical(dtype))
         return [], {"value": FrozenArray(array)}
 
     def infer(self, value: FrozenArray) -> Spec:
@@ -117,7 +117,8 @@ constant = Constant(
             become float32.
 
     Raises:
-        DTypeError: The value is not numeric, or dtype is not supported.
+        DTypeError: The value is not numeric, dtype is not supported, or it is an integer type and
+            the value is not among its numbers.
 
     >>> constant([1, 2, 3]).spec
     Spec(shape=(3,), dtype='int64')

@@ -13,7 +13,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
-from ksym.operator.operands import as_tensor, cast_to, promoted, static
+from ksym.operator.operands import as_tensor, cast_to, promoted, static, unrounded
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant
 from ksym.shapes import UNKNOWN
@@ -33,10 +33,7 @@ class _Arange(Operator):
             found = dtypes.promote(*(as_tensor(bound).dtype for bound in (start, stop, step)))
             dtype = found if dtypes.is_float(found) else "int64"
         # How many numbers there are is computed without rounding Python's floats to float32.
-        bounds = [
-            as_tensor(bound, "float64" if isinstance(bound, float) else None)
-            for bound in (start, stop, step)
-        ]
+        bounds = [unrounded(bound) for bound in (start, stop, step)]
         for bound in bounds:
             if bound.rank or bound.dtype == "bool":
                 raise ShapeError(f"a bound is a number, not {bound.spec}")

@@ -11,7 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import OPERATORS, Tensor
 from ksym.operator.composite import composite
-from ksym.operator.operands import as_tensor, cast_to, shape_operand
+from ksym.operator.operands import as_tensor, cast_to, promoted, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.gathering import check_indices
 
@@ -183,10 +183,17 @@ def _positions(x: Tensor, key: Any) -> Tensor:
 
 
 def _arguments(x: Any, key: Any, value: Any) -> tuple[Tensor, Tensor, Tensor]:
-    x, value = as_tensor(x), as_tensor(value)
+    x, value = as_tensor(x), _value_for(as_tensor(x), value)
     positions = ops.reshape(at := _positions(x, key), (-1,))
     value = ops.broadcast_to(cast_to(value, x.dtype), ops.shape_of(at))
     return x, positions, ops.reshape(value, (-1,))
+
+
+def _value_for(x: Tensor, value: Any) -> Tensor:
+    """Return a value to be put into x as a tensor, numbers in the dtype of x if of its kind."""
+    if isinstance(value, Tensor):
+        return value
+    return promoted(x, value)[1]
 
 
 def _added(x: Tensor, positions: Tensor, value: Tensor) -> Tensor:
@@ -239,9 +246,11 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
 
     Raises:
-        DTypeError: Floats are to be added to integers, or anything to booleans.
+        DTypeError: Floats are to be added to integers, integers that do not fit, or anything to
+            booleans.
     """
-    x, value = as_tensor(x), as_tensor(value)
+    x = as_tensor(x)
+    value = _value_for(x, value)
     if dtypes.kind(value.dtype) > dtypes.kind(x.dtype):
         raise DTypeError(
             f"{value.dtype} is not added to {x.dtype}", remedy="cast x, or round and cast the value"

@@ -125,8 +125,9 @@ class _Clip(Operator):
     elementwise = True
 
     def prepare(self, x: Any, a_min: Any, a_max: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        x = as_tensor(x)
-        lowest, highest = _range(x.dtype)
+        if not isinstance(a_min, Tensor) and not isinstance(a_max, Tensor):
+            x = as_tensor(x)  # the bounds give way to it
+        lowest, highest = _range(x.dtype if isinstance(x, Tensor) else as_tensor(x).dtype)
         low, high = lowest if a_min is None else a_min, highest if a_max is None else a_max
         return promoted(x, low, high), {}
 

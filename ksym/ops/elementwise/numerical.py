@@ -124,10 +124,10 @@ def trapz(y: Any, x: Any = None, dx: float = 1.0, axis: int = -1) -> Tensor:
         DTypeError: y or x are booleans.
         ShapeError: y and x do not broadcast, or axis is out of range.
     """
-    operands = [as_tensor(value) for value in (y, x) if value is not None]
-    if any(operand.dtype == "bool" for operand in operands):
+    operands = [value for value in (y, x) if value is not None]
+    if any(as_tensor(operand).dtype == "bool" for operand in operands):
         raise DTypeError("numbers are integrated, not booleans", remedy="cast them to int32")
-    y, *rest = promoted(*map(floating, operands))
+    y, *rest = map(floating, promoted(*operands))
     place = shapes.axis(axis, y.rank)
     before = (slice(None),) * place
     width: Any = dx

@@ -18,7 +18,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Formula, Machine, Register
-from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.operands import as_tensor, cast_to, unrounded
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import is_constant
 
@@ -208,7 +208,9 @@ class _Cast(Operator):
     linear_in = (0,)
 
     def prepare(self, x: Any, dtype: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [as_tensor(x)], {"dtype": dtypes.canonical(dtype)}
+        dtype = dtypes.canonical(dtype)
+        x = as_tensor(x, dtype) if dtypes.is_float(dtype) else unrounded(x)
+        return [x], {"dtype": dtype}
 
     def infer(self, x: Tensor, dtype: str) -> Spec:
         return Spec(x.shape, dtype)
@@ -258,7 +260,8 @@ cast = _Cast(
     "cast",
     doc="""Convert each element of x to another dtype.
 
-    Floats are truncated toward zero on their way to integers; anything but zero is True.
+    Floats are truncated toward zero on their way to integers, integers wrap; anything but zero is
+    True.
 
     Raises:
         DTypeError: ksym does not store that dtype.

@@ -17,7 +17,7 @@ from ksym import dtypes, ops
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import Composite
 from ksym.operator.declaration import Operator
-from ksym.operator.operands import as_tensor, cast_to, known_dimensions
+from ksym.operator.operands import in_dtype, known_dimensions
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.random.standard import (
     float_dtype,
@@ -53,7 +53,7 @@ DRAWN_ANEW = {"gradients": "each call draws anew; tests/ops/random/test_random.p
 
 def _spread(parameter: Any, drawn: Tensor, name: str) -> Tensor:
     """Convert a parameter to the dtype of the numbers drawn; it must not stretch their shape."""
-    tensor = cast_to(as_tensor(parameter), drawn.dtype)
+    tensor = in_dtype(parameter, drawn.dtype)
     if tensor.rank:
         within(tensor.shape, drawn.shape, name)
         tensor = ops.broadcast_to(tensor, ops.shape_of(drawn))
@@ -247,7 +247,7 @@ class _SymbolicGamma(Cut):
         self, shape: Any, alpha: Any, dtype: Any = dtypes.DEFAULT_FLOAT, stream: Stream = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         dtype = float_dtype(dtype)
-        return [size_operand(shape), cast_to(as_tensor(alpha), noise_dtype(dtype))], {
+        return [size_operand(shape), in_dtype(alpha, noise_dtype(dtype))], {
             "dtype": dtype,
             "stream": as_stream(stream),
         }
