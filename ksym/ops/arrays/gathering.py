@@ -62,7 +62,9 @@ class _Take(Operator):
         return Spec((*x.shape[:axis], *indices.shape, *x.shape[axis + 1 :]), x.dtype)
 
     def numpy(self, x: Any, indices: Any, axis: int | None) -> Any:
-        return np.take(x, indices, axis=axis, mode="wrap")
+        side = x.size if axis is None else x.shape[axis]
+        # mode="wrap" subtracts the side over and over: 2**62 takes years.
+        return np.take(x, np.mod(indices, side) if side else indices, axis=axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any, indices: Any) -> Any:
         return emit("take", x, indices, axis=node.attributes["axis"], mode="wrap")
@@ -106,6 +108,20 @@ take = _Take(
 )
 
 
+def _wrapped(emit: Emitter, indices: Any, dtype: str, side: int) -> Any:
+    """Emit indices modulo a side."""
+    if dtype in ("int8", "uint8"):
+        indices = emit("Cast", indices, dtype="int64")
+    if dtype != "int64":
+        return emit("_npi_mod_scalar", indices, scalar=side)
+    # MXNet's modulo goes through doubles, which hold integers up to 2**53 only.
+    whole, nothing = (emit.constant(np.array(n, dtype)) for n in (side, 0))
+    times = emit("broadcast_div", indices, whole)  # towards zero
+    rest = emit("_npi_subtract", indices, emit("_npi_multiply", times, whole))
+    below = emit("Cast", emit("_npi_less", rest, nothing), dtype=dtype)
+    return emit("_npi_add", rest, emit("_npi_multiply", below, whole))
+
+
 class _TakeGradient(Operator):
     internal = "a part of the gradient of `take`"
     linear_in = (0,)
@@ -138,10 +154,8 @@ class _TakeGradient(Operator):
         if 0 in node.inputs[0].shape:
             return emit("_zeros", shape=out.shape, dtype=out.dtype)
         rows = shapes.size(node.inputs[1].shape)
-        flat = emit("_np_reshape", indices, newshape=(1, rows))
-        if node.inputs[1].dtype in ("int8", "uint8"):
-            flat = emit("Cast", flat, dtype="int64")
-        flat = emit("_npi_mod_scalar", flat, scalar=out.shape[0])
+        flat = _wrapped(emit, indices, node.inputs[1].dtype, int(out.shape[0] or 0))
+        flat = emit("_np_reshape", flat, newshape=(1, rows))
         g = emit("_np_reshape", g, newshape=(rows, *out.shape[1:]))
         if out.dtype not in ("int8", "uint8"):
             return emit("_backward_gather_nd", g, flat, shape=out.shape)
@@ -192,12 +206,20 @@ class _OneHot(Operator):
         return (np.asarray(indices)[..., None] == np.arange(depth)).astype(dtype)
 
     def lower(self, emit: Emitter, node: Node, indices: Any) -> Any:
-        return emit("one_hot", indices, **node.attributes)
+        depth, dtype = node.attributes["depth"], node.attributes["dtype"]
+        if node.inputs[0].dtype == "int64":
+            # MXNet reads an index as 32 bits, by which 2**32 would be 0.
+            indices = emit("_npi_maximum", indices, emit.constant(np.array(-1)))
+            indices = emit("_npi_minimum", indices, emit.constant(np.array(depth)))
+        marks = "uint8" if dtype == "bool" else dtype
+        result = emit("one_hot", indices, depth=depth, dtype=marks)
+        return emit("Cast", result, dtype="bool") if dtype == "bool" else result
 
     def sample(self, draw: Draw) -> Sample:
         depth = draw.integer(1, 4)
         indices = draw.array(draw.shape(min_side=0), -1, depth, dtype=draw.dtype("integer"))
-        return Sample(indices, attributes={"depth": depth})
+        dtype = draw.choose(("float32", "int64", "bool"))
+        return Sample(indices, attributes={"depth": depth, "dtype": dtype})
 
 
 one_hot = _OneHot(

@@ -60,9 +60,12 @@ class _Pad(Operator):
         self, x: Any, pad_width: Any, constant_values: float = 0.0
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
+        number = dtypes.converted(constant_values, x.dtype)
+        if number.ndim:
+            raise ShapeError(f"one number is put around x, not {number.shape}")
         return [x], {
             "pad_width": padding_pairs(pad_width, x.rank),
-            "constant_values": float(constant_values),
+            "constant_values": number.item(),
         }
 
     def infer(
@@ -149,6 +152,12 @@ def pad_value(emit: Emitter, x: Any, source: Tensor, padding: Any, value: float 
         padding: A pair for each axis.
         value: The constant.
     """
+    if abs(value) >= 2**53 and not dtypes.is_float(source.dtype):
+        # MXNet holds the constant as a double, which it does not fit: zeros are put around the
+        # difference.
+        constant = emit.constant(np.array(value, source.dtype))
+        padded = pad_value(emit, emit("_npi_subtract", x, constant), source, padding)
+        return emit("_npi_add", padded, constant)
     is_image = len(padding) in (4, 5) and not any(map(any, padding[:2]))
     if is_image and dtypes.is_float(source.dtype) and 0 not in source.shape:
         # The older operator, for images only, takes a tenth of the time.
@@ -167,6 +176,9 @@ pad = _Pad(
             for all axes.
         mode: ``"constant"``, or elements of x: ``"reflect"`` at the last one, ``"symmetric"``
             behind it, ``"edge"`` to repeat it, ``"wrap"`` to go on at the other end.
-        constant_values: The constant.
+        constant_values: The constant, a number of the dtype of x.
+
+    Raises:
+        DTypeError: x are integers, and the constant has a fraction or does not fit.
     """,
 )

@@ -200,7 +200,19 @@ class _Sign(_Signed):
 
 class _Absolute(Unary):
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit("_copy" if node.inputs[0].dtype == "bool" else self._native, x)
+        dtype = node.inputs[0].dtype
+        if dtypes.is_float(dtype):
+            return emit(self._native, x)
+        if dtype in ("bool", "uint8"):
+            return emit("_copy", x)
+        return emit("_npi_maximum", x, emit("_npi_negative", x))  # MXNet's own goes through floats
+
+
+class _Square(Unary):
+    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
+        if dtypes.is_float(node.inputs[0].dtype):
+            return emit(self._native, x)
+        return emit("_npi_multiply", x, x)  # MXNet's own goes through floats
 
 
 class _Cast(Operator):
@@ -346,7 +358,7 @@ sign: Unary = _Sign(
     domain=(-2.0, 2.0, 0.05),
     formula=_signum,
 )
-square = Unary(
+square = _Square(
     "square",
     np.square,
     "_npi_square",
