@@ -17,6 +17,7 @@ from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topolo
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
+from ksym.origin import current_origin
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.checking import CheckedProgram
@@ -232,6 +233,13 @@ class Function:
                             busy.discard(me)
                 group = self._group = group.root()
         return results[0] if self._single else results
+
+    def __reduce__(self) -> Any:
+        raise GraphError(
+            f"{self!r} is compiled for this process: it can be neither pickled nor copied",
+            remedy="pickle the values of its variables (ksym.get_values(variables), or the "
+            "variables themselves), and make the function anew where it is needed",
+        ).located(origin=current_origin())
 
     def _computed(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs and carry out the updates, with the group's lock held."""

@@ -181,6 +181,19 @@ class Tensor:
             remedy="use ksym operators on it, or ksym.evaluate(tensor) for its value",
         ).located(origin=current_origin())
 
+    def __reduce__(self) -> Any:
+        raise GraphError(
+            f"{self!r} is symbolic: its graph cannot be pickled",
+            remedy="pickle its value, ksym.evaluate(tensor), or variables, and build the graph "
+            "anew where it is needed",
+        ).located(origin=current_origin())
+
+    def __copy__(self) -> Tensor:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Tensor:
+        return self  # as it never changes
+
     def __iter__(self) -> Iterator[Tensor]:
         if not self.shape or self.shape[0] is None:
             raise GraphError(

@@ -7,6 +7,7 @@ operator that the node is a part of.
 from __future__ import annotations
 
 import contextlib
+import copy
 import sys
 import threading
 from collections.abc import Iterator
@@ -40,12 +41,13 @@ class Origin(NamedTuple):
         return f"{self.filename}:{self.line} in {self.function}{under}{of}"
 
 
-# contextlib is on the stack while a context manager of ksym's own passes an error on; NumPy, where
-# one of its functions is called on a tensor.
+# contextlib is on the stack while a context manager of ksym's own passes an error on; NumPy and
+# copy, where one of their functions is called on a tensor.
 _library_folders = [
     str(Path(__file__).parent),
     str(Path(np.__file__).parent),
     contextlib.__file__,
+    copy.__file__,
     "<frozen ",
     "<__array_function__ ",
 ]

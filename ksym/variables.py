@@ -176,6 +176,12 @@ class Variable(Tensor):
     def __reduce__(self) -> Any:
         return _restore, (self.get_value(), self._name, self.trainable)
 
+    def __copy__(self) -> Variable:
+        return _restore(self.get_value(), self._name, self.trainable)
+
+    def __deepcopy__(self, memo: Any) -> Variable:
+        return self.__copy__()
+
 
 def _restore(value: np.ndarray, name: str, trainable: bool) -> Variable:
     return Variable(value, name=name, trainable=trainable)

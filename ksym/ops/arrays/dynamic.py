@@ -72,14 +72,16 @@ def argwhere(x: Any) -> Tensor:
     x = as_tensor(x)
     if not x.rank:
         raise ShapeError("a scalar has no axis to give indices along")
-    left = flatnonzero(x)
-    sides = ops.shape_of(x)
-    columns: list[Tensor] = []
-    for axis in range(x.rank - 1, -1, -1):
+    return ops.stack(unraveled(flatnonzero(x), ops.shape_of(x), x.rank), axis=1)
+
+
+def unraveled(positions: Tensor, sides: Tensor, rank: int) -> list[Tensor]:
+    """Return for each of several axes the indices along it, from positions in row-major order."""
+    columns = [positions]
+    for axis in range(rank - 1, 0, -1):
         side = ops.maximum(sides[axis], 1)  # an empty axis has no index
-        columns.insert(0, ops.mod(left, side))
-        left = ops.floor_divide(left, side)
-    return ops.stack(columns, axis=1)
+        columns[:1] = [ops.floor_divide(columns[0], side), ops.mod(columns[0], side)]
+    return columns
 
 
 class _MaskPositions(_FlatNonzero):

@@ -31,7 +31,7 @@ def check_indices(indices: Tensor, side: int | None) -> None:
     if dtypes.kind(indices.dtype) != 1:
         raise DTypeError(
             f"indices are integers, not {indices.dtype}",
-            remedy="cast them to int32 or int64; use boolean_mask for a mask",
+            remedy="cast them to int32 or int64; for a mask use ksym.boolean_mask(x, mask)",
         )
     count = shapes.size(indices.shape)
     if side is None or count == 0:

@@ -14,6 +14,7 @@ from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.gathering import check_indices
+from ksym.ops.arrays.masks import axes_of, is_mask, key_item, without_masks
 from ksym.ops.arrays.slicing import draw_bounds, slice_
 from ksym.shapes import UNKNOWN
 
@@ -29,7 +30,9 @@ def _key_with(key: Sequence[Any], positions: Sequence[Any]) -> tuple[Any, ...]:
 
 def _index_numpy(x: Any, *positions: Any, key: Sequence[Any]) -> Any:
     axes = [axis for axis, item in enumerate(key) if item is _POSITIONS]
-    wrapped = [p % x.shape[axis] for p, axis in zip(positions, axes, strict=True)]
+    wrapped = [
+        p if p.dtype == bool else p % x.shape[axis] for p, axis in zip(positions, axes, strict=True)
+    ]
     return x[_key_with(key, wrapped)]
 
 
@@ -40,12 +43,16 @@ def _sample_index(draw: Draw) -> Sample:
     key: list[Any] = []
     positions: list[np.ndarray] = []
     for side, bounds in zip(shape, draw_bounds(draw, shape), strict=True):
-        kind = draw.choose(("slice", "number", "positions")) if side else "slice"
+        kind = draw.choose(("slice", "number", "positions", "mask")) if side else "slice"
         if kind == "number":
             key.append(draw.integer(-side, side - 1))
         elif kind == "positions" and len(positions) < 2:
             key.append(_POSITIONS)
             positions.append(draw.array(lead, -side, side - 1, dtype="int64"))
+        elif kind == "mask" and not positions:
+            key.append(_POSITIONS)
+            positions.append(draw.array((side,), dtype="bool"))
+            lead = draw.choose(((), (1,)))  # what is broadcast against however many it picks
         else:
             key.append(bounds)
     # After all others, so that the place of each index in the key is that of its axis.
@@ -61,15 +68,18 @@ def _apply_index(x: Tensor, *positions: Any, key: Sequence[Any]) -> Tensor:
     numpy=_index_numpy, sample=_sample_index, apply=_apply_index, internal="users write x[key]"
 )
 def index(x: Any, key: Any) -> Tensor:
-    """Return ``x[key]``, by NumPy's rules for integers, slices, None, ``...`` and integer tensors.
+    """Return ``x[key]`` by NumPy's rules.
 
-    Several integer tensors are broadcast against each other and pick elements together; in the
-    result their axes are at the place of the first of them, or in front if a slice or None is
-    between them.  Indices that are not known while the graph is built wrap around.
+    A key holds integers, slices, None, ``...``, integer tensors and masks of booleans.
+
+    A mask stands for the positions at which it is true.  Several integer tensors are broadcast
+    against each other and pick elements together; in the result their axes are at the place of the
+    first of them, or in front if a slice or None is between them.  Indices that are not known while
+    the graph is built wrap around.
 
     Raises:
         ShapeError: There are more indices than axes, or a static index is out of range.
-        DTypeError: An index is not an integer.
+        DTypeError: An index is neither an integer nor a mask.
     """
     x = as_tensor(x)
     try:
@@ -79,7 +89,9 @@ def index(x: Any, key: Any) -> Tensor:
 
 
 def _index(x: Tensor, items: list[Any]) -> Tensor:
-    items = _without_ellipsis(x, items)
+    items = _without_ellipsis(x, [key_item(item) for item in items])
+    if any(map(is_mask, items)):
+        x, items = without_masks(x, items)
     for axis, item in enumerate(items):
         if item is None:
             x = ops.expand_dims(x, axis)
@@ -110,12 +122,11 @@ def _is_whole(bound: slice) -> bool:
     return bound.start is None and bound.stop is None and bound.step is None
 
 
-def _position(item: Any) -> Tensor:
-    position = as_tensor(item)
+def _position(position: Tensor) -> Tensor:
     if dtypes.kind(position.dtype) != 1:
         raise DTypeError(
-            f"an index is an integer, a slice, None or an ellipsis, not {position.spec}",
-            remedy="cast it to an integer dtype",
+            f"an index is an integer, a slice, None, an ellipsis or a mask, not {position.spec}",
+            remedy="cast it to an integer dtype, or compare it for a mask of booleans",
         )
     return cast_to(position, "int64")
 
@@ -149,7 +160,7 @@ def _gather(x: Tensor, gathered: dict[int, Tensor], dropped: list[int]) -> Tenso
 
 
 def _without_ellipsis(x: Tensor, items: list[Any]) -> list[Any]:
-    consumed = sum(item is not None and item is not Ellipsis for item in items)
+    consumed = sum(map(axes_of, items))
     if consumed > x.rank:
         raise ShapeError(f"{consumed} indices for a tensor of rank {x.rank}")
     rest = [slice(None)] * (x.rank - consumed)

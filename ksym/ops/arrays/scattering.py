@@ -14,6 +14,7 @@ from ksym.operator.composite import composite
 from ksym.operator.operands import as_tensor, cast_to, promoted, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.gathering import check_indices
+from ksym.ops.arrays.masks import is_mask, key_item
 
 __all__ = ["gather_nd", "scatter_nd", "take_along_axis", "index_add", "index_update"]
 
@@ -223,10 +224,12 @@ def _sample_update(draw: Draw) -> Sample:
             slice(None, None, draw.choose((1, -1, 2))),
             np.array([draw.integer(-side, side - 1) for _ in range(3)]),
             (Ellipsis, draw.integer(-shape[-1], shape[-1] - 1)),
+            draw.array(shape[: draw.integer(1, len(shape))], dtype="bool"),
         )
     )
     dtype = draw.dtype("float", "integer")
-    value = draw.array(np.empty(shape)[key].shape, dtype=dtype)
+    sides = np.empty(shape)[key].shape
+    value = draw.array(draw.choose((sides, sides[1:])), dtype=dtype)
     return Sample(draw.array(shape, dtype=dtype), value, attributes={"key": key})
 
 
@@ -255,8 +258,35 @@ def index_add(x: Any, key: Any, value: Any) -> Tensor:
         raise DTypeError(
             f"{value.dtype} is not added to {x.dtype}", remedy="cast x, or round and cast the value"
         )
+    by_mask = _by_mask(x, key, value)
+    if by_mask is not None:
+        condition, value = by_mask
+        return ops.where(condition, x + value, x)
     x, positions, value = _arguments(x, key, value)
     return x + _added(x, positions, value)
+
+
+def _by_mask(x: Tensor, key: Any, value: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Return a condition for each element of x and a value that broadcasts to x.
+
+    None if the key is not a mask alone, or if the value differs between the places it picks.
+    """
+    if isinstance(key, tuple):
+        if len(key) != 1:
+            return None
+        (key,) = key
+    mask = key_item(key)
+    if not is_mask(mask) or mask.rank > x.rank:
+        return None
+    if not shapes.compatible(mask.shape, x.shape[: mask.rank]):
+        raise ShapeError(f"a mask of shape {mask.shape} does not fit a tensor of shape {x.shape}")
+    rest = x.rank - mask.rank
+    if value.rank == rest + 1 and value.shape[0] == 1:
+        value = ops.squeeze(value, 0)
+    if value.rank > rest:
+        return None
+    sides = _axis_sizes(x, range(mask.rank))
+    return ops.reshape(mask, [*sides, *[1] * rest]), cast_to(value, x.dtype)
 
 
 @composite(
@@ -274,6 +304,11 @@ def index_update(x: Any, key: Any, value: Any) -> Tensor:
         key: What could stand in ``x[key]``.
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
     """
+    x, value = as_tensor(x), as_tensor(value)
+    by_mask = _by_mask(x, key, value)
+    if by_mask is not None:
+        condition, value = by_mask
+        return ops.where(condition, value, x)
     x, positions, value = _arguments(x, key, value)
     # Sorted by place, the last value of each run is the one that is kept.
     order = ops.argsort(positions)

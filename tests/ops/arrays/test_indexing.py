@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import ksym
-from ksym.errors import DTypeError, ShapeError
+from ksym.errors import DTypeError, KsymError, ShapeError
 from ksym.testing import verify_gradient
 
 X = np.arange(60.0).reshape(3, 4, 5)
@@ -185,3 +185,81 @@ def test_indices_not_known_before_the_call_wrap_around():
     np.testing.assert_array_equal(
         ksym.function([i], ksym.constant(X)[i, i])([3, -4]), X[[0, 2], [3, 0]]
     )
+
+
+W = np.arange(12.0).reshape(3, 2, 2)
+MASKED = {
+    "all axes": lambda x: x[x > 4],
+    "two of three axes": lambda x: x[x[:, :, 0] > 4],
+    "behind a slice": lambda x: x[:, x[0, :, 0] > 1],
+    "behind an ellipsis": lambda x: x[..., x[0, 0] > 0],
+    "with a number": lambda x: x[x[:, 0, 0] > 1, 0],
+    "with a new axis and a slice": lambda x: x[None, x[:, 0, 0] > 1, 1:],
+    "with an ellipsis": lambda x: x[x[:, 0, 0] > 1, ..., 1],
+    "nothing": lambda x: x[x > 100],
+    "a list": lambda x: x[[True, False, True]],
+    "an array": lambda x: x[W > 4],
+    "an array behind a slice": lambda x: x[:, np.array([False, True])],
+}
+
+
+@pytest.mark.parametrize("mode", ["native", "interpret"])
+@pytest.mark.parametrize("pick", MASKED.values(), ids=MASKED)
+@pytest.mark.parametrize("shape", [W.shape, (None, None, 2)])
+def test_masks_are_keys(pick, shape, mode):
+    x = ksym.placeholder(shape, "float64")
+    picked = pick(x)
+    slope = ksym.gradients(ksym.sum(picked**2), x)
+    found, slopes = ksym.function([x], [picked, slope], mode=mode)(W)
+    np.testing.assert_array_equal(found, pick(W))
+    expected = np.zeros_like(W)
+    expected.flat[found.astype(int)] = 2 * found  # each element of W is its own position
+    np.testing.assert_array_equal(slopes, expected)
+
+
+UPDATED = {
+    "a number": (lambda x: x > 4, 0.5),
+    "a row": (lambda x: x[:, :, 0] > 4, [0.5, -1.0]),
+    "a row with its axis": (lambda x: x[:, :, 0] > 4, [[0.5, -1.0]]),
+    "a value for each place": (lambda x: x > 9, [0.5, -1.0]),
+    "in a tuple": (lambda x: (x > 4,), 0.5),
+    "with a number behind": (lambda x: (x[:, 0, 0] > 1, 1), 0.5),
+}
+
+
+@pytest.mark.parametrize(("key", "value"), UPDATED.values(), ids=UPDATED)
+@pytest.mark.parametrize("shape", [W.shape, (None, 2, None)])
+def test_masks_are_keys_of_updates(key, value, shape):
+    x = ksym.placeholder(shape, "float64")
+    outputs = [update(x, key(x), value) for update in (ksym.index_update, ksym.index_add)]
+    replaced, added = ksym.function([x], outputs)(W)
+    expected = W.copy()
+    expected[key(W)] = value
+    np.testing.assert_array_equal(replaced, expected)
+    expected = W.copy()
+    expected[key(W)] += value
+    np.testing.assert_array_equal(added, expected)
+
+
+@pytest.mark.parametrize(
+    ("key", "says"),
+    [
+        (lambda x: x == 0, r"ksym\.equal"),
+        (lambda x: x != 0, r"ksym\.not_equal"),
+        (lambda x: ksym.sum(x) > 0, r"ksym\.where"),
+        (lambda x: x[:1] > 0, "does not fit"),
+        (lambda x: x, "a mask of booleans"),
+    ],
+)
+def test_keys_that_are_no_masks(key, says):
+    x = ksym.placeholder((3, 2))
+    for use in (lambda k: x[k], lambda k: ksym.index_update(x, k, 0.0)):
+        with pytest.raises(KsymError, match=says):
+            use(key(x))
+
+
+def test_a_mask_of_another_shape_is_found_at_the_call():
+    x, mask = ksym.placeholder((None, 2)), ksym.placeholder((None,), "bool")
+    f = ksym.function([x, mask], x[mask])
+    with pytest.raises(KsymError, match="does not fit"):
+        f(np.ones((3, 2)), [True, False])
