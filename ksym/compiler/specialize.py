@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ksym import shapes
+from ksym.compiler.failures import around_failures, failures, raise_failures
 from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Tensor, replace, rewrite, same, topological_order
 from ksym.operator.operands import cast_to, unsettled
-from ksym.ops.leaves import constant, is_constant, placeholder, variable_leaf
+from ksym.ops.leaves import constant, is_constant, is_failed, placeholder, variable_leaf
 from ksym.origin import origin_of
 from ksym.shapes import UNKNOWN
 from ksym.variables import Variable
@@ -34,6 +35,7 @@ def specialize(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> lis
         result = rewrite(result, _expanded, order=order)
         result = rewrite(result, _known)
         order = topological_order(result)
+    raise_failures(order)
     return result
 
 
@@ -144,13 +146,16 @@ def _is_computed(tensor: Tensor) -> bool:
 
 def _known(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
     outputs: Sequence[Tensor] = node.outputs
-    if not same(inputs, node.inputs):
-        outputs = _tensors(node.operator.make(inputs, node.attributes))
-    first = outputs[0]
+    if any(map(is_failed, inputs)):
+        return around_failures(node, inputs)
     try:
+        if not same(inputs, node.inputs):
+            outputs = _tensors(node.operator.make(inputs, node.attributes))
+        first = outputs[0]
         first.node.operator.check(first.node)
     except KsymError as error:
-        raise error.located(node.operator.name, [t.spec for t in inputs], node.origin) from None
+        error.located(node.operator.name, [t.spec for t in inputs], node.origin)
+        return failures(node, inputs, error)
     value = first.value
     if value is None or is_constant(first) or any(item is UNKNOWN for item in value.flat):
         return outputs
@@ -171,8 +176,19 @@ def _needs_expansion(node: Node) -> bool:
 
 
 def _expanded(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
+    if any(map(is_failed, inputs)):
+        return around_failures(node, inputs)
     if not _needs_expansion(node) or not all(shapes.is_known(t.shape) for t in inputs):
         return None
+    try:
+        return _parts(node, inputs)
+    except KsymError as error:
+        error.located(node.operator.name, [t.spec for t in inputs], node.origin)
+        return failures(node, inputs, error)
+
+
+def _parts(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | Tensor | None:
+    """Return what a node is expanded to."""
     if _lacks_half(node):
         wide = [cast_to(t, "float32") if t.dtype == "float16" else t for t in inputs]
         results = _tensors(node.operator.make(wide, node.attributes))

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError, GradientError, ShapeError
-from ksym.graph import Node, Spec, Tensor, replace, topological_order
-from ksym.ops.leaves import is_constant, placeholder
+from ksym.errors import DTypeError, GradientError, KsymError, ShapeError
+from ksym.graph import Node, Spec, Tensor, replace, same, topological_order
+from ksym.ops.leaves import failed, is_constant, placeholder
 
 
 class Body:
@@ -48,18 +48,53 @@ class Body:
             ShapeError: A parameter has another shape than it was traced with.
             DTypeError: A parameter has another dtype.
         """
+        return self.with_inputs(self.specialized_inputs(specs))
+
+    def with_inputs(self, inputs: Sequence[Tensor]) -> Body:
+        """Return the body with other parameters; itself if they are the same."""
+        return self if same(inputs, self.inputs) else Body(inputs, self(inputs))
+
+    def specialized_inputs(self, specs: Sequence[Spec]) -> Sequence[Tensor]:
+        """Return parameters of which more is known than before.
+
+        Raises:
+            ShapeError: A parameter has another shape than it was traced with.
+            DTypeError: It has another dtype.
+        """
         for parameter, spec in zip(self.inputs, specs, strict=True):
             if parameter.dtype != spec.dtype:
                 raise DTypeError(f"{spec} is given where the body was made for {parameter.spec}")
             if not shapes.compatible(parameter.shape, spec.shape):
                 raise ShapeError(f"{spec} is given where the body was made for {parameter.spec}")
-        if all(t.shape == s.shape for t, s in zip(self.inputs, specs, strict=True)):
-            return self
-        inputs = [
+        return [
             t if t.shape == s.shape else placeholder(s.shape, s.dtype, name=t.name)
             for t, s in zip(self.inputs, specs, strict=True)
         ]
-        return Body(inputs, self(inputs))
+
+
+def specialized_or_failed(
+    body: Body, specs: Sequence[Spec], first: int = 0, states: int = 0
+) -> Body:
+    """Return the body for parameters of which more is known, one that may never run.
+
+    If the shapes do not fit, its outputs raise the error when it is compiled.
+
+    Args:
+        body: The body.
+        specs: What is known of its parameters.
+        first: The position of the first parameter that is a state.
+        states: The number of states.
+
+    Raises:
+        ShapeError: As `Body.specialized` for the parameters themselves.
+        DTypeError: Likewise.
+    """
+    inputs = body.specialized_inputs(specs)
+    try:
+        return body.with_inputs(inputs)
+    except KsymError as error:
+        given = [*inputs[first : first + states], *body.outputs[states:]]
+        return Body(inputs, [failed(error, tensor.spec) for tensor in given])
 
 
 def constants_inlined(

@@ -10,11 +10,25 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.autodiff import gradients
 from ksym.errors import ShapeError
-from ksym.graph import Node, Spec, Tensor
-from ksym.loops.body import Body, float_positions, refuse_random
+from ksym.graph import Node, Spec, Tensor, topological_order
+from ksym.loops.body import Body, float_positions, refuse_random, specialized_or_failed
 from ksym.operator.declaration import Operator
+from ksym.operator.operands import is_settled
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.leaves import placeholder
+from ksym.ops.leaves import is_failed, placeholder
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether a node of a branch can be a part of the graph around it as it is."""
+    known = all(shapes.is_known(t.shape) for t in node.outputs)
+    return known and not is_failed(node.outputs[0]) and not node.operator.is_composed(node)
+
+
+def _either(a: Tensor, b: Tensor) -> shapes.Shape:
+    """Return what is known of the shape of a result, which is that of one of two tensors."""
+    if is_failed(a) or is_failed(b):
+        return b.shape if is_failed(a) else a.shape
+    return tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
 
 
 class _CondOperator(Operator):
@@ -31,7 +45,9 @@ class _CondOperator(Operator):
         predicate, *closed = operands
         specs = [t.spec for t in closed]
         with self.named(operands):
-            bodies = {key: attributes[key].specialized(specs) for key in ("then", "otherwise")}
+            bodies = {
+                key: specialized_or_failed(attributes[key], specs) for key in ("then", "otherwise")
+            }
         return super().make([predicate, *closed], {**attributes, **bodies})
 
     def infer(
@@ -48,12 +64,15 @@ class _CondOperator(Operator):
             )
         specs = []
         for i, (a, b) in enumerate(zip(then.outputs, otherwise.outputs, strict=True)):
-            if a.dtype != b.dtype or not shapes.compatible(a.shape, b.shape):
+            # What is not taken is not checked.
+            is_chosen = is_settled(predicate) or is_failed(a) or is_failed(b)
+            fits = a.rank == b.rank if is_chosen else shapes.compatible(a.shape, b.shape)
+            if a.dtype != b.dtype or not fits:
                 raise ShapeError(
                     f"result {i} is {a.spec} in one branch and {b.spec} in the other",
                     remedy="cast or broadcast them to the same dtype and shape",
                 )
-            specs.append(Spec(shapes.merge(a.shape, b.shape), a.dtype))
+            specs.append(Spec(_either(a, b), a.dtype))
         return tuple(specs)
 
     def numpy(self, predicate: Any, *closed: Any, then: Body, otherwise: Body) -> Any:
@@ -85,12 +104,27 @@ class _CondOperator(Operator):
                 gradient[1 + i] = result
         return gradient
 
+    def is_composed(self, node: Node) -> bool:
+        return is_settled(node.inputs[0])
+
+    def expand(self, node: Node) -> Sequence[Tensor]:
+        """Return the results of the branch whose condition is known before anything runs."""
+        predicate, *closed = node.inputs
+        assert predicate.value is not None
+        return self._branch(node, bool(predicate.value.item()))(closed)
+
+    def _branch(self, node: Node, taken: bool) -> Body:
+        body: Body = node.attributes["then" if taken else "otherwise"]
+        return body
+
     def simplify(self, node: Node) -> Sequence[Tensor] | None:
         predicate, *closed = node.inputs
-        if predicate.value is None:
+        if not is_settled(predicate):
             return None
-        chosen = node.attributes["then" if predicate.value.item() else "otherwise"]
-        return chosen(closed)
+        assert predicate.value is not None
+        found = self._branch(node, bool(predicate.value.item()))(closed)
+        # What would have to be expanded first stays in the branch.
+        return found if all(map(_is_plain, topological_order(found, until=closed))) else None
 
     def sample(self, draw: Draw) -> Sample:
         shape, dtype = draw.shape(), draw.dtype("float")

@@ -23,10 +23,12 @@ from ksym.loops.body import (
     constants_inlined,
     float_positions,
     refuse_random,
+    specialized_or_failed,
     unify_state_shapes,
 )
 from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.operator.declaration import Operator
+from ksym.operator.operands import is_settled
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder
 
@@ -52,7 +54,13 @@ class _ScanOperator(Operator):
             if not all(x.rank for x in sequences):
                 raise ShapeError("a sequence is a scalar: there is nothing to go through")
             specs = [*(Spec(x.shape[1:], x.dtype) for x in sequences), *(t.spec for t in others)]
-            body = unify_state_shapes(body.specialized(specs), count, carried)
+            runs = is_settled(steps) and steps.value.any()  # type: ignore[union-attr]
+            body = (
+                body.specialized(specs)
+                if runs
+                else specialized_or_failed(body, specs, count, carried)
+            )
+            body = unify_state_shapes(body, count, carried)
         return super().make([steps, *rest], {"lean": False, **attributes, "body": body})
 
     def made(self, loop: ScanView) -> ScanResults[Tensor]:

@@ -10,7 +10,13 @@ import numpy as np
 from ksym import ops
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.loops.body import Body, check_counts, refuse_random, unify_state_shapes
+from ksym.loops.body import (
+    Body,
+    check_counts,
+    refuse_random,
+    specialized_or_failed,
+    unify_state_shapes,
+)
 from ksym.loops.scan import scan_gradient
 from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.operator.declaration import Operator
@@ -38,9 +44,9 @@ class _WhileOperator(Operator):
             check_counts(attributes["body"], operands, 0, attributes["states"])
             if len(attributes["body"].outputs) != attributes["states"]:
                 raise ShapeError("the body gives another number of states than it takes")
-            body = unify_state_shapes(
-                attributes["body"].specialized(specs), 0, attributes["states"]
-            )
+            states = attributes["states"]
+            body = specialized_or_failed(attributes["body"], specs, 0, states)
+            body = unify_state_shapes(body, 0, states)
             test = attributes["test"].specialized([t.spec for t in body.inputs])
         return super().make(operands, {**attributes, "body": body, "test": test})
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.errors import KsymError
 from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
@@ -78,6 +79,38 @@ class _VariableLeaf(_Leaf):
 
 
 variable_leaf = _VariableLeaf("variable", doc="Return the value that a `Variable` has at the call.")
+
+
+class _Failed(_Leaf):
+    internal = "stands for a node that refuses its operands, while it may turn out to be unneeded"
+
+    def prepare(
+        self, error: KsymError, spec: Spec, zero: bool = False
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [], {"error": error, "spec": spec, "zero": zero}
+
+    def infer(self, error: KsymError, spec: Spec, zero: bool) -> Spec:
+        return spec
+
+    def known(self, **_: Any) -> np.ndarray | None:
+        return None
+
+
+failed = _Failed(
+    "failed",
+    doc="""Return a tensor that there is not: whoever computes it gets an error.
+
+    Args:
+        error: The error.
+        spec: What was known of the tensor.
+        zero: Whether its elements, if there were any, are zero.
+    """,
+)
+
+
+def is_failed(tensor: Tensor) -> bool:
+    """Return whether a tensor stands for one that cannot be computed."""
+    return tensor.node.operator is failed
 
 
 class Constant(Operator):
