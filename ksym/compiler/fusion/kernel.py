@@ -211,15 +211,14 @@ def describe(
     """
     targets = targets or {}
     wanted = [*results, *targets.values()]
-    outside = {t for node in inside for t in node.inputs if t.node not in inside}
-    outside.update(t for t in wanted if t.node not in inside)
+    given = [t for t in wanted if t.node not in inside]
+    outside = {t for node in inside for t in node.inputs if t.node not in inside}.union(given)
     order = topological_order(wanted, until=outside)
     copied = {node for node in order if is_view(node)}
     computed = [node for node in order if not is_collected(node) and node not in copied]
     whole = shapes.known(shape_over(order[-1]) if order else wanted[0].shape)
     read = [t for node in order for t in (node.outputs if node in copied else data(node))]
-    read = [t for t in read if t.node not in inside or t.node in copied]
-    read = list(dict.fromkeys([*read, *(t for t in wanted if t.node not in inside)]))
+    read = list(dict.fromkeys([*(t for t in read if t in outside or t.node in copied), *given]))
     registers = {tensor: number for number, tensor in enumerate(read)}
     instructions = _instructions(computed, registers)
     writes = [write for tensor in results for write in _writes(tensor, registers)]
