@@ -129,7 +129,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":
         return array.astype("float64")
-    if array.size and _is_of_numbers(array):
+    if _is_of_numbers(array) and any(abs(item) >= 2**63 for item in array.flat):
         raise DTypeError("an integer does not fit into int64", remedy="give it as a float")
     if array.dtype == object and not isinstance(value, np.ndarray | list | tuple):
         kind = type(value)
@@ -171,7 +171,9 @@ def fitting(value: Any, dtype: str) -> np.ndarray:
             try:
                 array = array.astype("float64")
             except OverflowError:
-                raise DTypeError("an integer is larger than all numbers of float64") from None
+                raise DTypeError(
+                    "an integer is larger than all numbers of float64", remedy="scale it first"
+                ) from None
     elif array.dtype.kind not in "biuf":
         return storable(value)  # refuses it, and says why
     if kind(dtype) == 1:
@@ -191,27 +193,33 @@ def converted(value: Any, dtype: str) -> np.ndarray:
     return fitting(value, dtype).astype(dtype, copy=False)
 
 
+_LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in INTEGERS}
+
+
 def _check_range(array: np.ndarray, dtype: str) -> None:
     """Raise an error for numbers that are not among those of an integer dtype."""
-    limits = np.iinfo(dtype)
-    if array.dtype.kind == "b" or not array.size or np.can_cast(array.dtype, dtype, "safe"):
+    if not array.size or np.can_cast(array.dtype, dtype, "safe"):
         return
-    whole = f"whole numbers from {limits.min} to {limits.max}"
+    least, most = _LIMITS[dtype]
     if array.dtype.kind == "f":
         # The number above the largest is a power of two, which a float type holds exactly.
         with np.errstate(invalid="ignore"):
-            fits = (array >= limits.min) & (array < float(limits.max + 1))
+            fits = (array >= least) & (array < float(most + 1))
             fits &= (np.trunc(array) == array) & np.isfinite(array)
-        if not fits.all():
-            raise DTypeError(
-                f"{dtype} holds {whole}, no fractions and not {array[~fits].flat[0]}",
-                remedy=f"use a float dtype, or round and cast: np.round(value).astype({dtype!r})",
-            )
-        return
-    lowest, highest = int(array.min()), int(array.max())
-    if lowest < limits.min or highest > limits.max:
+        if fits.all():
+            return
+        wrong = float(array[~fits].flat[0])
+        remedy = "use a float dtype"
+        if least <= wrong <= most:
+            remedy += f", or round and cast: np.round(value).astype({dtype!r})"
         raise DTypeError(
-            f"{lowest if lowest < limits.min else highest} does not fit into {dtype}, which holds "
-            + whole,
+            f"{dtype} holds whole numbers from {least} to {most}, no fractions and not {wrong}",
+            remedy=remedy,
+        )
+    lowest, highest = int(np.minimum.reduce(array, None)), int(np.maximum.reduce(array, None))
+    if lowest < least or highest > most:
+        raise DTypeError(
+            f"{lowest if lowest < least else highest} does not fit into {dtype}, which holds whole "
+            f"numbers from {least} to {most}",
             remedy="use a float dtype" if dtype == "int64" else "use a wider dtype, such as int64",
         )

@@ -126,9 +126,12 @@ def unify_state_shapes(body: Body, count: int, carried: int) -> Body:
         for i in range(carried):
             old, new = body.inputs[count + i], body.outputs[i]
             if new.dtype != old.dtype:
+                higher = dtypes.kind(new.dtype) > dtypes.kind(old.dtype)
                 raise DTypeError(
                     f"state {i} is {old.spec}, the body makes {new.spec} of it",
-                    remedy="cast the new state to the dtype of the initial one",
+                    remedy=f"start from a state of {new.dtype}"
+                    if higher
+                    else "cast the new state to the dtype of the initial one",
                 )
             if not shapes.compatible(old.shape, new.shape):
                 raise ShapeError(
