@@ -18,7 +18,7 @@ from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
     """Return x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
     x = as_tensor(x)
-    result = ops.relu(x) if threshold == 0 else x * ops.cast(x > threshold, x.dtype)
+    result = ops.relu(x) if threshold == 0 else ops.where(x <= threshold, 0.0, x)
     if max_value is not None:
         result = ops.clip(result, 0.0, max_value)
     if isinstance(alpha, Tensor) or alpha != 0:
@@ -161,8 +161,8 @@ def in_top_k(predictions: Any, targets: Any, k: int) -> Tensor:
     predictions, targets = as_tensor(predictions), ops.as_tensor(targets)
     targets = ops.expand_dims(ops.cast(targets, "int64"), -1)
     classes = ops.arange(ops.shape_of(predictions)[-1])
-    chosen = ops.cast(ops.equal(classes, targets), predictions.dtype)
-    score = ops.sum_(predictions * chosen, -1, keepdims=True)
+    chosen = ops.equal(classes, targets)
+    score = ops.sum_(ops.where(chosen, predictions, 0.0), -1, keepdims=True)
     ahead = (predictions > score) | (ops.equal(predictions, score) & (classes < targets))
     return ops.sum_(ahead, -1) < k
 

@@ -45,6 +45,9 @@ class Emitter(Protocol):
             One value, or a tuple of them when there are several results.
         """
 
+    def in_own_layout(self, x: Native) -> bool:
+        """Return whether oneDNN may have left a native value in a memory layout of its own."""
+
     def constant(self, array: np.ndarray) -> Native:
         """Return an array that is the same at every call."""
 

@@ -20,7 +20,7 @@ NNVM_VERSION = 10901
 OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
 """MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
-KEEPS_LAYOUT = {"Activation", "elemwise_add"}
+KEEPS_LAYOUT = {"Activation", "LeakyReLU", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}
@@ -108,7 +108,7 @@ class GraphEmitter(Emitter):
         attributes: Mapping[str, Any],
         after: int | None,
     ) -> Any:
-        if operator == "_np_reshape" and attributes["newshape"] and self._in_own_layout(inputs):
+        if operator == "_np_reshape" and attributes["newshape"] and self.in_own_layout(*inputs):
             # The plain one only renames the shape of memory, which oneDNN's sum then takes for
             # memory in a layout of the old shape, and fails; this one brings it into order.
             operator, attributes = "Reshape", {"shape": attributes["newshape"]}
@@ -126,14 +126,14 @@ class GraphEmitter(Emitter):
                 node["control_deps"] = [after]
             number = self._nodes[key] = self._append(node)
             kind = operator.removeprefix("_backward_")
-            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(inputs)):
+            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self.in_own_layout(*inputs)):
                 self._own_layout.add(number)
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
 
-    def _in_own_layout(self, inputs: Sequence[Entry]) -> bool:
-        return any(entry.node in self._own_layout for entry in inputs)
+    def in_own_layout(self, *entries: Entry) -> bool:
+        return any(entry.node in self._own_layout for entry in entries)
 
     def _needs_training(self, node: dict[str, Any]) -> bool:
         """Return whether a node must run in training mode.

@@ -95,18 +95,18 @@ class _Relu(Unary):
         dtype = node.inputs[0].dtype
         if dtype == "bool":
             return emit("_copy", x)
-        if dtypes.is_float(dtype):
-            return emit("Activation", x, act_type="relu")
+        if dtype == "float32" and emit.in_own_layout(x):
+            # oneDNN's relu makes zeros of NaN.  Its elu keeps it, and with this slope gives zeros
+            # below zero; putting the layout in order for another kernel would take longer.
+            return emit("LeakyReLU", x, act_type="elu", slope=-0.0)
         return emit("_npi_maximum_scalar", x, scalar=0)
 
 
 def _positive_part(m: Machine, x: Register) -> Register:
     if x.dtype == "bool":
         return x
-    if x.dtype == "float64":
-        return m.above(x, 0.0)
     zero = m.number(0, x.dtype)
-    return m.choose(m.compare("gt", x, zero), x, zero)
+    return m.choose(m.compare("le", x, zero), zero, x)  # NaN stays
 
 
 relu = _Relu(
@@ -114,10 +114,7 @@ relu = _Relu(
     lambda x: np.maximum(x, np.zeros_like(x)),
     "",
     lambda x, y, g: relu_gradient(g, y),
-    """Return the larger of x and zero; its gradient at zero is zero.
-
-    In float32 NaN becomes zero: oneDNN's kernel is several times faster than one that keeps it.
-    """,
+    "Return the larger of x and zero, NaN where x is; its gradient at zero and at NaN is zero.",
     floating=False,
     domain=(-2.0, 2.0, 0.05),
     kinds=("float", "integer", "bool"),
@@ -144,7 +141,13 @@ class _ReluGradient(Operator):
         return m.choose(m.compare("gt", y, zero), g, zero)
 
     def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
-        return emit("_backward_Activation", g, y, act_type="relu")
+        if emit.in_own_layout(g) and emit.in_own_layout(y):
+            # A product with 0 or 1: the kernels before and behind it add up products as well.
+            return emit("_backward_Activation", g, y, act_type="relu")
+        positive, zero = emit("_npi_greater_scalar", y, scalar=0), emit("zeros_like", g)
+        if not node.outputs[0].shape:
+            return emit("_npi_where", positive, g, zero)
+        return emit("where", emit("Cast", positive, dtype="uint8"), g, zero)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [relu_gradient(g, node.inputs[1]), ops.zeros_like(node.inputs[1])]
@@ -226,8 +229,9 @@ def prelu(x: Any, slope: Any) -> Tensor:
 
 
 def _exponential_part(x: Tensor, rate: float = 1.0) -> Tensor:
-    """Return exp(x / rate) - 1 below zero; above, where it is not used, without overflow."""
-    return ops.expm1(ops.minimum(x, 0.0) * (1.0 / rate))
+    """Return exp(x / rate) - 1 below zero; without overflow above, where its value is not used."""
+    below = ops.where(x < 0.0, x, ops.zeros_like(x))
+    return ops.expm1(below * (1.0 / rate))
 
 
 @_activation(lambda x, alpha: np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x), alpha=0.7)

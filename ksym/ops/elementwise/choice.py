@@ -73,11 +73,10 @@ class _Where(Operator):
         condition, x, y = node.inputs
         if not dtypes.is_float(x.dtype):
             return [None, None, None]
-        nothing = ops.zeros_like(g)
         return [
             None,
-            unbroadcast(where(condition, g, nothing), x, condition, y),
-            unbroadcast(where(condition, nothing, g), y, condition, x),
+            unbroadcast(kept_where(condition, g), x, condition, y),
+            unbroadcast(dropped_where(condition, g), y, condition, x),
         ]
 
     def simplify(self, node: Node) -> Tensor | None:
@@ -119,6 +118,19 @@ def _range(dtype: str) -> tuple[float, float]:
     if dtype == "bool":
         return 0, 1
     return int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+
+
+def kept_where(condition: Tensor, g: Tensor) -> Tensor:
+    """Return g where a condition holds, else 0.
+
+    Gradients are selected by this, not multiplied by a mask: 0 times infinity would be NaN.
+    """
+    return where(condition, g, ops.zeros_like(g))
+
+
+def dropped_where(condition: Tensor, g: Tensor) -> Tensor:
+    """Return 0 where a condition holds, else g."""
+    return where(condition, ops.zeros_like(g), g)
 
 
 class _Clip(Operator):
@@ -163,18 +175,13 @@ class _Clip(Operator):
         if not dtypes.is_float(x.dtype):
             return [None, None, None]
         above, below = x > high, x < low
-        inside = g * ops.cast(ops.logical_not(ops.logical_or(above, below)), g.dtype)
         # The upper bound is applied last, so it is the result where the bounds cross.
         return [
-            inside,
-            None
-            if is_constant(low)
-            else unbroadcast(g * ops.cast(ops.logical_and(below, low <= high), g.dtype), low, x),
+            kept_where(ops.logical_and(x >= low, x <= high), g),
+            None if is_constant(low) else unbroadcast(kept_where(below & (low <= high), g), low, x),
             None
             if is_constant(high)
-            else unbroadcast(
-                g * ops.cast(ops.logical_or(above, below & (low > high)), g.dtype), high, x
-            ),
+            else unbroadcast(kept_where(above | (below & (low > high)), g), high, x),
         ]
 
     def sample(self, draw: Draw) -> Sample:
@@ -189,7 +196,8 @@ clip = _Clip(
     doc="""Limit the elements of x to the range from low to high.
 
     Inside the range and on its ends the gradient passes to x, outside it goes to the bound, as in
-    TensorFlow.  Where low exceeds high the result is high.
+    TensorFlow; where x is NaN, so is the result, and no gradient passes.  Where low exceeds high
+    the result is high.
 
     Args:
         x: A tensor.
@@ -229,12 +237,12 @@ maximum = _Extreme(
     "_npi_maximum",
     ("_npi_maximum_scalar", "_npi_maximum_scalar"),
     (
-        lambda x, y, z, g: g * ops.cast(x >= y, g.dtype),
-        lambda x, y, z, g: g * ops.cast(x < y, g.dtype),
+        lambda x, y, z, g: kept_where(x >= y, g),
+        lambda x, y, z, g: dropped_where(x >= y, g),
     ),
     """Return the larger of x and y, NaN if one of them is.
 
-    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    Where they are equal the gradient goes to x, and where one is NaN to y, as in TensorFlow.
     """,
     formula=lambda m, x, y: m.maximum(x, y),
 )
@@ -244,12 +252,12 @@ minimum = _Extreme(
     "_npi_minimum",
     ("_npi_minimum_scalar", "_npi_minimum_scalar"),
     (
-        lambda x, y, z, g: g * ops.cast(x <= y, g.dtype),
-        lambda x, y, z, g: g * ops.cast(x > y, g.dtype),
+        lambda x, y, z, g: kept_where(x <= y, g),
+        lambda x, y, z, g: dropped_where(x <= y, g),
     ),
     """Return the smaller of x and y, NaN if one of them is.
 
-    Where they are equal the gradient goes to x, as in TensorFlow; where one is NaN it is zero.
+    Where they are equal the gradient goes to x, and where one is NaN to y, as in TensorFlow.
     """,
     formula=lambda m, x, y: m.minimum(x, y),
 )

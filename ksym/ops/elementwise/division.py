@@ -367,10 +367,8 @@ def _power_by_base(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
 def _power_by_exponent(x: Tensor, y: Tensor, z: Tensor, g: Tensor) -> Tensor:
     # log of a base that is not positive has no real value; TensorFlow puts zero there.
     positive = x > 0.0
-    return g * (
-        z
-        * ops.where(positive, ops.log(ops.where(positive, x, ops.ones_like(x))), ops.zeros_like(x))
-    )
+    slope = g * (z * ops.log(ops.where(positive, x, ops.ones_like(x))))
+    return ops.where(positive, slope, ops.zeros_like(slope))
 
 
 power = _Power(

@@ -138,9 +138,11 @@ class _CTCLoss(Operator):
 
         scores = ops.log_softmax(logits, -1)
         marks = ops.cast(ops.equal(path[:, :, None], ops.arange(classes)), dtype)
+        # The product with marks takes one score each; 0 times minus infinity would be NaN.
+        impossible = ops.constant(_IMPOSSIBLE, dtype)
+        scores = ops.maximum(scores, impossible)
         # (batch, time, states): the score at each step of the class at each place of the path.
         scores = ops.matmul(ops.transpose(scores, (1, 0, 2)), marks, transpose_b=True)
-        impossible = ops.constant(_IMPOSSIBLE, dtype)
         scores = ops.where(known[:, None, :], scores, impossible)
 
         start = ops.as_tensor(place < 2)

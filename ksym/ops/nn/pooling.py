@@ -321,8 +321,7 @@ class _MaxPoolSelect(_Carrier):
             place = (..., *_window_slices(offset, out, attributes))
             here = ops.equal(x[place], highest)
             first = here if found is None else here & ~found
-            part = ops.cast(first, v.dtype) * v[place]
-            result = part if result is None else result + part
+            result = v[place] if result is None else ops.where(first, v[place], result)
             found = here if found is None else found | here
         assert result is not None
         return result

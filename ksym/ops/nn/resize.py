@@ -100,6 +100,9 @@ class _Resize(BothFormats):
             if after % side == 0 and np.array_equal(weights, repeated):
                 x = ops.repeat(x, after // side, axis)
                 continue
+            if attributes["method"] == "nearest":
+                x = ops.take(x, weights.argmax(axis=0), axis)
+                continue
             # (before axes, side, after axes): one product with the weights.
             matrix = ops.constant(weights, x.dtype)
             if axis == x.rank - 1:

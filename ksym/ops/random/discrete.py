@@ -310,4 +310,5 @@ def dropout(x: Any, rate: float, noise_shape: Any = None, stream: Stream = None)
     drawn = random_integers(shape, bits.min, bits.max + 1, "int32", stream)
     within(drawn.shape, x.shape, "the noise")
     first = np.int32(min(bits.min + round(rate * 2**32), bits.max))
-    return x * (ops.cast(drawn >= first, x.dtype) * (1.0 / (1.0 - rate)))
+    # Selected, not multiplied by a mask: 0 times infinity would be NaN, also in gradients.
+    return ops.where(drawn >= first, x * (1.0 / (1.0 - rate)), ops.zeros_like(x))

@@ -292,9 +292,11 @@ prod = _Prod(
 
 
 def _extremum_gradient(x: Tensor, y: Tensor, g: Tensor, axes: tuple[int, ...]) -> Tensor:
-    chosen = ops.cast(ops.equal(x, y), x.dtype)
-    ties = spread(sum_(chosen, axis=axes), x, axes)
-    return g * (chosen / ops.stop_gradient(ties))
+    chosen = ops.equal(x, y)
+    ties = spread(sum_(ops.cast(chosen, g.dtype), axis=axes), x, axes)
+    share = g * ops.reciprocal(ties)
+    # An extremum that is NaN comes from nowhere.
+    return ops.where(chosen, share, ops.where(ops.isnan(y), y, ops.zeros_like(y)))
 
 
 max_ = Reduction(

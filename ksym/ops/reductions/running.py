@@ -145,14 +145,15 @@ class _CumExtreme(_RunningTotal):
             step *= 2
         return x
 
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        y, axis = node.outputs[0], node.attributes["axis"]
+    def differentiable_form(self, node: Node) -> list[Tensor] | None:
+        (x,), y, axis = node.inputs, node.outputs[0], node.attributes["axis"]
         if not dtypes.is_float(y.dtype):
-            return [None]
-        # The gradients of a run of equal elements, summed from its end to its start.
-        same = cast_to(ops.equal(y, _shifted(y, axis, np.nan)), y.dtype)
-        run = linear_recurrence(_next_factors(same, axis), ops.flip(g, axis), axis)
-        return [ops.flip(run, axis) * (1.0 - same)]
+            return None
+        # Each element comes from the start of the run of equal ones that it is in.
+        same = ops.equal(y, _shifted(y, axis, np.nan))
+        places = ops.reshape(ops.arange(ops.shape_of(x)[axis]), [-1] + [1] * (x.rank - axis - 1))
+        starts = ops.where(same, ops.zeros_like(places), places)
+        return [ops.take_along_axis(x, cummax(starts, axis), axis)]
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_side=0)
