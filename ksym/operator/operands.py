@@ -136,6 +136,11 @@ def floating(x: Any) -> Tensor:
     return cast_to(x, dtypes.floating(x.dtype))
 
 
+def widened(x: Tensor) -> Tensor:
+    """Return x with float16 as float32, to add up many elements; other dtypes as they are."""
+    return cast_to(x, "float32") if x.dtype == "float16" else x
+
+
 def shape_operand(shape: Any) -> Tensor:
     """Return a shape (ints, scalar tensors, a mix, or a tensor of rank 1) as an int64 vector.
 

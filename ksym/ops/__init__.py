@@ -5,7 +5,7 @@ package `ksym` offers them by their plain names.  The families use each other in
 run long after import, so they reach each other through this module: ``ops.reshape(...)``.
 """
 
-from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.operands import as_tensor, cast_to, promoted, widened
 from ksym.ops.arrays.arrangement import pad_from_inside
 from ksym.ops.arrays.broadcasting import sum_to
 from ksym.ops.arrays.dynamic import repeat_positions, unique_positions
@@ -20,6 +20,7 @@ from ksym.ops.linalg.decompositions import tall_qr
 from ksym.ops.linalg.einsum import contraction
 from ksym.ops.linalg.matmul import integer_matmul
 from ksym.ops.nn.convolution import convolution_gradient
+from ksym.ops.nn.losses import weighted
 from ksym.ops.nn.normalization import batch_norm_gradient
 from ksym.ops.nn.pooling import average_pool_gradient, max_pool_gradient, max_pool_select
 from ksym.ops.nn.resize import resize_gradient

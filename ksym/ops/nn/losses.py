@@ -11,7 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.operands import as_tensor, cast_to, promoted, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats
 
@@ -25,6 +25,10 @@ class _CrossEntropy(Operator):
         return [self.expand(node)]
 
     def expand(self, node: Node) -> Tensor:
+        labels, logits = map(widened, node.inputs)
+        return cast_to(self._entropy(labels, logits, **node.attributes), node.outputs[0].dtype)
+
+    def _entropy(self, labels: Tensor, logits: Tensor, **attributes: Any) -> Tensor:
         raise NotImplementedError(self.name)
 
 
@@ -44,6 +48,16 @@ def _log_softmax(x: Any, axis: int) -> Any:
     return x - np.log(np.exp(x).sum(axis=axis, keepdims=True))
 
 
+def weighted(labels: Tensor, scores: Tensor) -> Tensor:
+    """Return labels * scores, and 0 where a label of 0 meets minus infinity: a masked class."""
+    masked = ops.logical_and(ops.equal(labels, 0.0), ops.equal(scores, -np.inf))
+    return labels * ops.where(masked, ops.zeros_like(scores), scores)
+
+
+def _weighted(labels: Any, scores: Any) -> Any:
+    return labels * np.where((labels == 0) & (scores == -np.inf), 0, scores)
+
+
 class _SigmoidCrossEntropy(_CrossEntropy):
     def prepare(self, labels: Any, logits: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return promoted(labels, logits), {}
@@ -55,8 +69,7 @@ class _SigmoidCrossEntropy(_CrossEntropy):
     def numpy(self, labels: Any, logits: Any) -> Any:
         return np.logaddexp(0, logits) - logits * labels
 
-    def expand(self, node: Node) -> Tensor:
-        labels, logits = node.inputs
+    def _entropy(self, labels: Tensor, logits: Tensor) -> Tensor:  # type: ignore[override]
         return ops.softplus(logits) - logits * labels
 
     def sample(self, draw: Draw) -> Sample:
@@ -95,12 +108,10 @@ class _SoftmaxCrossEntropy(_CrossEntropy):
         return Spec(shapes.reduce(both, (axis,), keepdims=False), logits.dtype)
 
     def numpy(self, labels: Any, logits: Any, axis: int) -> Any:
-        return -(labels * _log_softmax(logits, axis)).sum(axis=axis)
+        return -_weighted(labels, _log_softmax(logits, axis)).sum(axis=axis)
 
-    def expand(self, node: Node) -> Tensor:
-        labels, logits = node.inputs
-        axis = node.attributes["axis"]
-        return -ops.sum_(labels * ops.log_softmax(logits, axis), axis)
+    def _entropy(self, labels: Tensor, logits: Tensor, axis: int) -> Tensor:  # type: ignore[override]
+        return -ops.sum_(weighted(labels, ops.log_softmax(logits, axis)), axis)
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1)
@@ -114,7 +125,8 @@ softmax_cross_entropy = _SoftmaxCrossEntropy(
 
     Args:
         labels: The probability of each class.
-        logits: What `softmax` would turn into probabilities; of the same shape.
+        logits: What `softmax` would turn into probabilities; of the same shape.  Minus infinity
+            masks a class, whose label is 0 then.
         axis: The axis of the classes; it is gone from the result.
 
     Raises:
@@ -144,16 +156,15 @@ class _SparseSoftmaxCrossEntropy(_CrossEntropy):
     def numpy(self, labels: Any, logits: Any, axis: int) -> Any:
         scores = np.moveaxis(_log_softmax(logits, axis), axis, -1)
         marks = labels[..., None] == np.arange(scores.shape[-1])
-        return -(scores * marks).sum(axis=-1)
+        return -np.where(marks, scores, 0).sum(axis=-1)
 
-    def expand(self, node: Node) -> Tensor:
-        labels, logits = node.inputs
-        axis = node.attributes["axis"]
+    def _entropy(self, labels: Tensor, logits: Tensor, axis: int) -> Tensor:  # type: ignore[override]
         numbers = ops.arange(ops.shape_of(logits)[axis])
         numbers = ops.reshape(numbers, [-1, *(1,) * (logits.rank - 1 - axis)])
         chosen = ops.equal(ops.expand_dims(cast_to(labels, "int64"), axis), numbers)
         scores = ops.log_softmax(logits, axis)
-        return -ops.sum_(scores * ops.cast(chosen, scores.dtype), axis)
+        # Selected, not multiplied by ones and zeros: classes may be masked by minus infinity.
+        return -ops.sum_(ops.where(chosen, scores, ops.zeros_like(scores)), axis)
 
     def sample(self, draw: Draw) -> Sample:
         shape = draw.shape(min_rank=1)
@@ -169,7 +180,7 @@ sparse_softmax_cross_entropy = _SparseSoftmaxCrossEntropy(
 
     Args:
         labels: Integers, of the shape of logits without the axis; a label that is no class gives 0.
-        logits: What `softmax` would turn into probabilities.
+        logits: What `softmax` would turn into probabilities; minus infinity masks a class.
         axis: The axis of the classes; it is gone from the result.
 
     Raises:

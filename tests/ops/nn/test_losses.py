@@ -1,0 +1,51 @@
+"""Cross entropies of classes that are masked by minus infinity."""
+
+import numpy as np
+import pytest
+
+import ksym
+
+nan, inf = np.nan, np.inf
+MODES = {"compiled": {}, "native": {"flags": "fuse_loops=0"}, "interpreted": {"mode": "interpret"}}
+
+
+def sparse(logits, axis):
+    return ksym.sparse_softmax_cross_entropy(ksym.constant(np.array([1, 2])), logits, axis)
+
+
+def dense(logits, axis):
+    labels = np.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]], logits.dtype)
+    return ksym.softmax_cross_entropy(
+        ksym.constant(labels if axis else labels.T.copy()), logits, axis
+    )
+
+
+@pytest.mark.parametrize("options", MODES.values(), ids=MODES)
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64"])
+@pytest.mark.parametrize("loss", [sparse, dense])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_masked_class_has_no_part_in_the_loss_and_no_gradient(axis, loss, dtype, options):
+    values = np.array([[-inf, 0.0, 0.0], [0.0, -inf, 0.0]])
+    x = ksym.placeholder(values.shape if axis else values.T.shape, dtype)
+    y = loss(x, axis)
+    f = ksym.function([x], [y, ksym.gradients(ksym.sum(y), x)], **options)
+    found, slope = f(values if axis else values.T)
+    np.testing.assert_allclose(found, np.log([2.0, 2.0]), rtol=1e-3)
+    meant = np.array([[0.0, -0.5, 0.5], [0.5, 0.0, -0.5]])
+    np.testing.assert_allclose(slope, meant if axis else meant.T, atol=1e-3)
+
+
+@pytest.mark.parametrize("options", MODES.values(), ids=MODES)
+def test_the_loss_of_a_masked_class_is_infinite_and_that_of_nan_is_nan(options):
+    x = ksym.placeholder((2, 3))
+    f = ksym.function([x], sparse(x, 1), **options)
+    found = f([[0.0, -inf, 0.0], [nan, 0.0, 0.0]])
+    assert found[0] == inf
+    assert np.isnan(found[1])
+
+
+def test_labels_have_the_gradient_of_the_scores():
+    labels, x = ksym.placeholder((1, 3)), ksym.placeholder((1, 3))
+    slope = ksym.gradients(ksym.softmax_cross_entropy(labels, x), labels)
+    found = ksym.function([labels, x], slope)([[0.0, 1.0, 0.0]], [[0.0, 0.0, -inf]])
+    np.testing.assert_allclose(found, [[np.log(2.0), np.log(2.0), 0.0]], rtol=1e-5)
