@@ -12,7 +12,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
-from ksym.operator.operands import promoted
+from ksym.operator.operands import cast_to, promoted, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_meets
 
@@ -93,13 +93,15 @@ class _BatchNorm(Operator):
             for_x, for_gamma, for_beta = batch_norm_gradient.make(
                 [g, x, gamma, beta], node.attributes
             )
-        count = ops.count(x, _all_but(axis, x.rank), x.dtype)
+        count = ops.count(x, _all_but(axis, x.rank), widened(x).dtype)
         if by_mean is not None:
-            part = ops.broadcast_to(_stretch(by_mean / count, axis, x.rank), ops.shape_of(x))
+            share = cast_to(widened(by_mean) / count, x.dtype)
+            part = ops.broadcast_to(_stretch(share, axis, x.rank), ops.shape_of(x))
             for_x = part if for_x is None else for_x + part
         if by_var is not None:
             distance = x - _stretch(node.outputs[1], axis, x.rank)
-            part = distance * _stretch(2.0 * by_var / count, axis, x.rank)
+            share = cast_to(2.0 * widened(by_var) / count, x.dtype)
+            part = distance * _stretch(share, axis, x.rank)
             for_x = part if for_x is None else for_x + part
         return [for_x, for_gamma, for_beta]
 

@@ -341,6 +341,7 @@ max_pool_select = _MaxPoolSelect(
 
 
 class _AveragePool(_Pool):
+    half = False  # sums of large windows
     linear_in = (0,)
 
     def numpy(self, x: Any, **attributes: Any) -> Any:
@@ -380,6 +381,7 @@ average_pool = _AveragePool(
 
 class _AveragePoolGradient(_Carrier):
     internal = "a part of the gradient of `average_pool`"
+    half = False
 
     def numpy(self, g: Any, x: Any, **attributes: Any) -> Any:
         pairs = _pairs(x.shape, attributes)

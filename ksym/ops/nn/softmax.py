@@ -13,14 +13,17 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
-from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.operands import as_tensor, cast_to, widened
 from ksym.operator.sampling import Draw, Sample
+from ksym.ops.reductions.reduction import sum_by_products
 
 __all__ = ["softmax", "log_softmax", "glu"]
 
 
 class _Softmax(Operator):
     """The base of `softmax` and `log_softmax`, which differ in kernel and chain rule."""
+
+    half = False
 
     def __init__(
         self,
@@ -47,10 +50,20 @@ class _Softmax(Operator):
         return self._numpy(x - highest, axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        return emit(self.name, x, axis=node.attributes["axis"])
+        (source,), axis = node.inputs, node.attributes["axis"]
+        y = emit(self.name, x, axis=axis)
+        if source.dtype != "float32":
+            return y
+        # Where an element is NaN, oneDNN's kernel gives numbers for the others: the sum tells.
+        shares = emit("exp", y) if self is log_softmax else y
+        total = sum_by_products(emit, shares, source, (axis,))
+        kept = [1 if a == axis else side for a, side in enumerate(source.shape)]
+        nothing = emit("_npi_multiply_scalar", emit("_np_reshape", total, newshape=kept), scalar=0)
+        return emit("_npi_add", y, nothing)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [self._gradient(node.outputs[0], g, node.attributes["axis"])]
+        (y,) = node.outputs
+        return [cast_to(self._gradient(widened(y), widened(g), node.attributes["axis"]), y.dtype)]
 
     def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
         (x,), axis = operands, node.attributes["axis"]

@@ -11,7 +11,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.operands import promoted
+from ksym.operator.operands import cast_to, promoted, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_positive
 
@@ -31,12 +31,14 @@ def _beside(x: Tensor, vector: Tensor, axes: Sequence[int]) -> Tensor:
 
 
 class _Norm(Operator):
-    half = False
-
     def differentiable_form(self, node: Node) -> list[Tensor]:
         return [self.expand(node)]
 
     def expand(self, node: Node) -> Tensor:
+        operands = map(widened, node.inputs)
+        return cast_to(self._composed(*operands, **node.attributes), node.outputs[0].dtype)
+
+    def _composed(self, *operands: Tensor, **attributes: Any) -> Tensor:
         raise NotImplementedError(self.name)
 
 
@@ -64,9 +66,9 @@ class _LayerNorm(_Norm):
         normal = (x - mean) / np.sqrt(var + epsilon)
         return normal * gamma.reshape(shape) + beta.reshape(shape)
 
-    def expand(self, node: Node) -> Tensor:
-        (x, gamma, beta), axis = node.inputs, node.attributes["axis"]
-        normal = _standardized(x, axis, node.attributes["epsilon"])
+    def _composed(self, x: Tensor, *vectors: Tensor, axis: Any, epsilon: float) -> Tensor:  # type: ignore[override]
+        gamma, beta = vectors
+        normal = _standardized(x, axis, epsilon)
         return normal * _beside(x, gamma, axis) + _beside(x, beta, axis)
 
     def sample(self, draw: Draw) -> Sample:
@@ -108,10 +110,10 @@ class _RMSNorm(_LayerNorm):
         size = np.sqrt(np.square(x).mean(axis=axis, keepdims=True) + epsilon)
         return x / size * gamma.reshape(shape)
 
-    def expand(self, node: Node) -> Tensor:
-        (x, gamma), axis = node.inputs, node.attributes["axis"]
+    def _composed(self, x: Tensor, *vectors: Tensor, axis: Any, epsilon: float) -> Tensor:  # type: ignore[override]
+        (gamma,) = vectors
         power = ops.mean(ops.square(x), axis, keepdims=True)
-        return x / ops.sqrt(power + node.attributes["epsilon"]) * _beside(x, gamma, axis)
+        return x / ops.sqrt(power + epsilon) * _beside(x, gamma, axis)
 
     def sample(self, draw: Draw) -> Sample:
         sample = super().sample(draw)
@@ -179,13 +181,14 @@ class _GroupNorm(_Norm):
         normal = rows.reshape(moved.shape) * gamma.reshape(shape) + beta.reshape(shape)
         return np.moveaxis(normal, 1, axis)
 
-    def expand(self, node: Node) -> Tensor:
-        (x, gamma, beta), axis = node.inputs, node.attributes["axis"]
+    def _composed(  # type: ignore[override]
+        self, x: Tensor, gamma: Tensor, beta: Tensor, groups: Any, axis: int, epsilon: float
+    ) -> Tensor:
         sides = [ops.shape_of(x)[a] if d is None else d for a, d in enumerate(x.shape)]
-        groups = node.attributes["groups"] or sides[axis]
+        groups = groups or sides[axis]
         grouped = [*sides[:axis], groups, sides[axis] // groups, *sides[axis + 1 :]]
         over = [a for a in range(1, x.rank + 1) if a != axis]
-        rows = _standardized(ops.reshape(x, grouped), over, node.attributes["epsilon"])
+        rows = _standardized(ops.reshape(x, grouped), over, epsilon)
         normal = ops.reshape(rows, sides)
         return normal * _beside(x, gamma, [axis]) + _beside(x, beta, [axis])
 

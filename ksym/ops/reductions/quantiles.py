@@ -11,7 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.operator.composite import composite
-from ksym.operator.operands import as_tensor, cast_to, floating
+from ksym.operator.operands import as_tensor, cast_to, floating, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.statistics import quiet
 
@@ -134,19 +134,25 @@ def nanprod(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 def nanmean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the mean of the elements that are not NaN, and NaN of none."""
     x = floating(x)
+    return cast_to(_mean_of_counted(widened(x), axis, keepdims), x.dtype)
+
+
+def _mean_of_counted(x: Tensor, axis: Any, keepdims: bool) -> Tensor:
     counted = cast_to(ops.logical_not(ops.isnan(x)), x.dtype)
-    return nansum(x, axis, keepdims=keepdims) / ops.sum_(counted, axis, keepdims=keepdims)
+    result: Tensor = nansum(x, axis, keepdims=keepdims) / ops.sum_(counted, axis, keepdims=keepdims)
+    return result
 
 
 @composite(numpy=quiet(np.nanvar), sample=_sample_with_nan)
 def nanvar(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the variance of the elements that are not NaN, and NaN of none."""
-    x = floating(x)
+    given = floating(x)
+    x = widened(given)
     counted = ops.logical_not(ops.isnan(x))
     # NaN is replaced before squaring: its gradient would be 0 * NaN.
-    distance = ops.where(counted, x - nanmean(x, axis, keepdims=True), ops.zeros_like(x))
+    distance = ops.where(counted, x - _mean_of_counted(x, axis, keepdims=True), ops.zeros_like(x))
     count = ops.sum_(cast_to(counted, x.dtype), axis, keepdims=keepdims)
-    return ops.sum_(ops.square(distance), axis, keepdims=keepdims) / count
+    return cast_to(ops.sum_(ops.square(distance), axis, keepdims=keepdims) / count, given.dtype)
 
 
 def _extreme(x: Any, axis: Any, keepdims: bool, reduce: Any, worst: float) -> Tensor:

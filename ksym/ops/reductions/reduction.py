@@ -188,6 +188,7 @@ def accumulated(dtype: str) -> str:
 
 
 class _Sum(Reduction):
+    half = False  # in float16 the running sum would be rounded, and stop growing
     linear_in = (0,)
 
     def numpy(self, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
@@ -197,7 +198,7 @@ class _Sum(Reduction):
         self, emit: Emitter, source: Tensor, out: Tensor, axis: tuple[int, ...], x: Any
     ) -> Any:
         if out.dtype in ("float32", "float64"):
-            return emit("_np_reshape", _sum_by_products(emit, x, source, axis), newshape=out.shape)
+            return emit("_np_reshape", sum_by_products(emit, x, source, axis), newshape=out.shape)
         return super()._lower_filled(emit, source, out, axis, x)
 
     def simplify(self, node: Node) -> Tensor | None:
@@ -216,7 +217,7 @@ class _Sum(Reduction):
         return super().simplify(node)
 
 
-def _sum_by_products(emit: Emitter, x: Any, source: Tensor, axis: tuple[int, ...]) -> Any:
+def sum_by_products(emit: Emitter, x: Any, source: Tensor, axis: tuple[int, ...]) -> Any:
     """Sum one run of neighbouring axes at a time, as a product with ones."""
     sides = [int(d) for d in source.shape if d is not None]
     runs: list[list[int]] = []
@@ -263,6 +264,8 @@ sum_ = _Sum(
 
 
 class _Prod(Reduction):
+    half = False
+
     def differentiable_form(self, node: Node) -> Sequence[Tensor] | None:
         (x,), axis = node.inputs, node.attributes["axis"]
         if len(axis) < 2:

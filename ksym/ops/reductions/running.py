@@ -38,6 +38,8 @@ def _shifted(x: Tensor, axis: int, fill: float, by: int = 1) -> Tensor:
 class _RunningTotal(Operator):
     """The base of running totals."""
 
+    half = False  # in float16 the total would be rounded at each element
+
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if axis is None:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes, ops, shapes
+from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.operator.composite import composite
-from ksym.operator.operands import as_tensor, cast_to
+from ksym.operator.operands import as_tensor, cast_to, floating, widened
 from ksym.operator.sampling import Draw, Sample
 
 __all__ = ["mean", "var", "moments", "std", "logsumexp", "ptp", "count_nonzero", "norm"]
@@ -65,17 +65,24 @@ def mean(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
         axis: An axis or several; None for all, () for none.
         keepdims: Whether reduced axes stay, with size 1.
     """
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
-    axes = shapes.axes(axis, x.rank)
-    return ops.true_divide(ops.sum_(x, axes, keepdims=keepdims), count(x, axes, x.dtype))
+    x = floating(x)
+    return cast_to(_mean(widened(x), shapes.axes(axis, x.rank), keepdims), x.dtype)
+
+
+def _mean(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    result: Tensor = ops.true_divide(ops.sum_(x, axes, keepdims=keepdims), count(x, axes, x.dtype))
+    return result
+
+
+def _variance(x: Tensor, axes: tuple[int, ...], keepdims: bool) -> Tensor:
+    return _mean(ops.square(x - _mean(x, axes, keepdims=True)), axes, keepdims)
 
 
 @composite(numpy=quiet(np.var), sample=_sample_statistic(*_ANY))
 def var(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the variance of elements: the mean of the squared distances from the mean."""
-    x = as_tensor(x)
-    return mean(ops.square(x - mean(x, axis, keepdims=True)), axis, keepdims=keepdims)
+    x = floating(x)
+    return cast_to(_variance(widened(x), shapes.axes(axis, x.rank), keepdims), x.dtype)
 
 
 @composite(
@@ -87,11 +94,12 @@ def var(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 )
 def moments(x: Any, axis: Any = None, *, keepdims: bool = False) -> tuple[Tensor, Tensor]:
     """Return the mean and the variance of elements, as TensorFlow's tf.nn.moments."""
-    x = as_tensor(x)
-    axes = shapes.axes(axis, x.rank)
-    average = mean(x, axes, keepdims=True)
-    spread = mean(ops.square(x - average), axes, keepdims=keepdims)
-    return average if keepdims else ops.squeeze(average, axes), spread
+    x = floating(x)
+    wide, axes = widened(x), shapes.axes(axis, x.rank)
+    average = _mean(wide, axes, keepdims=True)
+    spread = _mean(ops.square(wide - average), axes, keepdims)
+    average = average if keepdims else ops.squeeze(average, axes)
+    return cast_to(average, x.dtype), cast_to(spread, x.dtype)
 
 
 def _sample_spread(draw: Draw) -> Sample:
@@ -105,7 +113,9 @@ def _sample_spread(draw: Draw) -> Sample:
 @composite(numpy=quiet(np.std), sample=_sample_spread)
 def std(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the standard deviation: the square root of the variance."""
-    return ops.sqrt(var(x, axis, keepdims=keepdims))
+    x = floating(x)
+    spread = _variance(widened(x), shapes.axes(axis, x.rank), keepdims)
+    return cast_to(ops.sqrt(spread), x.dtype)
 
 
 def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
@@ -115,14 +125,13 @@ def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
 @composite(numpy=_logsumexp_numpy, sample=_sample_statistic(*_ANY))
 def logsumexp(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
     """Return the logarithm of the sum of exponentials, computed without overflow."""
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
-    axes = shapes.axes(axis, x.rank)
+    given = floating(x)
+    x, axes = widened(given), shapes.axes(axis, given.rank)
     highest = ops.max_(x, axes, keepdims=True)
     # An infinite maximum would give inf - inf.
     shift = ops.stop_gradient(ops.where(ops.isfinite(highest), highest, ops.zeros_like(highest)))
     total = ops.log(ops.sum_(ops.exp(x - shift), axes, keepdims=True)) + shift
-    return total if keepdims else ops.squeeze(total, axes)
+    return cast_to(total if keepdims else ops.squeeze(total, axes), given.dtype)
 
 
 @composite(numpy=np.ptp, sample=_sample_statistic("float", "integer"))
@@ -183,8 +192,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> T
     Raises:
         ShapeError: There is no such norm of that many axes.
     """
-    x = as_tensor(x)
-    x = cast_to(x, dtypes.floating(x.dtype))
+    x = floating(x)
+    return cast_to(_norm(widened(x), ord, axis, keepdims), x.dtype)
+
+
+def _norm(x: Tensor, ord: Any, axis: Any, keepdims: bool) -> Tensor:  # noqa: A002 - NumPy's name
     axes = shapes.axes(axis, x.rank)
     given = (
         axes if axis is None or isinstance(axis, int) else [shapes.axis(a, x.rank) for a in axis]
