@@ -69,8 +69,9 @@ def l2_normalize(x: Any, axis: Any = None) -> Tensor:
     """Scale to a Euclidean length of one along an axis."""
     x = as_tensor(x)
     axes = tuple(axis) if isinstance(axis, list | tuple) else axis
-    squared = ops.sum_(ops.square(x), axes, keepdims=True)
-    return x / ops.sqrt(ops.maximum(squared, 1e-12))
+    wide = ops.widened(x)
+    squared = ops.sum_(ops.square(wide), axes, keepdims=True)
+    return ops.cast_to(wide / ops.sqrt(ops.maximum(squared, 1e-12)), x.dtype)
 
 
 def dropout(x: Any, level: float, noise_shape: Any = None, seed: int | None = None) -> Tensor:
@@ -106,18 +107,47 @@ def _probabilities(output: Tensor) -> Tensor:
     return ops.clip(output, config_epsilon(), 1.0 - config_epsilon())
 
 
+def _operand_of(activation: Any, output: Tensor, axis: int | None = None) -> Tensor | None:
+    """Return the logits of an output that an activation made, in its shape; None of another.
+
+    Cross entropies are computed from them, as in Keras on TensorFlow: probabilities are cut off
+    near 0 and 1, where nothing would be learned any more.
+
+    Args:
+        activation: The operator.
+        output: A tensor of probabilities, which may have been reshaped.
+        axis: The axis of the classes, if the activation has one; kept by every reshape.
+    """
+    source, at = output, axis
+    while source.node.operator in (ops.identity, ops.reshape):
+        inner = source.node.inputs[0]
+        if at is not None and inner.shape != source.shape:
+            side = source.shape[-1]
+            if at != source.rank - 1 or side is None or inner.shape[-1:] != (side,):
+                return None
+            at = inner.rank - 1
+        source = inner
+    node = source.node
+    if node.operator is not activation or (at is not None and node.attributes["axis"] != at):
+        return None
+    (logits,) = node.inputs
+    return logits if source is output else ops.reshape(logits, ops.shape_of(output))
+
+
 def categorical_crossentropy(
     target: Any, output: Any, from_logits: bool = False, axis: int = -1
 ) -> Tensor:
     """Return the cross entropy between distributions over classes."""
     target, output = as_tensors(target, output)
     axis = _class_axis(output, axis)
-    if from_logits:
-        logarithms = ops.log_softmax(output, axis)
+    logits = output if from_logits else _operand_of(ops.softmax, output, axis)
+    if logits is not None:
+        logarithms = ops.log_softmax(ops.widened(logits), axis)
     else:
         output = output / ops.sum_(output, axis, keepdims=True)
-        logarithms = ops.log(_probabilities(output))
-    return -ops.sum_(ops.cast_to(target, output.dtype) * logarithms, axis)
+        logarithms = ops.widened(ops.log(_probabilities(output)))
+    products = ops.weighted(ops.cast_to(target, logarithms.dtype), logarithms)
+    return ops.cast_to(-ops.sum_(products, axis), output.dtype)
 
 
 def sparse_categorical_crossentropy(
@@ -126,31 +156,31 @@ def sparse_categorical_crossentropy(
     """Return the cross entropy, for targets given as class numbers."""
     target, output = ops.as_tensor(target), as_tensor(output)
     axis = _class_axis(output, axis)
+    logits = output if from_logits else _operand_of(ops.softmax, output, axis)
+    if logits is None:
+        logits = ops.log(_probabilities(output))
     if axis != output.rank - 1:
-        order = [a for a in range(output.rank) if a != axis] + [axis]
-        output = ops.transpose(output, order)
-    if not from_logits:
-        output = ops.log(_probabilities(output))
-    logarithms = ops.log_softmax(output, -1)
-    classes = static_shape(output)[-1]
+        logits = ops.transpose(logits, [a for a in range(output.rank) if a != axis] + [axis])
+    logarithms = ops.log_softmax(ops.widened(logits), -1)
+    classes = static_shape(output)[axis]
     if classes is None:
         raise ValueError("sparse_categorical_crossentropy needs a static number of classes")
-    sides = ops.shape_of(output)[:-1]
-    marks = ops.one_hot(ops.cast(ops.reshape(target, sides), "int64"), classes, output.dtype)
-    ranges.expect(marks, target, classes, "classes")
-    return -ops.sum_(marks * logarithms, -1)
+    labels = ops.cast(ops.reshape(target, ops.shape_of(logits)[:-1]), "int64")
+    chosen = ops.equal(ops.expand_dims(labels, -1), np.arange(classes))
+    ranges.expect(chosen, target, classes, "classes")
+    # Selected, not multiplied by ones and zeros: classes may be masked by minus infinity.
+    scores = ops.where(chosen, logarithms, ops.zeros_like(logarithms))
+    return ops.cast_to(-ops.sum_(scores, -1), output.dtype)
 
 
 def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Tensor:
     """Return the cross entropy of independent probabilities, elementwise."""
     target, output = as_tensors(target, output)
     target = ops.cast_to(target, output.dtype)
-    if not from_logits and output.node.operator is ops.sigmoid:
-        # As TensorFlow 2 does: nothing is lost to the rounding of probabilities near 1.
-        (output,), from_logits = output.node.inputs, True
-    if from_logits:
+    logits = output if from_logits else _operand_of(ops.sigmoid, output)
+    if logits is not None:
         # This form overflows nowhere and is smooth at 0.
-        return target * ops.softplus(-output) + (1.0 - target) * ops.softplus(output)
+        return target * ops.softplus(-logits) + (1.0 - target) * ops.softplus(logits)
     # Both logarithms are shifted, as in TensorFlow 2: in float32, 1 - p is too coarse near p = 1.
     p, shift = _probabilities(output), config_epsilon()
     return -(target * ops.log(p + shift) + (1.0 - target) * ops.log(1.0 - p + shift))
@@ -198,8 +228,7 @@ def normalize_batch_in_training(
         y, mean, var = ops.batch_norm(moved, scale, shift, axis=1, epsilon=epsilon)
         return back(y), mean, var
     axes = tuple(reduction_axes)
-    mean = ops.mean(x, axes, keepdims=True)
-    var = ops.mean(ops.square(x - mean), axes, keepdims=True)
+    mean, var = ops.moments(x, axes, keepdims=True)
     y = _normalized(x, mean, var, gamma, beta, epsilon)
     return y, ops.squeeze(mean, axes), ops.squeeze(var, axes)
 

@@ -487,3 +487,88 @@ def test_the_shims_can_be_switched_off():
     )
     assert fresh(code) == "True"
     assert fresh(code, KSYM_KERAS_SHIMS="0") == "False"
+
+
+# --- cross entropies behind a softmax ------------------------------------------------------------
+
+BEHIND = {  # what makes probabilities of logits (2, 3)
+    "softmax": K.softmax,
+    "identity": lambda x: K.identity(K.softmax(x)),
+    "flat": lambda x: K.reshape(K.softmax(K.reshape(x, (2, 1, 3))), (2, 3)),
+    "layer": lambda x: keras.layers.Activation("softmax")(x),
+}
+
+
+@pytest.mark.parametrize("flags", ["", "fuse_loops=0"])
+@pytest.mark.parametrize("sparse", [False, True])
+@pytest.mark.parametrize("behind", BEHIND)
+def test_a_confident_and_wrong_softmax_learns(behind, sparse, flags, monkeypatch):
+    monkeypatch.setenv("KSYM_FLAGS", flags)
+    x = K.placeholder((2, 3))
+    if behind == "layer":
+        x = keras.layers.Input(batch_shape=(2, 3))
+    p = BEHIND[behind](x)
+    if sparse:
+        loss = K.sparse_categorical_crossentropy(K.constant([[1], [0]]), p)
+    else:
+        loss = K.categorical_crossentropy(K.constant([[0, 1, 0], [1, 0, 0]]), p)
+    value, slope = K.function([x], [loss, K.gradients(K.sum(loss), [x])[0]])(
+        [np.array([[50.0, 0.0, 0.0], [-np.inf, 0.0, 0.0]])]
+    )
+    np.testing.assert_allclose(value, [50.0, np.inf], rtol=1e-5)
+    np.testing.assert_allclose(slope, [[1, -1, 0], [-1, 0.5, 0.5]], atol=1e-5)
+
+
+def test_an_axis_of_classes_in_the_middle_is_found_behind_a_softmax():
+    x = K.placeholder((1, 3, 2))
+    p = K.softmax(x, 1)
+    target = np.zeros((1, 3, 2))
+    target[0, 1] = 1.0
+    logits = np.zeros((1, 3, 2))
+    logits[0, 0] = 50.0
+    for loss in (
+        K.categorical_crossentropy(K.constant(target), p, axis=1),
+        K.sparse_categorical_crossentropy(K.constant(np.ones((1, 2))), p, axis=1),
+    ):
+        np.testing.assert_allclose(K.function([x], [loss])([logits])[0], [[50.0, 50.0]], rtol=1e-6)
+
+
+def test_probabilities_along_another_axis_are_taken_as_they_are():
+    x = K.placeholder((3, 3))
+    logits = np.zeros((3, 3))
+    logits[:, 0] = 50.0
+    loss = K.categorical_crossentropy(K.constant(np.eye(3)), K.softmax(x, 0), axis=-1)
+    (found,) = K.function([x], [loss])([logits])
+    np.testing.assert_allclose(found, np.log(np.full(3, 3.0)), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", ["categorical_crossentropy", "sparse_categorical_crossentropy"])
+def test_a_network_that_was_sure_of_the_wrong_class_is_trained(loss):
+    layers = keras.layers
+    model = keras.Sequential([layers.Dense(3, activation="softmax", input_shape=(1,))])
+    model.set_weights([np.array([[60.0, 0.0, 0.0]]), np.zeros(3)])
+    model.compile(keras.optimizers.SGD(10.0), loss)
+    y = np.array([[0, 1, 0]]) if loss.startswith("cat") else np.array([[1]])
+    losses = [model.train_on_batch(np.ones((1, 1)), y) for _ in range(3)]
+    np.testing.assert_allclose(losses, [60.0, 20.0, 0.0], atol=1e-4)
+
+
+def test_the_loss_of_a_network_that_has_nan_is_nan():
+    layers = keras.layers
+    model = keras.Sequential(
+        [
+            layers.Conv2D(4, 3, activation="relu", input_shape=(6, 6, 1)),
+            layers.Conv2D(4, 3, activation="relu"),
+            layers.Flatten(),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] = np.nan
+    model.set_weights(weights)
+    stop = keras.callbacks.TerminateOnNaN()
+    x, y = np.random.random((8, 6, 6, 1)), np.zeros((8, 1))
+    history = model.fit(x, y, batch_size=2, epochs=3, verbose=0, callbacks=[stop]).history
+    assert np.isnan(history["loss"]).all()
+    assert np.isnan(model.predict(x)).all()
