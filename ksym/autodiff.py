@@ -248,8 +248,12 @@ class _Crossing(NamedTuple):
 def _explain(losses: Sequence[Tensor], target: Tensor, stopped: Collection[Tensor]) -> list[str]:
     """Say why no gradient, or along which operators one, reaches a target."""
     order = topological_order(losses)
-    dependent = _dependent(order, target)
-    if target not in losses and not any(loss.node in dependent for loss in losses):
+    # Paths that begin with its shape matter only if there are no others.
+    for values_only in (True, False):
+        dependent = _dependent(order, target, values_only)
+        if target in losses or any(loss.node in dependent for loss in losses):
+            break
+    else:
         return [f"the loss is not computed from {target.name}"]
     crossings, arrives = _crossings(losses, target, stopped, order, dependent)
     if not arrives:
@@ -262,10 +266,12 @@ def _explain(losses: Sequence[Tensor], target: Tensor, stopped: Collection[Tenso
     ]
 
 
-def _dependent(order: Sequence[Node], target: Tensor) -> set[Node]:
-    """Return the nodes that are computed from a tensor."""
+def _dependent(order: Sequence[Node], target: Tensor, values_only: bool) -> set[Node]:
+    """Return the nodes that are computed from a tensor, or from its values, not its shape."""
     dependent: set[Node] = set()
     for node in order:
+        if values_only and node.operator is ops.shape_of:
+            continue
         if any(tensor is target or tensor.node in dependent for tensor in node.inputs):
             dependent.add(node)
     return dependent

@@ -111,6 +111,15 @@ def test_a_cut_path_is_explained():
     assert "cut at stop_gradient" in ksym.explain_gradient(ksym.stop_gradient(x) * 2.0, x)
 
 
+def test_only_cuts_that_matter_are_explained():
+    x = ksym.placeholder((None, 3))
+    explained = ksym.explain_gradient(ksym.mean(ksym.stop_gradient(x)), x)
+    assert explained.startswith("cut at stop_gradient")
+    assert "\n" not in explained  # the mean divides by a number of elements, which x has no part in
+    of_shape = ksym.cast(ksym.shape_of(x)[0], "float32")
+    assert "which gives int64" in ksym.explain_gradient(of_shape, x)
+
+
 def test_integers_and_booleans_have_no_gradient():
     with pytest.raises(GradientError, match="only floats"):
         ksym.gradients(ksym.Variable(1.0), ksym.Variable(1))
