@@ -87,7 +87,8 @@ simple_rnn = _SimpleRnn(
     "simple_rnn",
     doc="""Apply ``h = activation(x[t] @ kernel + h @ recurrent_kernel + bias)`` step by step.
 
-    Computed by a loop if MXNet has no kernel: for relu in float64, and empty operands.
+    Computed by a loop if MXNet has no kernel: for relu, whose kernel makes zeros of NaN, and for
+    empty operands.
 
     Args:
         x: (steps, batch, features).

@@ -20,10 +20,12 @@ from ksym.shapes import Shape
 def lacks_kernel(node: Node) -> bool:
     """Return whether a layer must be computed by a loop.
 
-    MXNet's kernels fail for operands without elements, and compute relu in float32 for all dtypes.
+    MXNet's kernels fail for operands without elements.  The one for relu makes zeros of NaN, and
+    computes in float32 for all dtypes.
     """
-    in_doubles = node.outputs[0].dtype == "float64" and node.attributes["cell"] == "rnn_relu"
-    return in_doubles or any(0 in t.shape for t in (*node.inputs, *node.outputs))
+    if node.attributes["cell"] == "rnn_relu":
+        return True
+    return any(0 in t.shape for t in (*node.inputs, *node.outputs))
 
 
 class NativeLayer:

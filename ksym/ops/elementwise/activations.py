@@ -141,8 +141,9 @@ class _ReluGradient(Operator):
         return m.choose(m.compare("gt", y, zero), g, zero)
 
     def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
-        if emit.in_own_layout(g) and emit.in_own_layout(y):
-            # A product with 0 or 1: the kernels before and behind it add up products as well.
+        if emit.in_own_layout(y):
+            # A product with 0 or 1, as in TensorFlow: of infinity NaN.  Selecting would first put
+            # the layout in order, and the convolution that follows adds up products anyway.
             return emit("_backward_Activation", g, y, act_type="relu")
         positive, zero = emit("_npi_greater_scalar", y, scalar=0), emit("zeros_like", g)
         if not node.outputs[0].shape:
