@@ -19,7 +19,7 @@ from ksym.operator.composite import Composite
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw
 
-LEAVES = ("placeholder", "variable")
+LEAVES = ("placeholder", "variable", "failed")
 
 _HEAD = """# Operators
 

@@ -116,6 +116,15 @@ def _condition(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
     return _results(node, [predicate, *kept], bodies)
 
 
+def _choice(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
+    """The tensor that is chosen before anything runs."""
+    condition, *choices = inputs
+    if is_failed(condition) or not is_settled(condition):
+        return None
+    assert condition.value is not None
+    return [choices[0 if condition.value.item() else 1]]
+
+
 def _scan(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
     """A loop that takes no step, or whose number of steps is not known yet."""
     sequences, states = node.attributes["sequences"], node.attributes["states"]
@@ -172,6 +181,7 @@ def _results(
 
 _RULES: Mapping[object, Callable[[Node, Sequence[Tensor]], Replacement | None]] = {
     cond_node: _condition,
+    ops.choose: _choice,
     scan_node: _scan,
     while_node: _while,
     ops.broadcast_to: _stretched,

@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from ksym import ops
+from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.keras.config import floatx
 from ksym.keras.tensors import as_tensor, as_tensors, dense
 from ksym.loops.api import cond
+from ksym.operator.operands import is_settled
+from ksym.origin import current_origin
 
 
 class _Phase:
@@ -69,7 +72,7 @@ def in_test_phase(x: Any, alt: Any, training: Any = None) -> Any:
 
 def _is_static(condition: Tensor) -> bool:
     """Return whether the choice falls before the call, so that only one branch gets compiled."""
-    return condition.value is not None or condition.node.attributes.get("static", False)
+    return is_settled(condition) or condition.node.attributes.get("static", False)
 
 
 def _branch(expression: Any) -> Any:
@@ -99,6 +102,12 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor
             "Rank of `condition` should be less than or equal to rank of `then_expression` and "
             f"`else_expression`. ndim(condition)={condition.rank}, ndim(then_expression)={rank}"
         )
-    while 0 < condition.rank < rank:
+    if not condition.rank:
+        if x.rank != y.rank:
+            raise ShapeError(
+                f"one choice is {x.spec}, the other {y.spec}: the ranks differ"
+            ).located("switch", origin=current_origin())
+        return ops.choose(condition, x, y)
+    while condition.rank < rank:
         condition = ops.expand_dims(condition, -1)
     return ops.where(condition, x, y)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.errors import KsymError
+from ksym.errors import KsymError, ShapeError
 from ksym.graph import Tensor
 from ksym.operator import operands
 from ksym.operator.operands import promoted
@@ -48,6 +48,12 @@ def _set_keras_shape(tensor: Tensor, shape: Any) -> None:
     if not isinstance(shape, list | tuple):
         return  # for Keras a list is one of shapes, and this an entry of a list that is none
     known, declared = tensor.shape, tuple(whole(shape))
+    if any(isinstance(side, int) and side < 0 for side in declared):
+        # Such as a cropping takes more than there is.
+        raise ShapeError(
+            f"nothing is left of the input: the layer's output would have shape {declared}",
+            remedy="take off less, or give larger inputs",
+        ).located(tensor.node.operator.name, origin=current_origin())
     if len(declared) == len(known):
         declared = tuple(
             given if own is None else own for own, given in zip(known, declared, strict=True)

@@ -10,6 +10,7 @@ import numpy as np
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, GradientError, KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor, replace, same, topological_order
+from ksym.operator.declaration import Operator
 from ksym.ops.leaves import failed, is_constant, placeholder
 
 
@@ -73,15 +74,16 @@ class Body:
 
 
 def specialized_or_failed(
-    body: Body, specs: Sequence[Spec], first: int = 0, states: int = 0
+    operator: Operator, body: Body, specs: Sequence[Spec], first: int = 0, states: int = 0
 ) -> Body:
     """Return the body for parameters of which more is known, one that may never run.
 
     If the shapes do not fit, its outputs raise the error when it is compiled.
 
     Args:
+        operator: The loop or branch that it is a part of.
         body: The body.
-        specs: What is known of its parameters.
+        specs: The shapes and dtypes of its parameters.
         first: The position of the first parameter that is a state.
         states: The number of states.
 
@@ -91,7 +93,8 @@ def specialized_or_failed(
     """
     inputs = body.specialized_inputs(specs)
     try:
-        return body.with_inputs(inputs)
+        with operator.named(inputs):
+            return body.with_inputs(inputs)
     except KsymError as error:
         given = [*inputs[first : first + states], *body.outputs[states:]]
         return Body(inputs, [failed(error, tensor.spec) for tensor in given])

@@ -46,7 +46,8 @@ class _CondOperator(Operator):
         specs = [t.spec for t in closed]
         with self.named(operands):
             bodies = {
-                key: specialized_or_failed(attributes[key], specs) for key in ("then", "otherwise")
+                key: specialized_or_failed(self, attributes[key], specs)
+                for key in ("then", "otherwise")
             }
         return super().make([predicate, *closed], {**attributes, **bodies})
 

@@ -58,7 +58,7 @@ class _ScanOperator(Operator):
             body = (
                 body.specialized(specs)
                 if runs
-                else specialized_or_failed(body, specs, count, carried)
+                else specialized_or_failed(self, body, specs, count, carried)
             )
             body = unify_state_shapes(body, count, carried)
         return super().make([steps, *rest], {"lean": False, **attributes, "body": body})

@@ -45,7 +45,7 @@ class _WhileOperator(Operator):
             if len(attributes["body"].outputs) != attributes["states"]:
                 raise ShapeError("the body gives another number of states than it takes")
             states = attributes["states"]
-            body = specialized_or_failed(attributes["body"], specs, 0, states)
+            body = specialized_or_failed(self, attributes["body"], specs, 0, states)
             body = unify_state_shapes(body, 0, states)
             test = attributes["test"].specialized([t.spec for t in body.inputs])
         return super().make(operands, {**attributes, "body": body, "test": test})

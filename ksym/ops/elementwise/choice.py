@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError
+from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Machine, Register
-from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.operands import as_tensor, cast_to, is_settled, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, broadcast_sample, scalar_of, unbroadcast
 from ksym.ops.leaves import is_constant
@@ -95,6 +95,68 @@ class _Where(Operator):
         kinds = ("float", "integer", "bool")
         condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3, kinds=kinds)
         return Sample(condition > 0, x, y)
+
+
+class _Choose(Operator):
+    internal = "a part of Keras's switch"
+    static_operands = (0,)
+
+    def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
+
+    def infer(self, condition: Tensor, x: Tensor, y: Tensor) -> Spec:
+        if condition.rank:
+            raise ShapeError(f"the condition is a scalar, not {condition.spec}")
+        if x.dtype != y.dtype or x.rank != y.rank:
+            raise ShapeError(f"one choice is {x.spec}, the other {y.spec}")
+        if is_settled(condition):
+            assert condition.value is not None
+            return (x if condition.value.item() else y).spec
+        sides = (m if m == n else None for m, n in zip(x.shape, y.shape, strict=True))
+        return Spec(tuple(sides), x.dtype)
+
+    def numpy(self, condition: Any, x: Any, y: Any) -> Any:
+        return x if condition else y
+
+    def takes_data(self, node: Node) -> bool:
+        return node.inputs[1].shape == node.inputs[2].shape
+
+    def expand(self, node: Node) -> Tensor:
+        condition, x, y = node.inputs
+        if is_settled(condition):
+            assert condition.value is not None
+            return x if condition.value.item() else y
+        return ops.where(condition, x, y)
+
+    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
+        condition, x, y = node.inputs
+        return [
+            None,
+            choose(condition, g, ops.zeros_like(x)),
+            choose(condition, ops.zeros_like(y), g),
+        ]
+
+    def sample(self, draw: Draw) -> Sample:
+        first = draw.shape(min_side=0)
+        second = [draw.integer(0, 3) for _ in first]
+        dtype = draw.dtype("float", "integer", "bool")
+        x, y = draw.array(first, dtype=dtype), draw.array(second, dtype=dtype)
+        return Sample(np.array(draw.choose((True, False))), x, y)
+
+
+choose = _Choose(
+    "choose",
+    doc="""Return one of two tensors as it is, by a scalar: nothing is broadcast.
+
+    Args:
+        condition: A scalar.
+        x: The tensor to return if the condition is true.
+        y: The tensor to return otherwise, of the same rank and dtype.
+
+    Raises:
+        ShapeError: The condition is not a scalar, or the ranks differ.
+    """,
+)
 
 
 where = _Where(

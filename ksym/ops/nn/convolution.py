@@ -25,7 +25,6 @@ from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_tra
 from ksym.ops.nn.windows import (
     BothFormats,
     canonical_padding,
-    check_fits,
     check_floats,
     check_format,
     check_meets,
@@ -170,9 +169,6 @@ class _Convolution(BothFormats):
     def numpy(self, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
         y = correlate(x, w, attributes)
         return y + bias[0].reshape(-1, *(1,) * (x.ndim - 2)) if bias else y
-
-    def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.inputs[1].shape[2:])
 
     def lower(self, emit: Emitter, node: Node, x: Any, w: Any, *bias: Any) -> Any:
         source, kernel = node.inputs[:2]

@@ -13,7 +13,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.nn.windows import check_fits, check_floats, cut, output_sides, per_axis
+from ksym.ops.nn.windows import check_floats, cut, output_sides, per_axis
 
 __all__ = ["extract_patches", "local_convolution"]
 
@@ -43,9 +43,6 @@ class _ExtractPatches(Operator):
         sides: Any = output_sides(x.shape[2:], window, strides, dilation, "valid")
         views = [x[(..., *cut(o, sides, strides, dilation))] for o in np.ndindex(*window)]
         return np.stack(views, axis=2)
-
-    def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.attributes["window"])
 
     def differentiable_form(self, node: Node) -> list[Tensor] | None:
         return [self.expand(node)]
@@ -143,9 +140,6 @@ class _LocalConvolution(Operator):
             )
             result[(..., *place)] = x[(..., *at)].reshape(len(x), w.shape[-2]) @ w[place]
         return result
-
-    def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.attributes["window"])
 
     def differentiable_form(self, node: Node) -> list[Tensor] | None:
         return [self.expand(node)]

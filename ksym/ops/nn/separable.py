@@ -14,7 +14,7 @@ from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.convolution import check_kernel, convolution, convolution_attributes
 from ksym.ops.nn.correlation import convolution_sample, correlate
-from ksym.ops.nn.windows import BothFormats, check_fits, check_format, output_sides
+from ksym.ops.nn.windows import BothFormats, check_format, output_sides
 
 __all__ = ["depthwise_convolution", "separable_convolution"]
 
@@ -59,9 +59,6 @@ class _Depthwise(BothFormats):
         given = {**attributes, "groups": 1}
         parts = [correlate(x[:, c : c + 1], w[c][:, None], given) for c in range(x.shape[1])]
         return np.concatenate(parts, axis=1)
-
-    def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.inputs[1].shape[2:])
 
     def differentiable_form(self, node: Node) -> list[Tensor]:
         return [self.expand(node)]
@@ -132,9 +129,6 @@ class _Separable(BothFormats):
     def numpy(self, x: Any, depthwise: Any, pointwise: Any, **attributes: Any) -> Any:
         between = depthwise_convolution.numpy(x, depthwise, **attributes)
         return np.einsum("nc...,fc->nf...", between, pointwise)
-
-    def check(self, node: Node) -> None:
-        check_fits(node, node.inputs[0].shape[2:], node.inputs[1].shape[2:])
 
     def differentiable_form(self, node: Node) -> list[Tensor]:
         return [self.expand(node)]

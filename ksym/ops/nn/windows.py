@@ -8,7 +8,7 @@ from typing import Any
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
-from ksym.graph import Node, Tensor
+from ksym.graph import Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor
 from ksym.shapes import Shape
@@ -148,8 +148,12 @@ def output_sides(
     dilation: Sequence[int],
     padding: Padding,
 ) -> Shape:
-    """Return the number of positions of a window along each spatial axis."""
-    return tuple(
+    """Return the number of positions of a window along each spatial axis.
+
+    Raises:
+        ShapeError: The window is larger than an axis that is known.
+    """
+    found = tuple(
         None
         if width is None
         else shapes.window_output(
@@ -159,6 +163,13 @@ def output_sides(
             zip(sides, window, strides, dilation, strict=True)
         )
     )
+    if any(count == 0 and side for count, side in zip(found, sides, strict=True)):
+        spread = "" if set(dilation) == {1} else f" with dilation {tuple(dilation)}"
+        raise ShapeError(
+            f"a window of {tuple(window)}{spread} does not fit into spatial axes of {sides}",
+            remedy='use padding="same", a smaller window, or larger inputs',
+        )
+    return found
 
 
 def explicit_padding(
@@ -181,16 +192,3 @@ def explicit_padding(
             zip(sides, window, strides, dilation, strict=True)
         )
     ]
-
-
-def check_fits(node: Node, sides: Shape, window: Sequence[int | None]) -> None:
-    """Raise an error for a window that is larger than its axis, when sizes are known.
-
-        It is not an error while the graph is built: Keras builds models with such layers and never
-    runs them.
-    """
-    if 0 in node.outputs[0].shape[2:] and 0 not in sides:
-        raise ShapeError(
-            f"a window of {tuple(window)} does not fit into spatial axes of {sides}",
-            remedy='use padding="same", a smaller window, or larger inputs',
-        ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
