@@ -211,6 +211,9 @@ _ELSEWHERE = {
     "OMP_NUM_THREADS, the device by KSYM_DEVICE",
     "tf": "this is not Keras on TensorFlow; use functions of K or of ksym",
     "tensorflow_backend": "this is not Keras on TensorFlow; use functions of K or of ksym",
+    "get_graph": "there is no global graph; ksym.to_networkx(tensor) has that of a tensor",
+    "is_tf_1": "this is not Keras on TensorFlow; K.backend() is 'ksym.backend'",
+    "einsum": "it is ksym.einsum, which takes and returns the same tensors",
     "pattern_broadcast": "axes of size 1 are stretched without being told",
 }
 

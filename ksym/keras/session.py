@@ -55,6 +55,15 @@ class Session:
         """Drop all graphs."""
         self._functions.clear()
 
+    def __getattr__(self, name: str) -> Any:
+        """Raise an error for what a session of TensorFlow has besides, and say what there is."""
+        raise AttributeError(
+            f"K.get_session() of ksym.backend has no {name!r}: it has run(fetches, feed_dict), and "
+            "variables need no initializing.  A graph is what its tensors reach: "
+            "ksym.to_networkx(tensor); threads are chosen by OMP_NUM_THREADS, the device by "
+            "KSYM_DEVICE"
+        )
+
 
 def _collect(fetches: Any, found: list[Any]) -> None:
     if isinstance(fetches, list | tuple):

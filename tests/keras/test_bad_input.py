@@ -209,6 +209,8 @@ def test_values_of_the_wrong_shape_for_a_variable():
         ("set_session", "there is one session"),
         ("tf", "not Keras on TensorFlow"),
         ("tensorflow_backend", "not Keras on TensorFlow"),
+        ("get_graph", "to_networkx"),
+        ("einsum", r"ksym\.einsum"),
         ("pattern_broadcast", "stretched"),
         ("image_dim_format", "did you mean image_data_format"),
     ],
@@ -217,6 +219,13 @@ def test_names_that_are_not_there_say_what_is(name, said):
     assert not hasattr(K, name)
     with pytest.raises(AttributeError, match=said):
         getattr(K, name)
+
+
+@pytest.mark.parametrize("name", ["graph", "list_devices", "close"])
+def test_what_a_session_lacks_says_what_there_is(name):
+    assert not hasattr(K.get_session(), name)
+    with pytest.raises(AttributeError, match=rf"no '{name}': it has run"):
+        getattr(K.get_session(), name)
 
 
 def test_what_a_session_cannot_compute_or_be_given():
