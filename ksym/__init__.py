@@ -12,6 +12,7 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
     explain_gradient,
     gradients,
@@ -34,8 +35,10 @@ from ksym.errors import (
     GraphError,
     InputError,
     KsymError,
+    KsymWarning,
     MissingMXNetError,
     ShapeError,
+    SymbolicError,
 )
 from ksym.function import (
     Function,

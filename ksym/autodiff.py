@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, overload
 from ksym import dtypes, ops, shapes
 from ksym.errors import GradientError
 from ksym.graph import Node, Tensor, collection_paused, topological_order
-from ksym.origin import origin_of
+from ksym.origin import origin_of, warn
 
 Disconnected = Literal["raise", "zero", "none"]
 
@@ -87,6 +87,8 @@ def gradients(
         output_gradients = [output_gradients]
     seeds = _loss_gradients(losses, output_gradients)
     stopped = set(stop_gradients)
+    if stopped:
+        _warn_of_idle(stopped, losses)
     with collection_paused():
         found = _backpropagate(losses, seeds, targets, stopped)
     results: list[Tensor | None] = []
@@ -139,6 +141,16 @@ def _loss_gradients(
             )
         seeds.append(gradient)
     return seeds
+
+
+def _warn_of_idle(stopped: Collection[Tensor], losses: Sequence[Tensor]) -> None:
+    reached = set(topological_order(losses))
+    for tensor in stopped:
+        if tensor.node not in reached:
+            warn(
+                f"{tensor!r} in stop_gradients has no effect: the loss does not depend on it",
+                "give the very tensor that the loss was made of: two x[-1] are two tensors",
+            )
 
 
 def _backpropagate(

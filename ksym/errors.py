@@ -85,6 +85,10 @@ class GradientError(KsymError, ValueError):
     """A gradient that does not exist, because every path to it is cut."""
 
 
+class SymbolicError(GraphError, TypeError):
+    """A number, a length or a place that Python or NumPy asks of a tensor that has none yet."""
+
+
 class InputError(KsymError, ValueError):
     """Arguments of a call that do not match what the function expects."""
 
@@ -103,3 +107,7 @@ class MissingMXNetError(KsymError, RuntimeError):
 
 class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
+
+
+class KsymWarning(UserWarning):
+    """A call that has a meaning, but hardly the one that was meant."""

@@ -17,7 +17,7 @@ from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topolo
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
-from ksym.origin import current_origin
+from ksym.origin import current_origin, warn
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.checking import CheckedProgram
@@ -27,6 +27,9 @@ from ksym.variables import Update, Updates, Variable, collect
 SPECIALIZATIONS = 16
 """The number of combinations of input shapes that a function keeps compiled."""
 
+
+Outputs = Tensor | Iterable[Tensor] | Mapping[Any, Tensor] | None
+"""The outputs of a function, as a user gives them."""
 
 Prepared = tuple[Sequence[DeviceArray | None], Program]
 """The arrays that values are put into, and the program that reads them."""
@@ -42,11 +45,12 @@ class CacheInfo(NamedTuple):
 
 
 def function(
-    inputs: Sequence[Tensor],
-    outputs: Tensor | Sequence[Tensor] | None = None,
+    inputs: Tensor | Sequence[Tensor],
+    outputs: Outputs = None,
     updates: Updates | None = None,
     givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None = None,
     *,
+    on_unused_input: Literal["warn", "ignore", "raise"] = "warn",
     name: str | None = None,
     mode: Literal["native", "interpret"] = "native",
     specializations: int = SPECIALIZATIONS,
@@ -61,11 +65,13 @@ def function(
 
     Args:
         inputs: Tensors to be given at the call: placeholders, or any others, whose own computation
-            is then left out.
-        outputs: The tensors to return: one, a sequence, or none.
+            is then left out.  A single one needs no list.
+        outputs: The tensors to return: one, a sequence, a mapping of names to tensors, or none.
         updates: The variables to change: `ksym.Update` objects, pairs (variable, new value), or a
             mapping.
         givens: Tensors to be replaced by other tensors or by values before compiling.
+        on_unused_input: What happens if nothing depends on an input: ``"warn"``, ``"ignore"`` or
+            ``"raise"``.
         name: A name for messages.
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: The number of combinations of input shapes to keep compiled; the one used
@@ -75,8 +81,8 @@ def function(
             `ksym.compiler.mode`.
 
     Raises:
-        GraphError: The graph depends on placeholders that are not given, an input is repeated, a
-            variable would get two values, or there is no such flag.
+        GraphError: The graph depends on placeholders that are not given, an input is repeated or
+            not used, a variable would get two values, or there is no such flag.
 
     >>> x = placeholder((None,))
     >>> total = Variable(0.0)
@@ -84,7 +90,17 @@ def function(
     >>> accumulate([1, 2])[0].tolist(), float(total.get_value())
     ([2.0, 4.0], 1.0)
     """
-    return Function(inputs, outputs, updates, givens, name, mode, specializations, flags)
+    return Function(
+        inputs,
+        outputs,
+        updates,
+        givens,
+        name,
+        mode,
+        specializations,
+        flags,
+        on_unused_input=on_unused_input,
+    )
 
 
 def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None) -> np.ndarray:
@@ -117,8 +133,8 @@ class Function:
 
     def __init__(
         self,
-        inputs: Sequence[Tensor],
-        outputs: Tensor | Sequence[Tensor] | None,
+        inputs: Tensor | Sequence[Tensor],
+        outputs: Outputs,
         updates: Updates | None,
         givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None,
         name: str | None,
@@ -126,18 +142,19 @@ class Function:
         specializations: int,
         flags: Flags | None,
         costs: Costs = DEFAULT,
+        on_unused_input: str = "warn",
     ):
         self.name = name or "function"
         self._mode = mode_of(mode, flags)
         self._costs = costs
-        self._single = isinstance(outputs, Tensor)
-        results = [outputs] if isinstance(outputs, Tensor) else list(outputs or ())
+        results, self._form, self._keys = _results(outputs, self.name)
         self._updates = collect(updates)
         self._variables = [update.variable for update in self._updates]
         self._count = len(results)
         graph = [as_tensor(r) for r in results] + [update.value for update in self._updates]
         graph = _substitute_givens(graph, givens)
-        self._inputs = list(inputs)
+        self._inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        self._report_unused(graph, on_unused_input)
         self._slots, self._graph = self._open(graph)
         self._programs: Recent[Prepared] = Recent(max(1, specializations))
         # For each argument the dtype and shape of the last array that needed no conversion.
@@ -149,6 +166,26 @@ class Function:
             (Group(), *(v.group for v in _variables_in(self._graph, self._variables))),
             f"{self.name} is made",
         )
+
+    def _report_unused(self, graph: list[Tensor], policy: str) -> None:
+        if policy not in ("warn", "ignore", "raise"):
+            raise GraphError(
+                f"on_unused_input is {policy!r}", remedy='give "warn", "ignore" or "raise"'
+            )
+        used = set(topological_order(graph)) if graph else None
+        for position, tensor in enumerate(self._inputs):
+            if policy == "ignore" or used is None or not isinstance(tensor, Tensor):
+                continue
+            if tensor.node in used:
+                continue
+            problem = f"nothing depends on input {position} of {self.name}, {tensor.name}"
+            remedy = (
+                "leave it out, or give the tensor that the outputs were made of; "
+                'on_unused_input="ignore" keeps silent'
+            )
+            if policy == "raise":
+                raise GraphError(problem, remedy=remedy).located(origin=tensor.node.origin)
+            warn(problem, remedy)
 
     def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
         """Put a placeholder in the place of each input that is something else."""
@@ -175,6 +212,12 @@ class Function:
             if node.operator is not placeholder or leaf in slots:
                 continue
             default = node.attributes["default"]
+            if default is None and leaf.loop:
+                raise GraphError(
+                    f"{self.name} depends on {leaf.loop}, which has a value only inside",
+                    remedy="return from the body what is computed of it, and use what the loop "
+                    "returns",
+                ).located(origin=node.origin)
             if default is None:
                 raise GraphError(
                     f"{self.name} depends on the placeholder {leaf.name}, which is not an input",
@@ -198,7 +241,7 @@ class Function:
                 sequences, converted to the input's dtype.
 
         Returns:
-            NumPy arrays: one, or a list if outputs was a sequence.
+            NumPy arrays: one, a list if outputs was a sequence, or a dictionary.
 
         Raises:
             InputError: There are too many or too few arguments, or one has a wrong shape.
@@ -232,7 +275,9 @@ class Function:
                             group.owner = 0
                             busy.discard(me)
                 group = self._group = group.root()
-        return results[0] if self._single else results
+        if not self._form:
+            return results
+        return results[0] if self._keys is None else dict(zip(self._keys, results, strict=True))
 
     def __reduce__(self) -> Any:
         raise GraphError(
@@ -332,12 +377,40 @@ def _variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[
     return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
 
 
+def _results(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
+    """Return outputs as a list, whether a call returns another form of them, and their names.
+
+    Raises:
+        GraphError: An output is an update.
+    """
+    keys = None
+    if isinstance(outputs, Mapping):
+        keys, outputs = list(outputs), list(outputs.values())
+    alone = isinstance(outputs, Tensor | Update)
+    results: list[Any] = [outputs] if alone else list(outputs or ())
+    for position, result in enumerate(results):
+        if isinstance(result, Update):
+            raise GraphError(
+                f"output {position} of {name} is an update of {result.variable.name!r}, no tensor",
+                remedy="give it by updates=[update]; for the new value itself, let the output be "
+                "update.value",
+            ).located(origin=result.value.node.origin)
+    return results, alone or keys is not None, keys
+
+
 def _substitute_givens(
     graph: list[Tensor], givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None
 ) -> list[Tensor]:
     if not givens:
         return graph
-    pairs = givens.items() if isinstance(givens, Mapping) else givens
+    pairs = list(givens.items() if isinstance(givens, Mapping) else givens)
+    used = set(topological_order(graph))
+    for old, _ in pairs:
+        if isinstance(old, Tensor) and old.node not in used:
+            warn(
+                f"the given for {old!r} has no effect: nothing depends on that tensor",
+                "give the very tensor that the outputs were made of: two x[-1] are two tensors",
+            )
     return substitute(
         graph,
         {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},

@@ -19,6 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ksym import shapes
+from ksym.arraylike import NUMPY as NUMPY
+from ksym.arraylike import OPERATORS as OPERATORS
+from ksym.arraylike import ArrayLike
 from ksym.errors import GraphError
 from ksym.origin import Origin, current_origin, provenance
 from ksym.shapes import Shape
@@ -27,9 +30,6 @@ if TYPE_CHECKING:
     import networkx
 
     from ksym.operator.declaration import Operator
-
-OPERATORS: dict[str, Operator] = {}
-"""Every declared operator by name; an `Operator` enters itself when it is declared."""
 
 
 class Spec(NamedTuple):
@@ -114,19 +114,12 @@ class Node:
         return f"<Node {self.operator.name}:{self.number}>"
 
 
-def _operator_method(name: str, reflected: bool = False) -> Callable[..., Tensor]:
-    def method(self: Tensor, other: Any) -> Tensor:
-        apply = OPERATORS[name]
-        return apply(other, self) if reflected else apply(self, other)
-
-    return method
-
-
-class Tensor:
+class Tensor(ArrayLike):
     """A symbolic array: one output of a node.
 
     Its shape, dtype and node never change; users (as Keras does) may set attributes of their own.
-    Tensors compare and hash by identity.  Arithmetic and ordering build nodes; ``==`` does not.
+    Tensors compare and hash by identity, so that they can be looked for in lists and dictionaries.
+    Arithmetic and ordering build nodes; ``==`` and ``!=`` do not: `ksym.equal` does.
 
     Attributes:
         shape: A tuple of sizes, None where a size is not known yet.
@@ -134,11 +127,10 @@ class Tensor:
         value: The value, where it is known while the graph is built: an array for constants, and
             for small integer tensors computed from shapes, where an entry may be
             `shapes.UNKNOWN`.
+        loop: For a parameter of a loop's body what it is, in words; else empty.
     """
 
-    # NumPy arrays on the left leave the operation to the reflected method here.
-    __array_priority__ = 1000
-    __array_ufunc__ = None
+    loop = ""
 
     def __init__(self, node: Node, index: int, spec: Spec):
         self.node = node
@@ -169,18 +161,6 @@ class Tensor:
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.spec}>"
 
-    def __bool__(self) -> bool:
-        raise GraphError(
-            f"{self!r} is symbolic: it has no truth value while the graph is built",
-            remedy="use ksym.where to choose between values, or `is None` to test for presence",
-        ).located(origin=current_origin())
-
-    def __array__(self, *_: Any) -> np.ndarray:
-        raise GraphError(
-            f"{self!r} is symbolic: it has no value while the graph is built",
-            remedy="use ksym operators on it, or ksym.evaluate(tensor) for its value",
-        ).located(origin=current_origin())
-
     def __reduce__(self) -> Any:
         raise GraphError(
             f"{self!r} is symbolic: its graph cannot be pickled",
@@ -193,58 +173,6 @@ class Tensor:
 
     def __deepcopy__(self, memo: Any) -> Tensor:
         return self  # as it never changes
-
-    def __iter__(self) -> Iterator[Tensor]:
-        if not self.shape or self.shape[0] is None:
-            raise GraphError(
-                f"cannot iterate over {self!r}: the length of its first axis is not known",
-                remedy="iterate over a tensor whose first dimension is static",
-            )
-        return (self[i] for i in range(self.shape[0]))
-
-    def __neg__(self) -> Tensor:
-        return OPERATORS["negative"](self)
-
-    def __abs__(self) -> Tensor:
-        return OPERATORS["abs"](self)
-
-    def __invert__(self) -> Tensor:
-        return OPERATORS["bitwise_not"](self)
-
-    def __pos__(self) -> Tensor:
-        return OPERATORS["positive"](self)
-
-    __getitem__ = _operator_method("index")
-    __add__ = _operator_method("add")
-    __radd__ = _operator_method("add", reflected=True)
-    __sub__ = _operator_method("subtract")
-    __rsub__ = _operator_method("subtract", reflected=True)
-    __mul__ = _operator_method("multiply")
-    __rmul__ = _operator_method("multiply", reflected=True)
-    __truediv__ = _operator_method("true_divide")
-    __rtruediv__ = _operator_method("true_divide", reflected=True)
-    __floordiv__ = _operator_method("floor_divide")
-    __rfloordiv__ = _operator_method("floor_divide", reflected=True)
-    __mod__ = _operator_method("mod")
-    __rmod__ = _operator_method("mod", reflected=True)
-    __pow__ = _operator_method("power")
-    __rpow__ = _operator_method("power", reflected=True)
-    __matmul__ = _operator_method("matmul")
-    __rmatmul__ = _operator_method("matmul", reflected=True)
-    __lt__ = _operator_method("less")
-    __le__ = _operator_method("less_equal")
-    __gt__ = _operator_method("greater")
-    __ge__ = _operator_method("greater_equal")
-    __and__ = _operator_method("bitwise_and")
-    __rand__ = _operator_method("bitwise_and", reflected=True)
-    __or__ = _operator_method("bitwise_or")
-    __ror__ = _operator_method("bitwise_or", reflected=True)
-    __xor__ = _operator_method("bitwise_xor")
-    __rxor__ = _operator_method("bitwise_xor", reflected=True)
-    __lshift__ = _operator_method("left_shift")
-    __rlshift__ = _operator_method("left_shift", reflected=True)
-    __rshift__ = _operator_method("right_shift")
-    __rrshift__ = _operator_method("right_shift", reflected=True)
 
 
 @contextmanager

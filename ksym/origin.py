@@ -10,12 +10,15 @@ import contextlib
 import copy
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from ksym.errors import KsymWarning
 
 if TYPE_CHECKING:
     from ksym.graph import Node
@@ -82,6 +85,14 @@ def current_origin() -> Origin:
         if not library or frame.f_back is None:
             return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope, part_of)
         frame = frame.f_back
+
+
+def warn(problem: str, remedy: str) -> None:
+    """Warn of what is hardly meant, at the user's line."""
+    origin = current_origin()
+    warnings.warn_explicit(
+        f"{problem}\n  to do: {remedy}", KsymWarning, origin.filename, origin.line
+    )
 
 
 @contextmanager

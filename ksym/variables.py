@@ -15,7 +15,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.locking import Group, joined
 from ksym.operator.operands import cast_to, promoted
 from ksym.ops.leaves import variable_leaf
-from ksym.origin import current_origin, current_scope
+from ksym.origin import current_origin, current_scope, warn
 
 
 class Storage(Protocol):
@@ -88,6 +88,13 @@ class Variable(Tensor):
                     remedy="pass ksym.evaluate(tensor)",
                 )
             value = value.get_value()
+        if isinstance(value, tuple) and len(value) > 1 and all(type(n) is int for n in value):
+            warn(
+                f"Variable({value!r}) has the {len(value)} numbers {value!r} as its value, not as "
+                "its shape",
+                f"write Variable(np.zeros({value!r})) for zeros of that shape, or "
+                f"Variable({list(value)!r}) for these numbers",
+            )
         try:
             if dtype is None:
                 array = dtypes.storable(value)
@@ -113,6 +120,19 @@ class Variable(Tensor):
     def name(self) -> str:
         """The unique name, with its scope."""
         return self._name
+
+    @property
+    def default_update(self) -> Any:
+        """What Theano has, and ksym has not: an update that every function carries out."""
+        raise AttributeError("variables have no default update")
+
+    @default_update.setter
+    def default_update(self, value: Any) -> None:
+        raise GraphError(
+            f"the variable {self.name!r} is given a default update, which variables do not have",
+            remedy="give the update to the functions that are to carry it out: "
+            "ksym.function(inputs, outputs, updates=[(variable, new_value)])",
+        ).located(origin=current_origin())
 
     def get_value(self) -> np.ndarray:
         """Return a copy of the value, after waiting for a call that runs on another thread."""

@@ -355,3 +355,55 @@ def test_tensors_are_copied_as_they_are_and_not_pickled():
         assert twin is not w
         twin.set_value([3.0, 4.0])
         assert w.get_value().tolist() == [1.0, 2.0]
+
+
+def test_outputs_may_have_names_and_a_single_input_no_list():
+    x = ksym.placeholder((2,))
+    f = ksym.function(x, {"double": x * 2.0, "sum": ksym.sum(x)})
+    found = f([1, 2])
+    assert list(found) == ["double", "sum"]
+    assert found["double"].tolist() == [2, 4]
+    assert found["sum"] == 3
+    assert ksym.function(x, {})([1, 2]) == {}
+
+
+def test_an_update_is_no_output():
+    w = ksym.Variable(1.0)
+    for outputs in (w.assign_add(1.0), [w, w.assign_add(1.0)], {"w": w.assign_add(1.0)}):
+        with pytest.raises(GraphError, match=r"updates=\[update\]"):
+            ksym.function([], outputs)
+
+
+def test_what_leaks_from_a_loop_is_named():
+    x = ksym.placeholder((3,))
+    leaked = []
+
+    def body(e, s):
+        leaked[:] = [e * 2.0, s]
+        return s + e, s + e
+
+    ksym.scan(body, x, 0.0)
+    for output, what in zip(leaked, ("an element", "a state"), strict=True):
+        with pytest.raises(GraphError, match=f"{what} that `scan` gave") as caught:
+            ksym.function([x], output, on_unused_input="ignore")
+        assert "return from the body" in str(caught.value)
+    ksym.while_loop(lambda s: s < 3.0, lambda s: leaked.append(s) or s + 1.0, 0.0)
+    with pytest.raises(GraphError, match="`while_loop` gave"):
+        ksym.function([], leaked[-1])
+
+
+def test_inputs_and_givens_that_nothing_depends_on_are_warned_of():
+    x, y = ksym.placeholder((2,), name="x"), ksym.placeholder((2,), name="y")
+    with pytest.warns(ksym.KsymWarning, match=r"input 1 of function, y") as caught:
+        ksym.function([x, y], x * 2.0)
+    assert caught[0].filename == __file__
+    ksym.function([x, y], x * 2.0, on_unused_input="ignore")
+    with pytest.raises(GraphError, match="leave it out"):
+        ksym.function([x, y], x * 2.0, on_unused_input="raise")
+    with pytest.raises(GraphError, match="on_unused_input"):
+        ksym.function([x], x, on_unused_input="what")
+    with pytest.warns(ksym.KsymWarning, match="the given for .* has no effect"):
+        ksym.function([x], x[-1], givens={x[-1]: 0.0})
+    w = ksym.Variable(1.0)
+    with pytest.warns(ksym.KsymWarning, match="in stop_gradients has no effect"):
+        ksym.gradients(ksym.sum(x[-1] * w), w, stop_gradients=[x[-1]])

@@ -162,6 +162,9 @@ def function(
     Raises:
         ValueError: A keyword argument is not known.
     """
+    for what, given in (("inputs", inputs), ("outputs", outputs)):
+        if not isinstance(given, list | tuple):
+            raise TypeError(f"`{what}` to K.function should be a list or tuple: write [x] for x.")
     name = kwargs.pop("name", None)
     if kwargs:
         raise ValueError(f"Invalid argument {sorted(kwargs)[0]!r} passed to K.function")
@@ -183,7 +186,9 @@ def function(
     printed = {x: x._message for node in order for x in node.outputs if hasattr(x, "_message")}
     results = [_after_updates(result, values) for result in results]
     read = {*results, *values.values(), *(x for node in order for x in node.inputs)}
-    compiled = compile_function(inputs, [*results, *printed], joined, name=name)
+    compiled = compile_function(
+        inputs, [*results, *printed], joined, name=name, on_unused_input="ignore"
+    )
     return KerasFunction(
         compiled,
         inputs,

@@ -12,6 +12,7 @@ from ksym.graph import Tensor
 from ksym.keras.config import floatx
 from ksym.keras.tensors import as_tensor, as_tensors, dense
 from ksym.loops.api import cond
+from ksym.operator.operands import condition as as_condition
 from ksym.operator.operands import is_settled
 from ksym.origin import current_origin
 
@@ -89,6 +90,8 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor
 
     With two functions and a scalar condition, only the result of the chosen function is computed.
     """
+    if isinstance(condition, bool | np.bool_):
+        condition = as_condition(condition)  # an error that names ksym.equal
     condition = ops.as_tensor(condition)
     lazy = callable(then_expression) and callable(else_expression)
     if lazy and condition.rank == 0 and not _is_static(condition):

@@ -21,6 +21,7 @@ from ksym.loops.tracing import branches, closure, drawn_ahead
 from ksym.loops.view import ScanResults, ScanView, parted
 from ksym.loops.while_ import while_node
 from ksym.operator.operands import as_tensor, cast_to, promoted
+from ksym.operator.operands import condition as as_condition
 from ksym.ops.leaves import placeholder
 from ksym.origin import current_origin
 from ksym.variables import Update, Variable, collect
@@ -207,6 +208,10 @@ def _traced(
     """Trace a body, and separate it from the tensors that it closes over."""
     elements = [placeholder(x.shape[1:], x.dtype) for x in iteration.sequences]
     before = [placeholder(s.shape, s.dtype) for s in initial]
+    for tensor in elements:
+        tensor.loop = "an element that `scan` gave to its body"
+    for tensor in before:
+        tensor.loop = "a state that `scan` gave to its body"
     since = _number_of([*elements, *before])
     result = body(*elements, *before, *(as_tensor(c) for c in constants))
     returned, single_output, updates = _returned(result, initial)
@@ -279,7 +284,13 @@ def cond(condition: Any, then: Callable[[], Any], otherwise: Callable[[], Any]) 
             shape or dtype.
     """
     try:
-        predicate = cast_to(as_tensor(condition), "bool")
+        predicate = as_condition(condition)
+        for branch in (then, otherwise):
+            if not callable(branch):
+                raise GraphError(
+                    f"a branch is a function, not {branch!r}",
+                    remedy="write lambda: in front of it, or choose elements by ksym.where",
+                )
         since = _number_of([])
         first, single = _listed(then())
         second, _ = _listed(otherwise())
@@ -333,8 +344,10 @@ def while_loop(
         initial, single = _listed(states)
         initial = _initial(initial)
         carried = [placeholder(s.shape, s.dtype) for s in initial]
+        for tensor in carried:
+            tensor.loop = "a state that `while_loop` gave to its body"
         since = _number_of(carried)
-        test = cast_to(as_tensor(condition(*carried)), "bool")
+        test = as_condition(condition(*carried))
         new, _ = _listed(body(*carried))
         if len(new) != len(initial):
             raise GraphError(f"the body returned {len(new)} states for {len(initial)}")

@@ -35,7 +35,7 @@ class Composite(Operator):
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         # The parts know the operator's name, for errors that are found with the shapes of a call.
-        with self.named(), parts_of(self.name):
+        with self.named(args), parts_of(self.name):
             return self._build(*args, **kwargs)
 
     def numpy(self, *arrays: Any, **attributes: Any) -> Any:

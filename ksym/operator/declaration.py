@@ -269,10 +269,11 @@ class Operator:
         return self(*operands, **attributes)
 
     @contextmanager
-    def named(self, operands: Sequence[Tensor] = ()) -> Iterator[None]:
+    def named(self, operands: Sequence[Any] = ()) -> Iterator[None]:
         """Name errors raised inside of the context after this operator, which the user called.
 
-        The operator that raised the error stays in its details.
+        Of its arguments the tensors are named as its operands.  The operator that raised the error
+        stays in its details.
         """
         try:
             yield
@@ -280,7 +281,7 @@ class Operator:
             if error.operator not in (None, self.name):
                 error.details = (*error.details, f"in its part: {error.operator}")
                 error.operator, error.operands = None, ()
-            specs = [tensor.spec for tensor in operands]
+            specs = [tensor.spec for tensor in operands if isinstance(tensor, Tensor)]
             raise error.located(self.name, specs, current_origin()) from None
 
     # --- the parts of a declaration ------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from ksym import dtypes, graph
 from ksym.errors import DTypeError, GraphError
 from ksym.graph import Node, Tensor
+from ksym.origin import current_origin
 from ksym.shapes import UNKNOWN
 
 
@@ -56,6 +57,22 @@ def unrounded(value: Any) -> Tensor:
     if isinstance(value, Tensor) or _holds_tensors(value):
         return as_tensor(value)
     return _constant(dtypes.storable(value, "float64"))
+
+
+def condition(value: Any) -> Tensor:
+    """Return a condition as a tensor of booleans.
+
+    Raises:
+        DTypeError: It is Python's True or False, which a comparison by ``==`` leaves.
+    """
+    if isinstance(value, bool | np.bool_):
+        raise DTypeError(
+            f"the condition is {bool(value)}, not a tensor",
+            remedy="where it was computed as x == y or x != y, write ksym.equal(x, y) or "
+            "ksym.not_equal(x, y), as tensors are compared by identity; for a choice that is made "
+            "already, use Python's if",
+        ).located(origin=current_origin())
+    return cast_to(as_tensor(value), "bool")
 
 
 def promoted(*values: Any) -> list[Tensor]:

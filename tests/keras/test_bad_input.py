@@ -144,7 +144,7 @@ def test_layers_that_do_not_fit_together(make):
 @pytest.mark.parametrize(
     ("loss", "error", "said"),
     [
-        (lambda t, p: np.mean((t - p) ** 2), GraphError, "is symbolic"),
+        (lambda t, p: np.median(np.interp(t - p, [0, 1], [0, 1])), GraphError, "is symbolic"),
         (lambda t, p: None, DTypeError, "NoneType"),
         (lambda t, p: 1.0, ValueError, "`None` for gradient"),
     ],
@@ -166,8 +166,29 @@ def test_a_layer_that_returns_no_tensor(result):
 
 
 def test_numpys_functions_on_tensors_name_the_layer():
-    layer = layers.Lambda(lambda x: np.sin(x), name="sine")
-    fails(TypeError, lambda: layer(layers.Input((6,))), "sine", HERE)
+    layer = layers.Lambda(lambda x: np.interp(x, [0, 1], [0, 1]), name="between")
+    fails(TypeError, lambda: layer(layers.Input((6,))), "numpy.interp", "between", HERE)
+
+
+def test_numpys_functions_that_ksym_has_are_layers_and_losses():
+    model = keras.Sequential([layers.Lambda(lambda x: np.sin(x), input_shape=(6,))])
+    model.add(layers.Dense(3))
+    model.compile("sgd", lambda t, p: np.mean((t - p) ** 2, axis=-1))
+    x, y = np.linspace(0, 1, 12).reshape(2, 6), np.ones((2, 3))
+    expected = np.mean((model.predict(x) - 1) ** 2)
+    np.testing.assert_allclose(model.train_on_batch(x, y), expected, rtol=1e-5)
+
+
+def test_a_comparison_by_identity_is_no_condition_of_a_switch():
+    x = layers.Input((6,))
+    for condition in (False, np.bool_(True)):
+        fails(DTypeError, lambda c=condition: K.switch(c, x, x), "ksym.equal", HERE)
+
+
+def test_a_function_takes_lists():
+    x = layers.Input((6,))
+    fails(TypeError, lambda: K.function(x, [x]), "list or tuple")
+    fails(TypeError, lambda: K.function([x], x), "list or tuple")
 
 
 def test_a_tensor_as_a_condition_of_python():

@@ -17,7 +17,7 @@ from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
-from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
+from ksym.operator.operands import as_tensor, condition, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.shapes import UNKNOWN
 
@@ -160,7 +160,10 @@ def boolean_mask(x: Any, mask: Any, axis: int = 0) -> Tensor:
         DTypeError: The mask is not of booleans.
         ShapeError: The mask has another shape than the axes, or is a scalar.
     """
-    x, mask = as_tensor(x), as_tensor(mask)
+    x, mask = (
+        as_tensor(x),
+        condition(mask) if isinstance(mask, bool | np.bool_) else as_tensor(mask),
+    )
     axis = shapes.axis(axis, x.rank)
     sides = ops.shape_of(x)
     over = sides[axis : axis + mask.rank]

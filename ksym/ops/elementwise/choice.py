@@ -15,6 +15,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to, is_settled, promoted
+from ksym.operator.operands import condition as as_condition
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, broadcast_sample, scalar_of, unbroadcast
 from ksym.ops.leaves import is_constant
@@ -38,7 +39,7 @@ class _Where(Operator):
     elementwise = True
 
     def prepare(self, condition: Any, x: Any, y: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [cast_to(as_tensor(condition), "bool"), *promoted(x, y)], {}
+        return [as_condition(condition), *promoted(x, y)], {}
 
     def infer(self, condition: Tensor, x: Tensor, y: Tensor) -> Spec:
         if x.dtype != y.dtype:
@@ -166,7 +167,8 @@ where = _Where(
     Both choices are computed; where the condition is known before the call, only that one is.
 
     Args:
-        condition: Booleans; other dtypes count as whether they are not zero.
+        condition: Booleans; other dtypes count as whether they are not zero.  ``x == 0`` is no
+            condition but Python's False, and refused: write ``ksym.equal(x, 0)``.
         x: Values where it holds.
         y: Values where it does not.
     """,
