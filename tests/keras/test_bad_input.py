@@ -73,8 +73,10 @@ def test_shapes_that_do_not_fit_inside_a_layer():
 
 
 def test_a_window_larger_than_the_image():
-    image = layers.Input((3, 3, 1))
-    model = keras.Model(image, layers.Conv2D(4, 5, name="wide")(image))
+    layer = layers.Conv2D(4, 5, name="wide")
+    fails(ShapeError, lambda: layer(layers.Input((3, 3, 1))), "(5, 5)", "wide", HERE)
+    image = layers.Input((None, None, 1))
+    model = keras.Model(image, layer(image))
     fails(ShapeError, lambda: model.predict(np.zeros((1, 3, 3, 1))), "(5, 5)", "wide", HERE)
 
 

@@ -181,11 +181,11 @@ class _RepeatPositions(Operator):
     static_operands = (1,)
 
     def infer(self, counts: Tensor, side: Tensor) -> Spec:
-        length = None if side.value is None or side.value.item() is UNKNOWN else side.value.item()
         if counts.rank != 1 or dtypes.kind(counts.dtype) != 1:
             raise ShapeError(f"repeats are a vector of integers, not {counts.spec}")
         if side.rank or dtypes.kind(side.dtype) != 1:
             raise ShapeError(f"the size of an axis is an integer, not {side.spec}")
+        length = None if side.value is None or side.value.item() is UNKNOWN else side.value.item()
         if not shapes.compatible(counts.shape, (length,)):
             raise ShapeError(f"{counts.shape[0]} repeats for an axis of size {length}")
         return Spec((None,), "int64")
