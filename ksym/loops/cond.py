@@ -24,10 +24,13 @@ def _is_plain(node: Node) -> bool:
     return known and not is_failed(node.outputs[0]) and not node.operator.is_composed(node)
 
 
-def _either(a: Tensor, b: Tensor) -> shapes.Shape:
+def _either(predicate: Tensor, a: Tensor, b: Tensor) -> shapes.Shape:
     """Return what is known of the shape of a result, which is that of one of two tensors."""
     if is_failed(a) or is_failed(b):
         return b.shape if is_failed(a) else a.shape
+    if predicate.value is None and not predicate.node.attributes.get("static", False):
+        return shapes.merge(a.shape, b.shape)  # the branch taken is checked when it has run
+    # The other branch will be gone by then.
     return tuple(m if m == n else None for m, n in zip(a.shape, b.shape, strict=True))
 
 
@@ -73,7 +76,7 @@ class _CondOperator(Operator):
                     f"result {i} is {a.spec} in one branch and {b.spec} in the other",
                     remedy="cast or broadcast them to the same dtype and shape",
                 )
-            specs.append(Spec(_either(a, b), a.dtype))
+            specs.append(Spec(_either(predicate, a, b), a.dtype))
         return tuple(specs)
 
     def numpy(self, predicate: Any, *closed: Any, then: Body, otherwise: Body) -> Any:
