@@ -119,7 +119,7 @@ def _operand_of(activation: Any, output: Tensor, axis: int | None = None) -> Ten
         axis: The axis of the classes, if the activation has one; kept by every reshape.
     """
     source, at = output, axis
-    while source.node.operator in (ops.identity, ops.reshape):
+    while source.node.operator in (ops.copy, ops.reshape):
         inner = source.node.inputs[0]
         if at is not None and inner.shape != source.shape:
             side = source.shape[-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -94,16 +93,16 @@ def _counts(sides: Sequence[Any]) -> list[int]:
     """Return a shape as integers.
 
     Raises:
-        ShapeError: One is negative.
+        ShapeError: One is negative, or no whole number.
     """
-    counts = [operator.index(side) for side in whole(list(sides))]
-    if min(counts, default=0) < 0:
+    counts = whole(list(sides))
+    if any(isinstance(side, int | np.integer) and side < 0 for side in counts):
         raise ShapeError(
             f"there is no tensor of shape {tuple(counts)}",
             remedy="a layer with such weights has a window that is larger than its input: take a "
             "smaller window, or larger inputs",
         ).located("full", origin=current_origin())
-    return counts
+    return list(shapes.known(shapes.normalize(counts)))
 
 
 def eye(size: Any, dtype: Any = None, name: str | None = None) -> Tensor:

@@ -36,7 +36,7 @@ def test_branches_of_different_shapes(lazy):
 @pytest.mark.parametrize("chosen", [True, False])
 def test_a_condition_that_is_a_constant(chosen):
     x, y = K.placeholder((2, 3)), K.placeholder((2, 1))
-    for condition in (K.constant(chosen, dtype="bool"), chosen):
+    for condition in (K.constant(chosen, dtype="bool"), ksym.constant(chosen)):
         z = K.switch(condition, x, y)
         assert K.int_shape(z) == ((2, 3) if chosen else (2, 1))
         value, for_x, for_y = ksym.function([x, y], outputs(z, x, y))(WIDE, NARROW)

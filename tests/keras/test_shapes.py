@@ -70,7 +70,7 @@ CASES = {
     ),
     "gather": (lambda x, n: K.gather(x, K.arange(n) % 4), lambda x, n: x[np.arange(n) % 4]),
     "pad": (
-        lambda x, n: ksym.pad(x, [(0, n), (n, 0)], 2.0),
+        lambda x, n: ksym.pad(x, [(0, n), (n, 0)], constant_values=2.0),
         lambda x, n: np.pad(x, [(0, n), (n, 0)], constant_values=2),
     ),
     "linspace": (

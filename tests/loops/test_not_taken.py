@@ -20,7 +20,7 @@ modes = pytest.mark.parametrize(
 PARTS = {
     "a row": (lambda: X[0], lambda x: x[0], [[1, 1, 1], [0, 0, 0]]),
     "a row by a number": (
-        lambda: ksym.take(X, ksym.shape_of(X)[0] - 1),
+        lambda: ksym.take(X, ksym.shape_of(X)[0] - 1, 0),
         lambda x: x[-1],
         [[0, 0, 0], [1, 1, 1]],
     ),
@@ -97,7 +97,9 @@ def test_a_guarded_mask(options):
 @modes
 @pytest.mark.parametrize("always", [True, False])
 def test_a_branch_of_a_constant_condition_with_a_size_of_its_own(always, options):
-    y = ksym.cond(always, lambda: ksym.boolean_mask(X, X[:, 0] > 2.0), lambda: X[0:1])
+    y = ksym.cond(
+        ksym.constant(always), lambda: ksym.boolean_mask(X, X[:, 0] > 2.0), lambda: X[0:1]
+    )
     f = ksym.function([X], [y, ksym.gradients(ksym.sum(y**2), X)], **options)
     found, gradient = f(ONES * 3)
     np.testing.assert_array_equal(found, ONES * 3 if always else ONES[:1] * 3)

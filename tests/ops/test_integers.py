@@ -44,10 +44,12 @@ def test_the_constant_of_padding_is_exact(way):
     for constant in (2**53 + 1, -(2**63), 2**63 - 1, 5):
         for x in (np.array(FAR), np.array(FAR).reshape(2, 5), np.array(FAR).reshape(1, 1, 2, 5)):
             padding = [(0, 0)] * (x.ndim - 1) + [(1, 2)]
-            found = compute(lambda t, p=padding, c=constant: ksym.pad(t, p, c), x, way=way)
+            found = compute(
+                lambda t, p=padding, c=constant: ksym.pad(t, p, constant_values=c), x, way=way
+            )
             np.testing.assert_array_equal(found, np.pad(x, padding, constant_values=constant))
     with pytest.raises(DTypeError, match="fractions"):
-        ksym.pad(ksym.placeholder((2,), "int32"), [(1, 1)], 0.5)
+        ksym.pad(ksym.placeholder((2,), "int32"), [(1, 1)], constant_values=0.5)
 
 
 @ways
@@ -59,7 +61,7 @@ def test_indices_far_outside_are_in_no_class(depth, way):
             found = compute(lambda i, d=dtype: ksym.one_hot(i, depth, d), indices, way=way)
             assert found.dtype == dtype
             np.testing.assert_array_equal(found, hits)
-        found = compute(lambda i: ksym.bincount(i, depth), indices, way=way)
+        found = compute(lambda i: ksym.bincount(i, length=depth), indices, way=way)
         np.testing.assert_array_equal(found, hits.sum(0))
 
 
