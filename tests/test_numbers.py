@@ -13,7 +13,7 @@ WAYS = [{}, {"flags": "fuse_loops=0"}, {"mode": "interpret"}]
 
 def _called(value, dtype, **options):
     x = ksym.placeholder((), dtype)
-    return ksym.function([x], ksym.identity(x), **options)(value)
+    return ksym.function([x], ksym.copy(x), **options)(value)
 
 
 def _set(value, dtype):
@@ -36,17 +36,17 @@ def _updated(value, dtype):
 
 def _given(value, dtype):
     x = ksym.placeholder((), dtype)
-    return ksym.function([], ksym.identity(x), givens={x: value})()
+    return ksym.function([], ksym.copy(x), givens={x: value})()
 
 
 def _fed(value, dtype):
     x = ksym.placeholder((), dtype)
-    return ksym.evaluate(ksym.identity(x), {x: value})
+    return ksym.evaluate(ksym.copy(x), {x: value})
 
 
 def _static(value, dtype):
     x = ksym.placeholder((), dtype, static=True)
-    return ksym.function([x], ksym.identity(x))(value)
+    return ksym.function([x], ksym.copy(x))(value)
 
 
 def _operand(apply):
@@ -64,7 +64,7 @@ ENTRIES = {
     "static": _static,
     "feed": _fed,
     "givens": _given,
-    "default": lambda v, d: ksym.evaluate(ksym.identity(ksym.placeholder((), d, default=v))),
+    "default": lambda v, d: ksym.evaluate(ksym.copy(ksym.placeholder((), d, default=v))),
     "Variable": lambda v, d: ksym.Variable(v, d).get_value(),
     "set_value": _set,
     "set_values": _set_together,
@@ -74,7 +74,7 @@ ENTRIES = {
     "constant": lambda v, d: ksym.evaluate(ksym.constant(v, d)),
     "full": lambda v, d: ksym.evaluate(ksym.full((1,), v, d))[0],
     "index_add": _operand(lambda x, v: ksym.index_add(x, 0, v)[0]),
-    "pad": _operand(lambda x, v: ksym.pad(x, [(1, 0)], v)[0]),
+    "pad": _operand(lambda x, v: ksym.pad(x, [(1, 0)], constant_values=v)[0]),
     "scan": _operand(lambda x, v: ksym.scan(lambda e, s: ((), v), x, x[0]).states),
     "while_loop": _operand(
         lambda x, v: ksym.while_loop(lambda n, s: n < 1, lambda n, s: (n + 1, v), (0, x[0]))[1]

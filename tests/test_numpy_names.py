@@ -151,7 +151,7 @@ def test_the_names_are_many():
         ("sort", (np.array([[3.0, 1.0], [2.0, 0.0]]),), {"axis": None}),
         ("argsort", (np.array([[3.0, 1.0], [2.0, 0.0]]), None), {}),
         ("full", ((2,), 3.0), {}),
-        ("full_like", (np.eye(2), 3.5), {"dtype": "int32"}),
+        ("full_like", (np.eye(2), 3.0), {"dtype": "int32"}),
         ("ones_like", (np.eye(2), "int32"), {}),
         ("identity", (3,), {}),
         ("copy", (np.eye(2),), {}),

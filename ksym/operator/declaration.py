@@ -96,6 +96,10 @@ def _snake_case(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()
 
 
+def _is_partly_unknown(tensor: Tensor) -> bool:
+    return tensor.value is not None and any(item is UNKNOWN for item in tensor.value.flat)
+
+
 class Operator:
     """The base class of all declarations; see the module's docstring.
 
@@ -244,6 +248,9 @@ class Operator:
         if output.dtype in dtypes.FLOATS or len(node.outputs) != 1 or not self.pure:
             return
         if any(tensor.value is None for tensor in node.inputs):
+            return
+        # NumPy compares an unknown dimension as an object, and would call it unequal to a number.
+        if output.dtype == "bool" and any(map(_is_partly_unknown, node.inputs)):
             return
         elements = shapes.size(output.shape)
         if elements is None or elements > KNOWN_SIZE_LIMIT:

@@ -180,9 +180,9 @@ take_gradient = _TakeGradient(
 
 
 class _OneHot(Operator):
-    def __call__(self, indices: Any, depth: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
+    def call(self, indices: Any, depth: Any, dtype: Any = dtypes.DEFAULT_FLOAT) -> Any:
         if not isinstance(depth, Tensor):
-            made: Tensor = super().__call__(indices, depth, dtype)
+            made: Tensor = super().call(indices, depth, dtype)
             return made
         with self.named():
             indices = as_tensor(indices)

@@ -85,7 +85,10 @@ class _Joining(Operator):
             np.full(shapes.known(tensor.shape), UNKNOWN) if value is None else value
             for tensor, value in zip(node.inputs, values, strict=True)
         )
-        output.value = self.numpy(*parts, **node.attributes)
+        value = self.numpy(*parts, **node.attributes)
+        if not any(item is UNKNOWN for item in value.flat):
+            value = value.astype(output.dtype)
+        output.value = value
 
 
 class _Concatenate(_Joining):
@@ -301,12 +304,12 @@ tile = _Tile(
 class _Repeat(Operator):
     linear_in = (0,)
 
-    def __call__(self, x: Any, repeats: Any, axis: Any = None) -> Tensor:
+    def call(self, x: Any, repeats: Any, axis: Any = None) -> Any:
         counts = repeats if isinstance(repeats, Tensor) else None
         if isinstance(repeats, list | tuple) and any(isinstance(n, Tensor) for n in repeats):
             counts = as_tensor(repeats)
         if counts is None:
-            made: Tensor = super().__call__(x, repeats, axis)
+            made: Tensor = super().call(x, repeats, axis)
             return made
         with self.named():
             return _repeated_by(as_tensor(x), counts, axis)

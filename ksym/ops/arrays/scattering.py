@@ -304,7 +304,8 @@ def index_update(x: Any, key: Any, value: Any) -> Tensor:
         key: What could stand in ``x[key]``.
         value: A tensor that broadcasts to the shape of ``x[key]``, cast to the dtype of x.
     """
-    x, value = as_tensor(x), as_tensor(value)
+    x = as_tensor(x)
+    value = _value_for(x, value)
     by_mask = _by_mask(x, key, value)
     if by_mask is not None:
         condition, value = by_mask

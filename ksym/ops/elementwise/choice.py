@@ -203,9 +203,11 @@ class _Clip(Operator):
     def prepare(self, x: Any, a_min: Any, a_max: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
         if not isinstance(a_min, Tensor) and not isinstance(a_max, Tensor):
             x = as_tensor(x)  # the bounds give way to it
-        lowest, highest = _range(x.dtype if isinstance(x, Tensor) else as_tensor(x).dtype)
-        low, high = lowest if a_min is None else a_min, highest if a_max is None else a_max
-        return promoted(x, low, high), {}
+        if a_min is None or a_max is None:
+            lowest, highest = _range(as_tensor(x).dtype)
+            a_min = lowest if a_min is None else a_min
+            a_max = highest if a_max is None else a_max
+        return promoted(x, a_min, a_max), {}
 
     def infer(self, x: Tensor, low: Tensor, high: Tensor) -> Spec:
         if x.dtype == "bool":
