@@ -91,7 +91,7 @@ def switch(condition: Any, then_expression: Any, else_expression: Any) -> Tensor
     With two functions and a scalar condition, only the result of the chosen function is computed.
     """
     if isinstance(condition, bool | np.bool_):
-        condition = as_condition(condition)  # an error that names ksym.equal
+        condition = as_condition(bool(condition))  # an error that names ksym.equal
     condition = ops.as_tensor(condition)
     lazy = callable(then_expression) and callable(else_expression)
     if lazy and condition.rank == 0 and not _is_static(condition):
