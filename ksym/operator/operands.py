@@ -65,7 +65,7 @@ def condition(value: Any) -> Tensor:
     Raises:
         DTypeError: It is Python's True or False, which a comparison by ``==`` leaves.
     """
-    if isinstance(value, bool):
+    if isinstance(value, bool | np.bool_):
         raise DTypeError(
             f"the condition is {bool(value)}, not a tensor",
             remedy="where it was computed as x == y or x != y, write ksym.equal(x, y) or "
