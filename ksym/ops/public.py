@@ -6,6 +6,7 @@ built-in function of the name (`sum_`, `max_`) it also exports under the plain n
 
 from ksym.ops.arrays.arrangement import *
 from ksym.ops.arrays.broadcasting import *
+from ksym.ops.arrays.concatenation import *
 from ksym.ops.arrays.creation import *
 from ksym.ops.arrays.diagonal import *
 from ksym.ops.arrays.dynamic import *
@@ -17,6 +18,7 @@ from ksym.ops.arrays.scattering import *
 from ksym.ops.arrays.shape import *
 from ksym.ops.elementwise.activations import *
 from ksym.ops.elementwise.binary import *
+from ksym.ops.elementwise.casting import *
 from ksym.ops.elementwise.choice import *
 from ksym.ops.elementwise.comparison import *
 from ksym.ops.elementwise.division import *
