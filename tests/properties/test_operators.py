@@ -74,8 +74,7 @@ def test_gradients_of_first_and_second_order(name, data):
 
     def apply(*tensors):
         chosen = dict(zip(sample.differentiate, tensors, strict=True))
-        # Arrays, also of rank 0: NumPy's own booleans are no conditions.
-        operands = [chosen.get(i, np.asarray(array)) for i, array in enumerate(sample.operands)]
+        operands = [chosen.get(i, array) for i, array in enumerate(sample.operands)]
         return operator.apply(*operands, **sample.attributes)
 
     if sample.differentiate:

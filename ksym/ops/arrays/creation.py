@@ -61,7 +61,8 @@ class _Arange(Operator):
     def sample(self, draw: Draw) -> Sample:
         start, step = draw.integer(-3, 3), draw.choose((-2, -1, 1, 2, 3, 0.5))
         stop = start + step * draw.integer(1, 4)
-        return Sample(np.array(start), np.array(stop), np.array(step))
+        # The bounds decide the size, so they are not differentiated, whatever their dtype.
+        return Sample(np.array(start), np.array(stop), np.array(step), differentiate=())
 
 
 arange = _Arange(

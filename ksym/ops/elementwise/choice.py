@@ -95,7 +95,8 @@ class _Where(Operator):
     def sample(self, draw: Draw) -> Sample:
         kinds = ("float", "integer", "bool")
         condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3, kinds=kinds)
-        return Sample(condition > 0, x, y)
+        # An array at rank 0 too: a comparison gives NumPy's own boolean there, which is no condition.
+        return Sample(np.asarray(condition > 0), x, y)
 
 
 class _Choose(Operator):
