@@ -95,7 +95,7 @@ class _Where(Operator):
     def sample(self, draw: Draw) -> Sample:
         kinds = ("float", "integer", "bool")
         condition, x, y = broadcast_sample(draw, *[(-2.0, 2.0, 0.0)] * 3, kinds=kinds)
-        # An array at rank 0 too: a comparison gives NumPy's own boolean there, which is no condition.
+        # An array at rank 0 too, where a comparison gives a boolean of NumPy: no condition.
         return Sample(np.asarray(condition > 0), x, y)
 
 
