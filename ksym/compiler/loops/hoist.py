@@ -10,7 +10,8 @@ together stay below `Costs.loop_memory`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 
 from ksym import ops
@@ -60,49 +61,93 @@ def _hoisted(loop: ScanView, costs: Costs) -> Results | None:
 def _profitable(loop: ScanView, costs: Costs) -> dict[Tensor, Stacked]:
     """Return the hoisted tensors that the rest of the body reads, over all steps."""
     order = topological_order(loop.roots)
-    refused: set[Tensor] = set()
+    selection = _Selection(loop, order)
     while True:
-        values = _stateless(loop, order, refused)
-        read = [t for n in order if n.outputs[0] not in values for t in n.inputs]
-        border = dict.fromkeys(t for t in (*read, *loop.roots) if t in values and t.node.inputs)
-        parts = {t: topological_order([t]) for t in border if values[t].varies}
-        unread = {*loop.elements}.difference(read)
-        losses = [
-            t for t, part in parts.items() if t not in loop.outputs and not _pays(t, part, unread)
-        ]
-        computed = {n.outputs[0] for part in parts.values() for n in part if n.inputs}
-        memory = sum(byte_count(values[t].tensor) for t in computed)
-        if not losses and memory > costs.loop_memory:
-            losses = [max(parts, key=byte_count)]
-        if not losses:
-            return {t: values[t] for t in border}
-        refused.update(losses)
+        border = selection.border()
+        varying = [t for t in border if selection.values[t].varies]
+        computed = {n.outputs[0] for n in topological_order(varying) if n.inputs}
+        memory = sum(byte_count(selection.values[t].tensor) for t in computed)
+        if memory <= costs.loop_memory:
+            return {t: selection.values[t] for t in border}
+        selection.refuse([max(varying, key=byte_count)])
 
 
-def _stateless(
-    loop: ScanView, order: Sequence[Node], refused: set[Tensor]
-) -> dict[Tensor, Stacked]:
+class _Selection:
+    """The nodes of a loop's body that are hoisted; at first all that need no state and pay.
+
+    Refusing one tensor leaves in the body what is made of it, and has the loop read what it is made
+    of, which may not pay then.  So each is looked at again only when the loop reads more.
+
+    Attributes:
+        values: The hoisted tensors, over all steps.
+
+    Args:
+        loop: The loop.
+        order: The nodes of its body.
+    """
+
+    def __init__(self, loop: ScanView, order: Sequence[Node]):
+        self.values = _stateless(loop, order)
+        self._loop = loop
+        self._order = order
+        self._outputs = frozenset(loop.outputs)
+        self._elements = frozenset(loop.elements)
+        self._users: dict[Tensor, list[Node]] = defaultdict(list)
+        self._products: set[Tensor] = set()  # and what is made of them
+        made_of = {element: frozenset((element,)) for element in loop.elements}
+        for node in order:
+            (first, *_) = node.outputs
+            for tensor in node.inputs:
+                self._users[tensor].append(node)
+            if node.operator is ops.matmul or not self._products.isdisjoint(node.inputs):
+                self._products.add(first)
+            if node.inputs:
+                parts = {made_of.get(t, frozenset()) for t in node.inputs}
+                # One set for all that is made of the same elements.
+                made_of[first] = parts.pop() if len(parts) == 1 else frozenset().union(*parts)
+        self._made_of = made_of
+        left = [n for n in order if n.outputs[0] not in self.values]
+        self._read = {t for n in left for t in n.inputs}
+        self.refuse([t for t in self.border() if not self._pays(t)])
+
+    def border(self) -> list[Tensor]:
+        """Return the hoisted tensors that are read in the loop, or are its results."""
+        read = [t for n in self._order if n.outputs[0] not in self.values for t in n.inputs]
+        roots = dict.fromkeys((*read, *self._loop.roots))
+        return [t for t in roots if t in self.values and t.node.inputs]
+
+    def refuse(self, tensors: Sequence[Tensor]) -> None:
+        """Leave tensors in the body, what is made of them, and what does not pay any more."""
+        pending = list(tensors)
+        while pending:
+            tensor = pending.pop()
+            if tensor not in self.values:
+                continue
+            del self.values[tensor]
+            pending += [n.outputs[0] for n in self._users[tensor]]
+            for read in tensor.node.inputs:
+                if read in self._read:
+                    continue
+                self._read.add(read)
+                if read in self._elements:  # it spares nothing any more
+                    pending += [t for t in self.border() if not self._pays(t)]
+                elif read in self.values and read.node.inputs and not self._pays(read):
+                    pending.append(read)
+
+    def _pays(self, tensor: Tensor) -> bool:
+        if not self.values[tensor].varies or tensor in self._outputs or tensor in self._products:
+            return True
+        spared = self._made_of.get(tensor, frozenset()) - self._read
+        return byte_count(tensor) <= sum(map(byte_count, spared))
+
+
+def _stateless(loop: ScanView, order: Sequence[Node]) -> dict[Tensor, Stacked]:
     """Return all tensors that can be computed without the states, over all steps."""
     values = of_parameters(loop)
     for node in order:
         first = node.outputs[0]
-        if first not in values and first not in refused and all(t in values for t in node.inputs):
+        if first not in values and all(t in values for t in node.inputs):
             made = over_steps(node, [values[t] for t in node.inputs], loop.length)
             if made is not None:
                 values[first] = made
     return values
-
-
-def _pays(tensor: Tensor, part: Sequence[Node], unread: Set[Tensor]) -> bool:
-    """Return whether hoisting a tensor pays.
-
-    Args:
-        tensor: The tensor.
-        part: The nodes that compute it.
-        unread: The elements of sequences that the rest of the body does not read.
-    """
-    if any(node.operator is ops.matmul for node in part):
-        return True
-    return byte_count(tensor) <= sum(
-        byte_count(n.outputs[0]) for n in part if n.outputs[0] in unread
-    )
