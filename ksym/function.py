@@ -267,8 +267,8 @@ class Function:
                 with group.lock:
                     if group.joined_to is None:
                         try:
-                            group.owner = me
                             busy.add(me)
+                            group.owner = me
                             results = self._computed(values)
                             break
                         finally:

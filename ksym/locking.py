@@ -14,6 +14,9 @@ points to it.  After taking a lock, a thread has to check that the group was not
             if group.joined_to is None:
                 ...  # the call, as if it were alone
                 break
+
+A forked process has only the thread that forked.  A lock that another one held at that moment would
+never be released there, so `reentrant_lock` makes locks that are free again in the child.
 """
 
 from __future__ import annotations
@@ -21,17 +24,63 @@ from __future__ import annotations
 import contextlib
 import itertools
 import operator
+import os
 import threading
+import weakref
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ksym.errors import GraphError
 
 busy: set[int] = set()
 """The threads that are in the middle of a call, or of reading or setting variables.
 
-Whatever else they come to do meanwhile is asked for by a signal handler or a finalizer, which must
-not wait: who it waits for may wait for the call that it has interrupted.
+A thread that owns a group is one of them.  Whatever else they come to do meanwhile is asked for by
+a signal handler or a finalizer, which must not wait: who it waits for may wait for the call that it
+has interrupted.
 """
+
+
+_locks: weakref.WeakSet[Any] = weakref.WeakSet()
+_awaited: list[Any] = []
+
+
+def reentrant_lock(*, awaited: bool = False) -> Any:
+    """Return a `threading.RLock` that no thread but the forking one holds in a forked process.
+
+    Args:
+        awaited: Whether a fork waits until the lock is free, as what is done under it would be left
+            half done in the child.  A thread that holds several takes those made later first.
+    """
+    lock: Any = threading.RLock()
+    _locks.add(lock)
+    if awaited:
+        _awaited.append(lock)
+    return lock
+
+
+def _before_fork() -> None:
+    for lock in reversed(_awaited):
+        lock.acquire()
+
+
+def _after_fork() -> None:
+    for lock in _awaited:
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _after_fork()
+    busy.intersection_update((threading.get_ident(),))
+    for lock in list(_locks):
+        if not lock._is_owned():
+            lock._at_fork_reinit()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork_in_child
+    )
 
 
 class Group:
@@ -48,7 +97,7 @@ class Group:
     _numbers = itertools.count()
 
     def __init__(self) -> None:
-        self.lock = threading.RLock()
+        self.lock = reentrant_lock()
         self.owner = 0
         self.joined_to: Group | None = None
         self._number = next(Group._numbers)
@@ -68,7 +117,9 @@ class Group:
         Raises:
             GraphError: There is such a call.
         """
-        if self.owner == threading.get_ident():
+        me = threading.get_ident()
+        # In a forked process the owner may be a thread of the parent, whose number is given anew.
+        if self.owner == me and me in busy:
             raise GraphError(
                 f"{what}, while a function that shares its variables is being computed on this "
                 "thread: a signal handler or a finalizer (__del__, a weakref callback) asks for it",
@@ -98,8 +149,8 @@ class Group:
                     if what and before == me:
                         group.refuse_reentry(what)
                     try:
-                        group.owner = me
                         busy.add(me)
+                        group.owner = me
                         yield
                     finally:
                         group.owner = before

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -12,7 +11,7 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.locking import Group, joined
+from ksym.locking import Group, joined, reentrant_lock
 from ksym.operator.operands import cast_to, promoted
 from ksym.ops.leaves import variable_leaf
 from ksym.origin import current_origin, current_scope, warn
@@ -33,7 +32,7 @@ class _Names:
 
     def __init__(self) -> None:
         self._used: dict[str, itertools.count[int]] = {}
-        self._lock = threading.Lock()
+        self._lock = reentrant_lock()
 
     def unique(self, name: str) -> str:
         with self._lock:

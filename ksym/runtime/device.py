@@ -5,10 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-import threading
 from typing import Any, NamedTuple
 
 from ksym.errors import DeviceError
+from ksym.locking import reentrant_lock
 from ksym.runtime import loading
 
 ENVIRONMENT = "KSYM_DEVICE"
@@ -44,7 +44,7 @@ class Gpu(NamedTuple):
         )
 
 
-_lock = threading.Lock()
+_lock = reentrant_lock()
 _requested: Device | None = None
 _current: Device | None = None
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import ctypes
 import functools
-import threading
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from ksym.compiler.codegen.tapes import SYMBOLS
+from ksym.locking import reentrant_lock
 from ksym.runtime import loading
 
 R = TypeVar("R")
 
-_lock = threading.RLock()
+_lock = reentrant_lock(awaited=True)
 
 
 def once(make: Callable[..., R]) -> Callable[..., R]:

@@ -15,7 +15,6 @@ import importlib.util
 import os
 import sys
 import tempfile
-import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from ksym.errors import MissingMXNetError
+from ksym.locking import reentrant_lock
 
 CUDA_LIBRARIES = (
     # soname, and the folder of its wheel; each after those it needs itself
@@ -45,7 +45,8 @@ INSTALL = (
     "of compute capability 5.0 to 8.9"
 )
 
-_lock = threading.RLock()
+_quiet = reentrant_lock(awaited=True)
+_lock = reentrant_lock(awaited=True)  # made after _quiet, as that is taken while it is held
 _loaded: ModuleType | None = None
 _synchronous = False
 
@@ -91,6 +92,7 @@ def load(prefer_gpu: bool = False) -> ModuleType:
                 _set_defaults(prefer_gpu)
             _restore_numpy_names()
             _loaded = _import()
+            _dismiss_threads_at_fork(_loaded.base._LIB)
             _synchronous = first and os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
         return _loaded
 
@@ -103,6 +105,21 @@ def _set_defaults(prefer_gpu: bool) -> None:
         # On CPU the threaded engine's workers and OpenMP's threads compete for the cores: every
         # graph that was measured ran faster on the calling thread (docs/mxnet.md).
         os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
+
+
+_PAUSE_SOFT = 1
+"""OpenMP's omp_pause_soft: threads go, settings stay."""
+
+
+def _dismiss_threads_at_fork(library: Any) -> None:
+    """Have this thread's OpenMP team end before each fork; the next parallel work makes another.
+
+    A forked process has none of the team's threads, but would wait for them for ever: libgomp keeps
+    the team of the forking thread, OpenBLAS and compiled loops use the same one.
+    """
+    pause = getattr(library, "omp_pause_resource_all", None)  # OpenMP 5.0, libgomp of GCC 9
+    if pause is not None and hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=functools.partial(pause, _PAUSE_SOFT))
 
 
 @contextlib.contextmanager
@@ -210,9 +227,6 @@ NOISE = (
 """Lines that MXNet prints though there is nothing to report."""
 
 
-_quiet = threading.RLock()
-
-
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Remove the lines of `NOISE` from the standard error inside; pass on all others.
@@ -240,7 +254,7 @@ def is_synchronous() -> bool:
     return _synchronous
 
 
-running = threading.RLock()
+running = reentrant_lock(awaited=True)
 """The lock that a thread holds while MXNet's kernels run.
 
 Working memory belongs to the thread on which a graph was bound, not to the graph.  Two graphs that

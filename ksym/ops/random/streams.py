@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import math
-import threading
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from ksym.errors import GraphError
 from ksym.graph import FrozenArray, Tensor, topological_order
+from ksym.locking import reentrant_lock
 
 __all__ = ["RandomStream", "seed", "random_streams"]
 
@@ -47,7 +47,7 @@ class RandomStream:
             raise GraphError(f"a seed is not negative, unlike {value}")
         self._generator = np.random.Generator(np.random.SFC64(value))
         # Taken again by a signal handler that draws in the middle of a draw.
-        self._lock = threading.RLock()
+        self._lock = reentrant_lock()
 
     def draw(
         self, kind: str, shape: Sequence[int], dtype: str, **parameters: FrozenArray
@@ -91,7 +91,7 @@ class RandomStream:
 
 _seeds = np.random.SeedSequence()
 _spawned = 0
-_seeds_lock = threading.Lock()
+_seeds_lock = reentrant_lock()
 
 
 def seed(value: int | None) -> None:
