@@ -254,6 +254,12 @@ class ArrayLike:
     def __round__(self, ndigits: int = 0) -> Any:
         return OPERATORS["round"](self, ndigits)
 
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return OPERATORS["floor_divide"](self, other), OPERATORS["mod"](self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return OPERATORS["floor_divide"](other, self), OPERATORS["mod"](other, self)
+
     __getitem__ = _operator_method("index")
     __add__ = _operator_method("add")
     __radd__ = _operator_method("add", reflected=True)

@@ -54,6 +54,7 @@ FUNCTIONS = {
     "method squeeze": lambda x: x[None].squeeze(0),
     "attribute T": lambda x: x.T,
     "attribute ndim": lambda x: x * x.ndim,
+    "divmod of Python": lambda x: sum(divmod(x, 2.0)) + divmod(7.0, x)[1],
     "round of Python": lambda x: round(x[0, 0], 1),
 }
 
