@@ -93,6 +93,10 @@ def _as_array(value: Any) -> np.ndarray:
         return value
     if isinstance(value, _NUMBERS):
         return np.asarray(value)
+    if hasattr(value, "asnumpy"):  # an array of MXNet's Python package
+        value = value.asnumpy()
+    elif isinstance(value, list | tuple) and any(hasattr(item, "asnumpy") for item in value):
+        value = [_as_array(item) for item in value]  # NumPy would ask for one element at a time
     try:
         with warnings.catch_warnings():
             # NumPy before 1.24 makes an array of lists from rows of different lengths, and warns.
@@ -105,7 +109,7 @@ def _as_array(value: Any) -> np.ndarray:
 def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
     """Return a value as an array of a dtype that ksym stores, widened where nothing is lost.
 
-    NumPy values keep their dtype.
+    Values of NumPy, and arrays of MXNet, keep their dtype.
 
     Args:
         value: A number, an array, or nested sequences of numbers.
@@ -119,7 +123,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
-            return array.astype(python_float)
+            return array if hasattr(value, "asnumpy") else array.astype(python_float)
         return array
     if name in _WIDENED:
         if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:
