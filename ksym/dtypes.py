@@ -95,7 +95,7 @@ def _as_array(value: Any) -> np.ndarray:
         return np.asarray(value)
     if hasattr(value, "asnumpy"):  # an array of MXNet's Python package
         value = value.asnumpy()
-    elif isinstance(value, list | tuple) and any(hasattr(item, "asnumpy") for item in value):
+    elif isinstance(value, list | tuple) and value and hasattr(value[0], "asnumpy"):
         value = [_as_array(item) for item in value]  # NumPy would ask for one element at a time
     try:
         with warnings.catch_warnings():

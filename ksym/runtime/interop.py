@@ -47,7 +47,7 @@ def to_mxnet(value: Any) -> Any:
         made = [to_mxnet(item) for item in value]
         return tuple(made) if isinstance(value, tuple) else made
     array = dtypes.storable(value.get_value() if isinstance(value, Variable) else value)
-    mxnet = _package()
+    mxnet = package()
     if mxnet.util.is_np_array():
         return mxnet.np.array(array, dtype=array.dtype)
     if not array.size:
@@ -58,8 +58,12 @@ def to_mxnet(value: Any) -> Any:
     return mxnet.nd.array(np.atleast_1d(array), dtype=array.dtype)
 
 
-def _package() -> ModuleType:
-    """Import MXNet's Python package, which shares the library that ksym has loaded."""
+def package() -> ModuleType:
+    """Return MXNet's Python package, which shares the library that ksym loads.
+
+    Raises:
+        MissingMXNetError: It cannot be imported.
+    """
     loading.library()  # first, for its settings
     try:
         with warnings.catch_warnings():

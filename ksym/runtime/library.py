@@ -142,7 +142,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "MXListAllOpNames": (POINTER(c_uint), POINTER(_NAMES)),
     "MXSetNumOMPThreads": (c_int,),
     "MXEngineSetBulkSize": (c_int, POINTER(c_int)),
-    "MXNotifyShutdown": (),
+    "MXNDArrayWaitAll": (),
     "MXIsNumpyShape": (POINTER(c_int),),
     "MXSetIsNumpyShape": (c_int, POINTER(c_int)),
     "MXAutogradSetIsTraining": (c_int, POINTER(c_int)),

@@ -20,6 +20,7 @@ from typing import Any
 
 from ksym.errors import MissingMXNetError
 from ksym.locking import reentrant_lock
+from ksym.origin import warn
 from ksym.runtime.library import (
     FILE,
     Installation,
@@ -79,6 +80,12 @@ def _load(prefer_gpu: bool) -> ctypes.CDLL:
             found = find()
             if found is None:
                 raise MissingMXNetError(_absence(), remedy=INSTALL)
+            named = os.environ.get("MXNET_LIBRARY_PATH")
+            if named and named != str(found.path):
+                warn(
+                    f"MXNET_LIBRARY_PATH is {named!r}, and {found.path} is loaded",
+                    "give the absolute path of a file, before mxnet is imported, or unset it",
+                )
             loaded = _opened(found)
             _engine = _started_engine(loaded, prefer_gpu)
             # This registers the operators of MXNet's oldest interface; without them binding a
@@ -86,8 +93,10 @@ def _load(prefer_gpu: bool) -> ctypes.CDLL:
             count, names = ctypes.c_uint(), ctypes.POINTER(ctypes.c_char_p)()
             loaded.MXListAllOpNames(ctypes.byref(count), ctypes.byref(names))
             _dismiss_threads_at_fork(loaded)
-            # The engine's threads must not outlive what they work on.
-            atexit.register(loaded.MXNotifyShutdown)
+            if _engine is not Engine.SYNCHRONOUS:
+                # Its threads must not outlive what they work on.  MXNotifyShutdown would have it
+                # skip all later work, so that whoever computes at exit waits for ever.
+                atexit.register(loaded.MXNDArrayWaitAll)
             _loaded = loaded
         return _loaded
 
@@ -122,9 +131,11 @@ def _opened(found: Installation) -> ctypes.CDLL:
         raise MissingMXNetError(
             f"{found} cannot be loaded: {error}", remedy=remedy_for(str(error))
         ) from error
-    if not own:  # the user's own import of mxnet has loaded it
+    # The user's own import of mxnet has loaded it.
+    if not own:
         loaded.MXSetNumOMPThreads(threads)
         loaded.omp_set_num_threads(threads)
+    _warn_of_slow_products(loaded)
     return loaded
 
 
@@ -158,7 +169,12 @@ def _started_engine(loaded: ctypes.CDLL, prefer_gpu: bool) -> Engine:
         os.environ.setdefault(name, "NaiveEngine")
     before, found = ctypes.c_int(), ctypes.c_int()
     with quietly():  # it prints its name
-        loaded.MXEngineSetBulkSize(1, ctypes.byref(before))
+        status = loaded.MXEngineSetBulkSize(1, ctypes.byref(before))
+    if status != 0:
+        raise MissingMXNetError(
+            f"MXNet has no engine {os.environ.get(name)!r}, which {name} names",
+            remedy=f"unset {name}, or set it to NaiveEngine or ThreadedEnginePerDevice",
+        )
     # Threaded engines store the size, for this thread; the other one has none to store.
     loaded.MXEngineSetBulkSize(before.value, ctypes.byref(found))
     if found.value == 0:
@@ -201,6 +217,29 @@ def _known_processor() -> Iterator[None]:
         yield
     finally:
         del os.environ[name]
+
+
+VECTOR_CORES = ("Haswell", "Zen", "SkylakeX", "Cooperlake")
+"""OpenBLAS's names for the processors whose AVX2 or AVX-512 it uses."""
+
+
+def _warn_of_slow_products(loaded: ctypes.CDLL) -> None:
+    """Warn if OpenBLAS, which chooses its kernels when it is loaded, uses no AVX2 though it may."""
+    core = blas_core()
+    if core is None or "OPENBLAS_CORETYPE" in os.environ:
+        return
+    asked = getattr(loaded, "openblas_get_corename", None)
+    if asked is None:  # another BLAS
+        return
+    asked.restype = ctypes.c_char_p
+    chosen = (asked() or b"").decode()
+    if chosen not in VECTOR_CORES:
+        warn(
+            f"mxnet was imported before ksym computed anything, and its OpenBLAS takes this "
+            f"processor for a {chosen}: products of matrices take up to twice as long",
+            f"set OPENBLAS_CORETYPE={core} before mxnet is imported, or have ksym compute a value "
+            "before: ksym.evaluate(ksym.constant(0.0))",
+        )
 
 
 @functools.cache

@@ -28,6 +28,7 @@ def run(code, **environment):
         capture_output=True,
         text=True,
         check=False,
+        timeout=120,
     )
 
 
@@ -170,6 +171,19 @@ def test_both_engines_do_scalars_failures_and_training(code):
     else:
         found, expected = (np.array(p.stdout.split(), float) for p in (quick, loops))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("engine", ["NaiveEngine", "ThreadedEnginePerDevice"])
+def test_functions_can_be_called_while_the_process_exits(engine):
+    code = """
+import atexit, ksym
+atexit.register(lambda: print(f(), ksym.evaluate(ksym.sort(w))))
+w = ksym.Variable([2.0, 1.0])
+f = ksym.function([], ksym.sort(w), [w.assign_add([1.0, 1.0])])
+f()
+"""
+    result = run(code, MXNET_ENGINE_TYPE=engine)
+    assert result.stdout.strip() == "[2. 3.] [3. 4.]", result.stderr
 
 
 def test_threads_and_engine_are_set_where_the_user_has_not():

@@ -120,6 +120,31 @@ def test_a_library_that_is_not_mxnets_is_refused(tmp_path):
     assert "undefined symbol: MXListAllOpNames" in message
 
 
+def test_a_library_that_is_named_and_not_there_is_warned_of():
+    message = run(ASK, MXNET_LIBRARY_PATH="/nowhere/libmxnet.so")
+    assert message.stdout == "1.0\n"
+    assert "MXNET_LIBRARY_PATH is '/nowhere/libmxnet.so'" in message.stderr
+
+
+def test_an_engine_that_does_not_exist_is_named():
+    message = run(ASK, MXNET_ENGINE_TYPE="Diesel").stderr
+    assert "MissingMXNetError: MXNet has no engine 'Diesel'" in message
+    assert "unset MXNET_ENGINE_TYPE" in message
+
+
+@pytest.mark.skipif(loading.blas_core() is None, reason="the processor has no AVX2")
+def test_slow_kernels_of_an_openblas_that_is_loaded_already_are_warned_of():
+    before = "import ctypes; from ksym.runtime.library import find; ctypes.CDLL(str(find().path))"
+    chosen = (
+        "import os; os.environ['OPENBLAS_CORETYPE'] = {!r}\n{}\ndel os.environ['OPENBLAS_CORETYPE']"
+    )
+    slow = run(f"{chosen.format('Nehalem', before)}\n{ASK}")
+    assert slow.stdout == "1.0\n"
+    assert "takes this processor for a Nehalem" in slow.stderr
+    assert f"set OPENBLAS_CORETYPE={loading.blas_core()}" in slow.stderr
+    assert not run(f"{chosen.format(loading.blas_core(), before)}\n{ASK}").stderr
+
+
 def test_a_missing_driver_has_its_own_remedy():
     assert "NVIDIA's driver" in loading.remedy_for("libcuda.so.1: cannot open shared object file")
 
