@@ -72,7 +72,8 @@ class DeviceArray:
             return self.view.copy()
         value = np.empty(shapes.known(self.spec.shape), self.spec.dtype)
         if value.size:
-            self.native.read_into(value)
+            with loading.running:
+                self.native.read_into(value)
         return value
 
     def write(self, value: np.ndarray) -> None:
@@ -80,7 +81,9 @@ class DeviceArray:
         if self.view is not None:
             self.view[...] = value
         elif 0 not in self.spec.shape:
-            self.native.write(np.asarray(value, self.spec.dtype, order="C"))
+            value = np.asarray(value, self.spec.dtype, order="C")
+            with loading.running:
+                self.native.write(value)
 
     def copy_from(self, other: DeviceArray) -> None:
         """Replace the contents by those of another array of the same shape and dtype."""
@@ -120,7 +123,8 @@ class DeviceArray:
     def wait(self) -> None:
         """Wait until the contents are computed, and raise the error if that failed."""
         if self.view is None:
-            self.native.wait()
+            with loading.running:
+                self.native.wait()
 
     def settle(self) -> None:
         """Convert the contents from oneDNN's own layout to row-major order, if need be."""

@@ -301,6 +301,9 @@ running = reentrant_lock(awaited=True)
 Working memory belongs to the thread on which a graph was bound, not to the graph.  Two graphs that
 two threads run at once would write to the same memory (resource.cc, `GetSpace`), and each could
 free memory that the other one uses.  A kernel uses all cores anyway.
+
+A thread holds it, too, while it waits for an asynchronous engine: a fork waits for the lock, and in
+the forked process nobody could wake that thread, nor whoever waits for the engine next.
 """
 
 
