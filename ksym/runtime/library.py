@@ -11,13 +11,16 @@ import ctypes
 import importlib.metadata
 import importlib.util
 import os
+import re
 import sys
 from collections.abc import Iterator
 from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
 FILE = "libmxnet.so"
+UNKNOWN = "of unknown version"
 
 PACKAGES = {
     "mxnet": ("mxnet", "mxnet-cu112"),
@@ -47,8 +50,8 @@ class Installation(NamedTuple):
     """An installed MXNet.
 
     Attributes:
-        name: The distribution that it belongs to.
-        version: The version of the distribution.
+        name: The distribution that it belongs to; if it belongs to none, its package or file.
+        version: The version of the distribution, `UNKNOWN` if it belongs to none.
         path: The file of the C library.
     """
 
@@ -58,8 +61,11 @@ class Installation(NamedTuple):
 
     @property
     def has_cuda(self) -> bool:
-        """Whether it is a CUDA build."""
-        return "-cu" in self.name
+        """Whether it is a CUDA build: by its name, or by what it is linked to if that has none."""
+        if self.version != UNKNOWN:
+            return re.search(r"-cu\d+$", self.name) is not None
+        with self.path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as content:
+            return content.find(b"libcudart.so") >= 0
 
     def __str__(self) -> str:
         return f"{self.name} {self.version}"
@@ -107,8 +113,8 @@ def _distribution(path: Path) -> tuple[str, str]:
             for name in distributions:
                 with contextlib.suppress(importlib.metadata.PackageNotFoundError):
                     return name, importlib.metadata.version(name)
-            return package, "unknown"
-    return str(path), "unknown"
+            return package, UNKNOWN
+    return str(path), UNKNOWN
 
 
 def cuda_libraries() -> dict[str, str | None]:

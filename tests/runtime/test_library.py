@@ -54,7 +54,7 @@ def test_the_library_of_the_installed_mxnet_is_found_without_importing_it(nothin
     assert library.find() is None
     own = package(tmp_path, "ksym_libmxnet")
     installed(nothing, tmp_path, "ksym_libmxnet")
-    assert library.find() == ("ksym_libmxnet", "unknown", own)
+    assert library.find() == ("ksym_libmxnet", library.UNKNOWN, own)
     users = package(tmp_path, "mxnet")
     installed(nothing, tmp_path, "mxnet")
     assert library.find().path == users  # the user's own import shares it
@@ -70,7 +70,7 @@ def test_the_variables_that_mxnets_package_reads_come_before_its_folder(nothing,
     nothing.setenv("MXNET_LIBRARY_PATH", str(named))
     assert library.find().path == searched  # the named one does not exist yet
     named.touch()
-    assert library.find() == (str(named), "unknown", named)
+    assert library.find() == (str(named), library.UNKNOWN, named)
 
 
 def test_a_loaded_mxnet_is_asked_for_its_library(nothing, tmp_path):
@@ -84,10 +84,18 @@ def test_a_loaded_mxnet_is_asked_for_its_library(nothing, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "cuda"), [("mxnet", False), ("mxnet-cu112", True), ("ksym-libmxnet", False)]
+    ("name", "cuda"),
+    [("mxnet", False), ("mxnet-cu112", True), ("ksym-libmxnet", False), ("my-cute-mxnet", False)],
 )
 def test_a_cuda_build_is_known_by_the_name_of_its_distribution(name, cuda):
     assert library.Installation(name, "1.9.1", Path("x")).has_cuda is cuda
+
+
+def test_a_cuda_build_of_no_distribution_is_known_by_what_it_is_linked_to(tmp_path):
+    file = tmp_path / "own-cu112.so"
+    for content, cuda in ((b"\0libopenblas.so.0\0", False), (b"\0libcudart.so.11.0\0", True)):
+        file.write_bytes(content)
+        assert library.Installation(str(file), library.UNKNOWN, file).has_cuda is cuda
 
 
 def test_a_missing_mxnet_is_said_plainly(nothing):
