@@ -80,6 +80,7 @@ from ksym.runtime.device import (
     get_device,
     set_device,
 )
+from ksym.runtime.interop import to_mxnet
 from ksym.variables import (
     Update,
     Variable,

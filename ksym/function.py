@@ -305,8 +305,6 @@ class Function:
                 f"argument {position} of {self.name} is the symbolic {value!r}, not a value",
                 remedy="give an array, or put the tensor in place with givens",
             )
-        if hasattr(value, "asnumpy"):
-            value = value.asnumpy()
         try:
             array = dtypes.fitting(value, slot.dtype)
         except DTypeError as error:

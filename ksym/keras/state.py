@@ -179,7 +179,7 @@ def set_value(x: Variable, value: Any) -> None:
 
 def _stretched(x: Variable, value: Any) -> np.ndarray:
     """Return a number as an array of the variable's shape, an array as it is."""
-    value = np.asarray(value)
+    value = dtypes.as_array(value)
     return np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value
 
 

@@ -44,11 +44,12 @@ def test_ksym_is_imported_after_keras(imported, tmp_path):
 
 def test_a_broken_mxnet_says_why_it_does_not_load(tmp_path):
     (tmp_path / "mxnet").mkdir()
-    (tmp_path / "mxnet" / "__init__.py").write_text("raise OSError('libquadmath.so.0: too old')")
+    (tmp_path / "mxnet" / "__init__.py").touch()
+    (tmp_path / "mxnet" / "libmxnet.so").write_text("no library")
     done = run(MODEL, tmp_path)
     assert done.returncode == 1
     assert "MissingMXNetError" in done.stderr
-    assert "libquadmath.so.0: too old" in done.stderr
+    assert "file too short" in done.stderr
     assert "Unable to import backend" not in done.stderr
 
 
