@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -207,6 +208,20 @@ def test_openblas_uses_the_vector_instructions_there_are():
     assert left == "False"  # other copies of OpenBLAS may know the processor better
     assert expected in (None, core)
     assert run(ask, OPENBLAS_CORETYPE="Nehalem").stdout.split() == ["Nehalem", "True"]
+
+
+def test_threads_do_not_spin_for_long_unless_the_user_says_so():
+    ask = (
+        "import os, ksym; ksym.evaluate(ksym.constant(1.0)); print('GOMP_SPINCOUNT' in os.environ)"
+    )
+
+    def spins(**own):
+        done = run(ask, OMP_DISPLAY_ENV="VERBOSE", **own)
+        return re.search(r"GOMP_SPINCOUNT = '(\w+)'", done.stderr)[1], done.stdout.strip()
+
+    assert spins() == (str(loading.SPINS), "False")
+    assert spins(GOMP_SPINCOUNT="77") == ("77", "True")
+    assert spins(OMP_WAIT_POLICY="passive") == ("0", "False")
 
 
 def test_nothing_is_printed_and_nothing_is_loaded_before_it_is_needed():
