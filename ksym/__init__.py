@@ -52,6 +52,7 @@ from ksym.graph import (
     substitute,
     to_networkx,
 )
+from ksym.inspection.debugprint import debugprint
 from ksym.loops.api import (
     cond,
     foldl,

@@ -21,7 +21,7 @@ from ksym.origin import current_origin, warn
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.checking import CheckedProgram
-from ksym.runtime.program import Program, target
+from ksym.runtime.program import Program, Source, target
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
@@ -343,12 +343,33 @@ class Function:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        graph = FrozenGraph(self._graph, self._variables, self._mode, target(self._costs))
         last = self._programs.last
         shared = None if last is None else last[1]
         kind = CheckedProgram if self._mode.check else Program
         with collection_paused():
-            return kind.prepare(graph, given, values, shared, self._programs.limit)
+            return kind.prepare(self.frozen(), given, values, shared, self._programs.limit)
+
+    def frozen(self) -> FrozenGraph:
+        """Return the graph that is compiled for each combination of input shapes."""
+        return FrozenGraph(self._graph, self._variables, self._mode, target(self._costs))
+
+    @property
+    def inputs(self) -> dict[Tensor, Tensor]:
+        """The inputs as they were given, and the placeholder that stands for each in the graph."""
+        return dict(zip(self._inputs, self._slots, strict=True))
+
+    @property
+    def results(self) -> dict[str, Tensor]:
+        """The outputs, and the new value of each variable that is updated, by their names."""
+        names = [f"output {i}" for i in range(self._count)] if self._keys is None else self._keys
+        names = [*map(str, names), *(f"update of {v.name}" for v in self._variables)]
+        return dict(zip(names, self._graph, strict=True))
+
+    @property
+    def last_source(self) -> Source | None:
+        """The graph and the shapes that the last call was compiled from; None before any call."""
+        last = self._programs.last
+        return None if last is None else last[1].source
 
     def last_plan(self) -> Plan:
         """Return the plan of what ran at the last call; printed, it says what its parts do.

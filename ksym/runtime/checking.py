@@ -21,7 +21,7 @@ from ksym.loops.body import Body
 from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.native import draw
-from ksym.runtime.program import SIZES, Program, feeds_for, interpreted, read_only
+from ksym.runtime.program import SIZES, Program, Source, feeds_for, interpreted, read_only
 from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
@@ -49,7 +49,7 @@ class CheckedProgram(Program):
         check = Check(dict(zip(given.values(), found, strict=True)))
         plan = compile_graph(graph, given, check)
         feeds = feeds_for(plan, given.values())
-        program = cls(plan, read_only(feeds), shared, limit)
+        program = cls(plan, read_only(feeds), shared, limit, Source(graph, given))
         for feed, value in zip(feeds.values(), found, strict=True):
             if feed is not None:
                 feed.write(value)
