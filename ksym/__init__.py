@@ -37,6 +37,7 @@ from ksym.errors import (
     KsymError,
     KsymWarning,
     MissingMXNetError,
+    NonFiniteError,
     ShapeError,
     SymbolicError,
 )

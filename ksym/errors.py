@@ -10,7 +10,7 @@ problem and the remedy; whoever knows the rest (the operator, the operands, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class KsymError(Exception):
@@ -39,7 +39,7 @@ class KsymError(Exception):
 
     def located(
         self, operator: str | None = None, operands: Sequence[Any] = (), origin: Any = None
-    ) -> KsymError:
+    ) -> Self:
         """Add the operator, the operands and the place to an error; what it already has stays."""
         if self.operator is None:
             self.operator = operator
@@ -107,6 +107,10 @@ class MissingMXNetError(KsymError, RuntimeError):
 
 class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
+
+
+class NonFiniteError(KsymError, FloatingPointError):
+    """A result or a new value is NaN or infinite, in a function with the flag ``nan``."""
 
 
 class KsymWarning(UserWarning):

@@ -20,7 +20,7 @@ from ksym.ops.leaves import constant, placeholder
 from ksym.origin import current_origin, warn
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.checking import CheckedProgram
+from ksym.runtime.guard import KINDS
 from ksym.runtime.program import Program, Source, target
 from ksym.variables import Update, Updates, Variable, collect
 
@@ -76,9 +76,9 @@ def function(
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: The number of combinations of input shapes to keep compiled; the one used
             least recently makes room.
-        flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
-            ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
-            `ksym.compiler.mode`.
+        flags: Passes to turn off, checking and guarding, as a mapping or a text:
+            ``{"merge": False}``, ``"merge=0,check=1"``, ``"nan=1"``.  On top of the environment
+            variable KSYM_FLAGS; see `ksym.compiler.mode`.
 
     Raises:
         GraphError: The graph depends on placeholders that are not given, an input is repeated or
@@ -345,7 +345,7 @@ class Function:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
         last = self._programs.last
         shared = None if last is None else last[1]
-        kind = CheckedProgram if self._mode.check else Program
+        kind = KINDS[self._mode.check, self._mode.nan]
         with collection_paused():
             return kind.prepare(self.frozen(), given, values, shared, self._programs.limit)
 

@@ -103,7 +103,7 @@ class Check:
         """
         if done is None:
             self._tensors = tuple(result)
-            self._streams = [(stream, stream.get_state()) for stream in _streams(result)]
+            self._streams = [(stream, stream.get_state()) for stream in streams_in(result)]
             self.expected = self._values(result)
         else:
             self.compare(f"the pass {done.name}", self._values(result))
@@ -137,7 +137,7 @@ class Check:
                 ).located(tensor.node.operator.name, [tensor.spec], tensor.node.origin)
 
 
-def _streams(tensors: Sequence[Tensor]) -> list[RandomStream]:
+def streams_in(tensors: Sequence[Tensor]) -> list[RandomStream]:
     """Return the streams that a graph draws from, also in the bodies of its loops."""
     found: dict[RandomStream, None] = {}
     waiting = [list(tensors)]
