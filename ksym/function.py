@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
@@ -118,6 +119,9 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
         return tensor.get_value()
     result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
     return result
+
+
+EVALUATORS[:] = [evaluate]
 
 
 class Function:

@@ -14,8 +14,8 @@ from ksym.compiler.plan import Plan
 from ksym.errors import GraphError
 from ksym.graph import Node, Tensor, topological_order
 from ksym.inspection.compiled import plan_for
-from ksym.inspection.subject import Subject, bodies_of, subject_of
-from ksym.loops.body import Body
+from ksym.inspection.subject import Subject, subject_of
+from ksym.loops.body import Body, bodies_of
 from ksym.shapes import Shape
 
 LIMIT = 200

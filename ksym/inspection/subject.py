@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 from ksym.errors import GraphError
 from ksym.function import Function, function
 from ksym.graph import Node, Tensor, topological_order
-from ksym.loops.body import Body
 from ksym.ops.leaves import placeholder
 from ksym.variables import Update
 
@@ -86,11 +85,6 @@ def _no_graph(what: Any) -> GraphError:
         f"{type(what).__name__} is no graph to look at",
         remedy="give a tensor, an update, a list of them, a ksym.function, or a Keras model",
     )
-
-
-def bodies_of(node: Node) -> dict[str, Body]:
-    """Return the bodies of a loop or branch by the names of its attributes; empty for others."""
-    return {key: value for key, value in node.attributes.items() if isinstance(value, Body)}
 
 
 def layer_of(node: Node) -> str:

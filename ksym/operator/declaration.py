@@ -106,6 +106,8 @@ class Operator:
     Attributes:
         name: The name in graphs and messages; that of the class unless given.
         pure: Whether equal applications have equal results, so that they may be merged.
+        effect: Whether computing it does something else besides, such as printing: in the order
+            of the attribute ``number``, and not again where a gradient computes a loop again.
         static_operands: Positions of operands (shapes, bounds) whose values must be known once the
             input shapes are.
         linear_in: Positions of operands the results are linear in: if one is zero, they are.
@@ -134,6 +136,7 @@ class Operator:
     """
 
     pure = True
+    effect = False
     static_operands: tuple[int, ...] = ()
     linear_in: tuple[int, ...] = ()
     elementwise = False

@@ -18,7 +18,7 @@ from ksym import dtypes
 from ksym.compiler.plan import FrozenGraph
 from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
-from ksym.loops.body import Body
+from ksym.loops.body import bodies_of
 from ksym.ops.leaves import is_constant
 from ksym.ops.random.streams import RandomStream
 from ksym.runtime.arrays import DeviceArray
@@ -53,7 +53,7 @@ class GuardedProgram(Program):
     def _inside(self) -> list[RandomStream]:
         """The streams that loops draw from, step by step."""
         order = topological_order(() if self.source is None else self.source.graph.tensors)
-        bodies = [v for n in order for v in n.attributes.values() if isinstance(v, Body)]
+        bodies = [body for node in order for body in bodies_of(node).values()]
         return streams_in([tensor for body in bodies for tensor in body.outputs])
 
     def commit(self) -> None:

@@ -174,6 +174,8 @@ class Search:
         operands = [values[tensor] for tensor in node.inputs]
         if operator.runs in ("scan", "while", "cond"):
             return getattr(self, f"_{operator.runs}")(node, operands, within)
+        if operator.effect:
+            return operands[:1]  # it was printed already
         if operator.runs == "host":
             with np.errstate(all="ignore"):
                 made = operator.numpy(*(o.array.read() for o in operands), **node.attributes)
