@@ -37,6 +37,7 @@ from ksym.errors import (
     KsymError,
     KsymWarning,
     MissingMXNetError,
+    MissingPackageError,
     NonFiniteError,
     ShapeError,
     SymbolicError,

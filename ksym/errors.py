@@ -105,6 +105,10 @@ class MissingMXNetError(KsymError, RuntimeError):
     """
 
 
+class MissingPackageError(KsymError, ImportError):
+    """An optional package is not installed."""
+
+
 class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
 

@@ -23,7 +23,7 @@ from ksym.ops.leaves import is_constant
 from ksym.ops.random.streams import RandomStream
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.calls import Tape, finite_call
-from ksym.runtime.checking import CheckedProgram, streams_in
+from ksym.runtime.checking import streams_in
 from ksym.runtime.nonfinite import Search, Value, is_finite
 from ksym.runtime.program import Program
 from ksym.variables import Variable
@@ -171,16 +171,3 @@ def _named(position: int, count: int, variables: Sequence[Variable]) -> str:
     if position < outputs:
         return f"output {position}"
     return f"the update of {variables[position - outputs].name}"
-
-
-class _CheckedGuardedProgram(GuardedProgram, CheckedProgram):
-    """A program that is checked when it is compiled, and guarded at each call."""
-
-
-KINDS: Mapping[tuple[bool, bool], type[Program]] = {
-    (False, False): Program,
-    (True, False): CheckedProgram,
-    (False, True): GuardedProgram,
-    (True, True): _CheckedGuardedProgram,
-}
-"""The kind of program that is checked or not, and guarded or not."""

@@ -238,12 +238,15 @@ class Program:
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
             return [functools.partial(target.copy_from, array) for target, array in copies]
-        arrays = _Known(self._arrays)
-        arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
-        costs = plan.target.costs
-        calls = [call for kernel in plan.kernels for call in kernel_calls(kernel, arrays, costs)]
+        calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
+
+    def _update_calls(self, kernel: Kernel) -> list[Call]:
+        """Return the calls of a kernel that writes new values of variables."""
+        plan, arrays = self.plan, _Known(self._arrays)
+        arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
+        return kernel_calls(kernel, arrays, plan.target.costs)
 
     def __call__(
         self, feeds: Sequence[DeviceArray | None], values: Sequence[np.ndarray]
