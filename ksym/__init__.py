@@ -55,6 +55,7 @@ from ksym.graph import (
     to_networkx,
 )
 from ksym.inspection.debugprint import debugprint
+from ksym.inspection.drawing import draw
 from ksym.inspection.layers import inspect
 from ksym.loops.api import (
     cond,
