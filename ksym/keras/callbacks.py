@@ -1,4 +1,4 @@
-"""Callbacks for Keras's training: profiling."""
+"""Callbacks for Keras's training: profiling, and logs for TensorBoard."""
 
 from __future__ import annotations
 
@@ -6,8 +6,13 @@ import sys
 from typing import Any, TextIO
 
 import keras
+import numpy as np
 
 from ksym.errors import InputError
+from ksym.extras import require
+from ksym.inspection.layers import Statistics, inspect
+from ksym.inspection.subject import subject_of
+from ksym.inspection.tensorboard import graph_definition
 from ksym.profiling.profile import Profile
 
 
@@ -81,3 +86,118 @@ class ProfileTraining(keras.callbacks.Callback):  # type: ignore[misc]
         if self._picture is not None:
             profile.plot(self._picture)
         self.model.train_function.compiled.stop_profile()
+
+
+class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
+    """A callback that logs scalars, histograms and the graph for TensorBoard, without TensorFlow.
+
+    ``pip install 'ksym[tensorboard]'`` installs what writes them, tensorboardX; ``tensorboard
+    --logdir logs`` shows them.
+
+    Args:
+        log_dir: The folder of the logs; other files in it stay.
+        histogram_freq: The number of epochs after which there are histograms of the weights; 0 for
+            none.
+        write_graph: Whether the training function's graph is written.
+        update_freq: ``"epoch"``, ``"batch"``, or a number of batches: how often the loss and
+            metrics of batches are written, besides those of epochs.
+        batch: A batch (x, y) for histograms of activations, gradients and updates too, as for
+            `ksym.inspect`.
+
+    Raises:
+        InputError: `update_freq` or `histogram_freq` is none of these.
+        MissingPackageError: tensorboardX is not installed.
+    """
+
+    def __init__(
+        self,
+        log_dir: str = "./logs",
+        histogram_freq: int = 0,
+        write_graph: bool = True,
+        update_freq: str | int = "epoch",
+        batch: Any = None,
+    ):
+        super().__init__()
+        named: dict[Any, Any] = {"epoch": 0, "batch": 1}
+        every = named.get(update_freq, update_freq)
+        if not isinstance(every, int) or every < 0 or (every == 0 and update_freq != "epoch"):
+            raise InputError(
+                f"update_freq is {update_freq!r}",
+                remedy='give "epoch", "batch", or a number of batches',
+            )
+        if not isinstance(histogram_freq, int) or histogram_freq < 0:
+            raise InputError(
+                f"histogram_freq is {histogram_freq!r}", remedy="give a number of epochs, or 0"
+            )
+        self._module = require("tensorboardX", "tensorboard", "the callback TensorBoard")
+        self._events = require("tensorboardX.proto.event_pb2", "tensorboard", "TensorBoard")
+        self.log_dir = str(log_dir)
+        self._every, self._histograms = every, histogram_freq
+        self._write_graph, self._batch = write_graph, batch
+        self._writer: Any = None
+        self._batches = 0
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Open the log, and write the graph."""
+        self._writer = self._module.SummaryWriter(self.log_dir, write_to_disk=True)
+        self._batches = 0
+        if self._write_graph:
+            roots = [*subject_of(self.model.train_function).roots.values()]
+            text = graph_definition(roots).SerializeToString()
+            self._writer.file_writer.event_writer.add_event(self._events.Event(graph_def=text))
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Write the loss and metrics of a batch."""
+        self._batches += 1
+        if self._every and self._batches % self._every == 0:
+            known = {k: v for k, v in (logs or {}).items() if k not in ("batch", "size")}
+            self._scalars(known, self._batches, "batch_")
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Write the loss and metrics of an epoch, and the histograms."""
+        self._scalars(logs or {}, epoch, "epoch_")
+        if self._histograms and epoch % self._histograms == 0:
+            if self._batch is None:
+                for layer in self.model.layers:
+                    for weight in layer.weights:
+                        found = Statistics.of(weight.get_value())
+                        self._histogram(weight.name, found, epoch)
+            else:
+                self._inspected(epoch)
+        self._writer.flush()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        """Close the log."""
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def _scalars(self, values: Any, step: int, prefix: str) -> None:
+        for name, value in values.items():
+            if np.ndim(value) == 0:
+                self._writer.add_scalar(prefix + name, float(value), step)
+
+    def _inspected(self, epoch: int) -> None:
+        for layer in inspect(self.model, self._batch).layers:
+            self._histogram(f"{layer.name}/activations", layer.activations, epoch)
+            self._histogram(f"{layer.name}/activations_gradient", layer.gradient, epoch)
+            for weight in layer.weights:
+                self._histogram(weight.name, weight.value, epoch)
+                self._histogram(f"{weight.name}_gradient", weight.gradient, epoch)
+                self._histogram(f"{weight.name}_update", weight.update, epoch)
+
+    def _histogram(self, name: str, found: Statistics | None, step: int) -> None:
+        if found is None or not found.counts.sum():
+            return
+        count = int(found.counts.sum())
+        self._writer.add_histogram_raw(
+            name,
+            min=found.low,
+            max=found.high,
+            num=count,
+            sum=found.mean * count,
+            sum_squares=found.rms**2 * count,
+            bucket_limits=found.edges[1:].tolist(),
+            bucket_counts=found.counts.tolist(),
+            global_step=step,
+        )
