@@ -39,6 +39,7 @@ from ksym.errors import (
     MissingMXNetError,
     MissingPackageError,
     NonFiniteError,
+    OutputError,
     ShapeError,
     SymbolicError,
 )

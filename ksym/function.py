@@ -113,6 +113,9 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
     Args:
         tensor: The tensor to compute, or the update to carry out.
         feeds: Values for the placeholders it depends on.
+
+    Raises:
+        GraphError: The tensor depends on a placeholder that is given no value.
     """
     feeds = feeds or {}
     if isinstance(tensor, Update):
@@ -120,6 +123,13 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
         return tensor.variable.get_value()
     if isinstance(tensor, Variable):
         return tensor.get_value()
+    for node in topological_order([tensor], until=feeds):
+        leaf = node.outputs[0]
+        if node.operator is placeholder and node.attributes["default"] is None and not leaf.loop:
+            raise GraphError(
+                f"{tensor.name} depends on the placeholder {leaf.name}, which is given no value",
+                remedy="give one, as in tensor.eval({placeholder: array})",
+            ).located(origin=node.origin)
     result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
     return result
 

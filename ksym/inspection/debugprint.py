@@ -147,7 +147,7 @@ def _tree(
             if depth > DEEPEST:
                 indent += f"({depth}) "
             if node in marks:
-                yield f"{indent}{tensor.name} {tensor.spec} #{marks[node]} above"
+                yield f"{indent}{_name(tensor)} {tensor.spec} #{marks[node]} above"
                 continue
             seen.add(node)
             mark = ""
@@ -155,8 +155,13 @@ def _tree(
                 marks[node] = len(marks) + 1
                 mark = f" #{marks[node]}"
             part = f"  part {parts[node]}" if node in parts else ""
-            yield f"{indent}{tensor.name} {tensor.spec}{mark}{describe(node)}{part}"
+            yield f"{indent}{_name(tensor)} {tensor.spec}{mark}{describe(node)}{part}"
             stack += [(depth + 1, operand) for operand in reversed(node.inputs)]
+
+
+def _name(tensor: Tensor) -> str:
+    """Return the name of a tensor on one line."""
+    return " ".join(tensor.name.split())
 
 
 def describe(node: Node) -> str:

@@ -7,7 +7,6 @@ a network.  Pictures and ``.dot`` files are made by pydot and the program ``dot`
 from __future__ import annotations
 
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from ksym.graph import Tensor
 from ksym.inspection.page import page_of
 from ksym.inspection.picture import Box, Drawn, Picture, picture_of
 from ksym.inspection.subject import subject_of
+from ksym.output import write_file
 from ksym.shapes import Shape
 
 FOLDED_FROM = 150
@@ -61,7 +61,7 @@ def draw(
             shapes.
         InputError: `shapes` names what is no input, or a shape does not fit.
         MissingPackageError: pydot or Graphviz is not installed.
-        OSError: The file cannot be written.
+        OutputError: The file cannot be written.
 
     >>> import ksym, tempfile
     >>> x = ksym.placeholder((2,), name="x")
@@ -80,22 +80,7 @@ def draw(
         made = page_of(picture, folded).encode()
     else:
         made = _rendered(_dot(picture, folded), target.suffix[1:])
-    _write(target, made)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-    except BaseException:
-        os.unlink(name)
-        raise
+    write_file(target, made)
 
 
 def _rendered(dot: Any, kind: str) -> bytes:

@@ -12,7 +12,7 @@ from ksym import dtypes
 from ksym.autodiff import gradients
 from ksym.errors import GraphError, InputError
 from ksym.function import function
-from ksym.graph import Tensor
+from ksym.graph import Tensor, topological_order
 from ksym.runtime.checking import streams_in
 from ksym.variables import Variable
 
@@ -223,10 +223,11 @@ _Key = tuple[str, Any]
 def _activations(model: Any) -> dict[_Key, Tensor]:
     """Return the outputs of each layer: of each place of the model where it is used."""
     found: dict[_Key, Tensor] = {}
+    inside = set(topological_order(model.outputs))
     for layer in model.layers:
-        for position, node in enumerate(layer._inbound_nodes):
-            if f"{layer.name}_ib-{position}" in model._network_nodes:
-                for number, tensor in enumerate(node.output_tensors):
+        for position, use in enumerate(layer._inbound_nodes):
+            for number, tensor in enumerate(use.output_tensors):
+                if tensor.node in inside:
                     found["activation", (layer.name, position, number)] = tensor
     return found
 

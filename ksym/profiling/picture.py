@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
+from ksym.errors import GraphError
 from ksym.extras import require
+from ksym.output import write_file
 from ksym.profiling.limits import limits
 from ksym.profiling.rows import Report, Row, shortened
 
@@ -25,7 +29,15 @@ def draw_profile(profile: Report, path: Any) -> None:
     for axes, by in ((first, "operator"), (second, "layer"), (third, "part")):
         _bars(axes, profile.rows(by), by, calls)  # type: ignore[arg-type]
     _roofline(roof, profile.rows("operator"))
-    figure.savefig(path, dpi=110)
+    kind = Path(path).suffix[1:].lower()
+    if kind not in figure.canvas.get_supported_filetypes():
+        raise GraphError(
+            f"{Path(path).name!r} is no kind of picture that matplotlib writes",
+            remedy="end its name in .png, .svg or .pdf",
+        )
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, dpi=110)
+    write_file(path, content.getvalue())
 
 
 def _bars(axes: Any, rows: list[Row], by: str, calls: int) -> None:

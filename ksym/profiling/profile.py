@@ -160,7 +160,7 @@ class Profile:
             path: The file to write, by convention ``.json``.
 
         Raises:
-            OSError: It cannot be written.
+            OutputError: It cannot be written.
         """
         write_trace(self, path)
 
@@ -172,7 +172,8 @@ class Profile:
 
         Raises:
             MissingPackageError: matplotlib is not installed.
-            OSError: The file cannot be written.
+            GraphError: matplotlib does not write such files.
+            OutputError: The file cannot be written.
         """
         draw_profile(self, path)
 

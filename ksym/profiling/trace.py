@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from ksym.output import write_file
 from ksym.profiling.program import Event
 from ksym.profiling.rows import Report, Unit, layer_of
 
@@ -30,7 +30,7 @@ def write_trace(profile: Report, path: Any) -> None:
             elif event.unit in units:
                 events += _unit_slices(units[event.unit], event, thread)
     text = json.dumps({"traceEvents": events, "displayTimeUnit": "ms"})
-    Path(path).write_text(text)
+    write_file(path, text.encode())
 
 
 def _unit_slices(unit: Unit, event: Event, thread: int) -> Iterator[dict[str, Any]]:

@@ -59,6 +59,11 @@ def test_lines_say_attributes_the_users_line_the_scope_and_gradients():
     assert "x float32 (2, ?) placeholder" in listing
 
 
+def test_each_node_is_one_line_whatever_its_name():
+    x = ksym.placeholder((2,), name="first\nsecond")
+    assert len(text(x * 2.0).splitlines()) == 2 + 3
+
+
 def test_outputs_and_updates_have_their_names(step):
     _, f = step
     assert re.search("^output 0:$", text(f), re.MULTILINE)

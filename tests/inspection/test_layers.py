@@ -115,6 +115,23 @@ def test_shared_layers_branches_and_nested_models_are_seen():
         found["other"]
 
 
+def test_models_by_inheritance_are_seen():
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.head = layers.Dense(2, name="head")
+
+        def call(self, x):
+            return self.head(x)
+
+    model = Model()
+    model.compile("sgd", "mse")
+    model.train_on_batch(X, Y)
+    found = ksym.inspect(model, (X, Y))
+    assert found["head"].activations.size == 12 * 2
+    assert found["head"].weights[0].update is not None
+
+
 def test_mistakes_say_what_to_do():
     with pytest.raises(ksym.GraphError, match="no Keras model"):
         ksym.inspect(ksym.placeholder(()), X)
