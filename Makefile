@@ -6,7 +6,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 test-browser docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -43,6 +43,11 @@ test-agreement: $(READY)
 # Files under the last h5py of the kind that Keras was made for, built from source with HDF5_DIR.
 test-h5py2: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/h5py2.sh
+
+# The pages of graphs in headless Chromium: Debian's packages chromium and chromium-driver.
+test-browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check selenium
+	$(BIN)/python -m pytest -s tests/browser/page.py
 
 check: $(READY)
 	$(BIN)/ruff format --check

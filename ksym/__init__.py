@@ -37,6 +37,9 @@ from ksym.errors import (
     KsymError,
     KsymWarning,
     MissingMXNetError,
+    MissingPackageError,
+    NonFiniteError,
+    OutputError,
     ShapeError,
     SymbolicError,
 )
@@ -52,6 +55,9 @@ from ksym.graph import (
     substitute,
     to_networkx,
 )
+from ksym.inspection.debugprint import debugprint
+from ksym.inspection.drawing import draw
+from ksym.inspection.layers import inspect
 from ksym.loops.api import (
     cond,
     foldl,

@@ -51,6 +51,16 @@ def test_the_readmes_code_runs(capsys):
     assert "[" in capsys.readouterr().out
 
 
+def test_the_code_of_the_page_on_debugging_runs(tmp_path, monkeypatch):
+    """In one namespace from top to bottom; what it writes goes to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(ROOT / "docs" / "debugging.md")
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(block, "debugging.md", "exec"), names)
+
+
 def test_the_page_on_extending_names_parts_that_there_are():
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "extending.md").read_text(), re.MULTILINE)
     parts = [part for row in rows for part in re.findall(r"`(\w+)`", row)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -79,6 +80,10 @@ class _Contraction(Operator):
             raise ShapeError("an index of one operand only is one of the result, and the reverse")
         sizes = _sizes([a, b], [labels_a, labels_b])
         return Spec(tuple(sizes[i] for i in output), a.dtype)
+
+    def flops(self, node: Node) -> float:
+        labels = (node.attributes["labels_a"], node.attributes["labels_b"])
+        return 2.0 * math.prod(size or 0 for size in _sizes(node.inputs, labels).values())
 
     def numpy(self, a: Any, b: Any, labels_a: Labels, labels_b: Labels, output: Labels) -> Any:
         return _by_numpy([a, b], [labels_a, labels_b], output)

@@ -143,6 +143,13 @@ class _NativePooling:
         return emit("slice", result, begin=begin, end=end)
 
 
+def _window_flops(node: Node) -> float:
+    """Return the number of elements of all windows."""
+    x = node.inputs[-1]
+    windows = shapes.size(_output_shape(x.shape, node.attributes)) or 0
+    return float(windows * math.prod(node.attributes["window"]))
+
+
 class _Pool(BothFormats):
     own_layout = True
     mode: str
@@ -166,6 +173,9 @@ class _Pool(BothFormats):
 
     def check(self, node: Node) -> None:
         _check_windows(node, node.inputs[0])
+
+    def flops(self, node: Node) -> float:
+        return _window_flops(node)
 
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample_pooling(draw)
@@ -246,6 +256,9 @@ class _Carrier(Operator):
         check_floats(x)
         check_meets(g, _output_shape(x.shape, attributes), x.dtype)
         return x.spec
+
+    def flops(self, node: Node) -> float:
+        return _window_flops(node)
 
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample_pooling(draw)

@@ -25,6 +25,8 @@ class _Softmax(Operator):
 
     half = False
 
+    work = 5.0  # highest, difference, exp, sum, quotient
+
     def __init__(
         self,
         name: str,

@@ -20,6 +20,7 @@ from ksym.ops.nn.convolution import (
     convolution_attributes,
     convolution_gradient,
     geometry,
+    kernel_flops,
 )
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
 from ksym.ops.nn.windows import BothFormats, check_format, check_positive, output_sides
@@ -54,6 +55,9 @@ class _ConvolutionTranspose(BothFormats):
         return [x, w, shape_operand(sides)], convolution_attributes(
             x, strides, padding, dilation, groups
         )
+
+    def flops(self, node: Node) -> float:
+        return kernel_flops(node.inputs[0], node.inputs[1])
 
     def infer(self, x: Tensor, w: Tensor, sides: Tensor, **attributes: Any) -> Spec:
         check_kernel(x, w)
