@@ -12,6 +12,7 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import pickling as _pickling  # pickle takes tensors
 from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
     explain_gradient,

@@ -100,6 +100,21 @@ def _is_partly_unknown(tensor: Tensor) -> bool:
     return tensor.value is not None and any(item is UNKNOWN for item in tensor.value.flat)
 
 
+def operator_named(name: str) -> Operator:
+    """Return the operator of a name, as it is written in pickles and files.
+
+    Raises:
+        GraphError: No operator of this name is declared.
+    """
+    if name not in graph.OPERATORS:
+        raise GraphError(
+            f"the graph has the operator {name!r}, which is not declared",
+            remedy="import the module that declares it first; ksym's own are all there, so else "
+            "the graph is of another version of ksym",
+        )
+    return graph.OPERATORS[name]
+
+
 class Operator:
     """The base class of all declarations; see the module's docstring.
 
@@ -177,7 +192,7 @@ class Operator:
         return self
 
     def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
-        return graph.OPERATORS.__getitem__, (self.name,)
+        return operator_named, (self.name,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -224,7 +239,7 @@ class Operator:
             raise error.located(self.name, [t.spec for t in operands], origin) from None
         specs = (inferred,) if isinstance(inferred, Spec) else inferred
         node = Node(self, operands, attributes, specs, origin)
-        self._track_values(node)
+        self.track_values(node)
         return node.outputs[0] if isinstance(inferred, Spec) else node.outputs
 
     def remake(self, node: Node, operands: Sequence[Tensor]) -> Node:
@@ -242,7 +257,7 @@ class Operator:
             new.value = old.value
         return result
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         """Compute small integer results whose operands are known, for shape arithmetic."""
         output = node.outputs[0]
         if output.dtype in dtypes.FLOATS or len(node.outputs) != 1 or not self.pure:

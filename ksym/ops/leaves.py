@@ -126,7 +126,7 @@ class Constant(Operator):
     def infer(self, value: FrozenArray) -> Spec:
         return Spec(value.array.shape, dtypes.name_of(value.array))
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         node.outputs[0].value = node.attributes["value"].array
 
     def numpy(self, value: FrozenArray) -> np.ndarray:

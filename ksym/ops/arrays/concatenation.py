@@ -70,9 +70,9 @@ def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
 class _Joining(Operator):
     """Operands side by side."""
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         """Keep the entries that are known of a shape that data is a part of: ``[n, 3]``."""
-        super()._track_values(node)
+        super().track_values(node)
         output, values = node.outputs[0], [tensor.value for tensor in node.inputs]
         elements = shapes.size(output.shape)
         if output.value is not None or dtypes.kind(output.dtype) != 1 or elements is None:

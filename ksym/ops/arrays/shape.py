@@ -34,7 +34,7 @@ class _ShapeOf(Operator):
     def infer(self, x: Tensor) -> Spec:
         return Spec((x.rank,), "int64")
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         # The shape is known even if the operand's value is not.
         dimensions = node.inputs[0].shape
         value = np.array([UNKNOWN if d is None else d for d in dimensions], dtype=object)
