@@ -32,6 +32,7 @@ from ksym.errors import (
     DeviceError,
     DTypeError,
     ExecutionError,
+    FileError,
     GradientError,
     GraphError,
     InputError,
@@ -80,6 +81,10 @@ from ksym.origin import Origin, name_scope
 from ksym.runtime.device import (
     get_device,
     set_device,
+)
+from ksym.saving.api import (
+    load,
+    save,
 )
 from ksym.variables import (
     Update,

@@ -109,5 +109,9 @@ class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
 
 
+class FileError(KsymError, ValueError):
+    """A file that cannot be written or read, or that holds something else than it should."""
+
+
 class KsymWarning(UserWarning):
     """A call that has a meaning, but hardly the one that was meant."""

@@ -66,3 +66,14 @@ GRAPHS = {
     made.__name__.replace("_", " "): made
     for made in (training, loop, loops_in_loops, branch, noise, named, dynamic, layers)
 }
+
+
+def same_results(first, second):
+    """Two results of functions are equal bit by bit, and of one form."""
+    assert type(first) is type(second)
+    if isinstance(first, dict):
+        assert list(first) == list(second)
+        first, second = list(first.values()), list(second.values())
+    for a, b in zip(first, second, strict=True) if isinstance(first, list) else [(first, second)]:
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(a, b)

@@ -8,7 +8,7 @@ import sys
 
 import numpy as np
 import pytest
-from graphs_to_keep import GRAPHS
+from graphs_to_keep import GRAPHS, same_results
 
 import ksym
 from ksym.errors import GraphError
@@ -24,16 +24,6 @@ ROUTES = {
 @pytest.fixture(params=ROUTES)
 def again(request):
     return ROUTES[request.param]
-
-
-def same_results(first, second):
-    assert type(first) is type(second)
-    if isinstance(first, dict):
-        assert list(first) == list(second)
-        first, second = list(first.values()), list(second.values())
-    for a, b in zip(first, second, strict=True) if isinstance(first, list) else [(first, second)]:
-        assert a.dtype == b.dtype
-        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("name", GRAPHS)

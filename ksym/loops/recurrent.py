@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ksym import ops
@@ -23,6 +23,11 @@ class _Recurrent(Operator):
     """A recurrent layer.  Operands: the input, states, kernels, biases; attribute: MXNet's mode."""
 
     half = False
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {}
 
     def infer(self, *operands: Tensor, cell: str) -> tuple[Spec, ...]:
         (steps, *_), state, *_ = check_operands(CELLS[cell], *operands)
@@ -76,6 +81,11 @@ class _SimpleRnn(_Recurrent):
         if activation not in ("tanh", "relu"):
             raise GraphError(f'the activation is {activation!r}, not "tanh" or "relu"')
         return _prepared(f"rnn_{activation}", [x, h, kernel, recurrent_kernel], [bias])
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {"activation": attributes["cell"].removeprefix("rnn_")}
 
     def sample(self, draw: Draw) -> Sample:
         activation = draw.choose(("tanh", "relu"))

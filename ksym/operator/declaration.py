@@ -100,6 +100,19 @@ def _is_partly_unknown(tensor: Tensor) -> bool:
     return tensor.value is not None and any(item is UNKNOWN for item in tensor.value.flat)
 
 
+def _alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether attributes are equal, a NaN to a NaN, and of the same types."""
+    return _exactly(tuple(sorted(first.items()))) == _exactly(tuple(sorted(second.items())))
+
+
+def _exactly(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_exactly, value))
+    if isinstance(value, float):
+        return "float", value.hex()
+    return isinstance(value, bool), value
+
+
 def operator_named(name: str) -> Operator:
     """Return the operator of a name, as it is written in pickles and files.
 
@@ -256,6 +269,43 @@ class Operator:
         for new, old in zip(result.outputs, node.outputs, strict=True):
             new.value = old.value
         return result
+
+    def restore(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any], specs: Sequence[Spec]
+    ) -> Node:
+        """Make a node that was saved, of which nothing is known to be as a call makes it.
+
+        Raises:
+            GraphError: The operands, attributes and results do not belong together.
+            Exception: Any other, as nothing is known of the attributes.
+        """
+        self.check_saved(operands, attributes)
+        made = self.make(operands, attributes)
+        node = (made if isinstance(made, Tensor) else made[0]).node
+        if not _alike(node.attributes, attributes) or [t.spec for t in node.outputs] != list(specs):
+            raise GraphError("the results are others than those that were saved")
+        return node
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        """Check that a call could give operands and attributes; what it need not `make` checks.
+
+        By default the `arguments` are given to `prepare`, which has to return the same.
+
+        Raises:
+            GraphError: No call gives them.
+            Exception: Any other, as nothing is known of the attributes.
+        """
+        args, kwargs = self.arguments(operands, attributes)
+        prepared, found = self.prepare(*args, **kwargs)
+        specs = [t.spec for t in prepared]
+        if not _alike(found, attributes) or specs != [t.spec for t in operands]:
+            raise GraphError("no call has these operands and attributes")
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments of a call that gives operands and attributes."""
+        return operands, attributes
 
     def track_values(self, node: Node) -> None:
         """Compute small integer results whose operands are known, for shape arithmetic."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.errors import KsymError
+from ksym.errors import GraphError, KsymError
 from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
@@ -36,7 +36,7 @@ class _Placeholder(_Leaf):
         static: bool = False,
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         dtype = dtypes.canonical(dtype)
-        if default is not None:
+        if default is not None and not isinstance(default, FrozenArray):
             default = FrozenArray(dtypes.converted(default, dtype))
         return [], {
             "shape": shapes.normalize(shape),
@@ -122,6 +122,10 @@ class Constant(Operator):
         else:
             array = dtypes.converted(value, dtypes.canonical(dtype))
         return [], {"value": FrozenArray(array)}
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        if operands or not isinstance(attributes["value"], FrozenArray):
+            raise GraphError("a constant is an array")
 
     def infer(self, value: FrozenArray) -> Spec:
         return Spec(value.array.shape, dtypes.name_of(value.array))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,11 @@ class _Concatenate(_Joining):
     def simplify(self, node: Node) -> Tensor | None:
         return node.inputs[0] if len(node.inputs) == 1 else None
 
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [operands], attributes
+
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands, **attributes)
 
@@ -199,6 +204,11 @@ class _Stack(_Joining):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         before = (slice(None),) * node.attributes["axis"]
         return [g[(*before, position)] for position in range(len(node.inputs))]
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [operands], attributes
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands, **attributes)

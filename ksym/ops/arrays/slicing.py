@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.errors import ShapeError
+from ksym.errors import GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
@@ -182,6 +182,24 @@ def _without(node: Node, first: int, axes: Sequence[int]) -> tuple[list[Tensor],
     return bounds, attributes
 
 
+def _check_bounds(bounds: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+    """Check the bounds and attributes of slices that were saved.
+
+    Raises:
+        GraphError: No call gives them.
+    """
+    steps, unbounded = attributes["steps"], attributes["open"]
+    lengths = attributes.get("lengths", ())
+    if not (
+        {"steps", "open"} <= attributes.keys() <= {"steps", "open", "lengths"}
+        and all(type(step) is int for step in steps)
+        and all(len(pair) == 2 and {*map(type, pair)} == {bool} for pair in unbounded)
+        and all(length is None or (type(length) is int and length > 0) for length in lengths)
+        and all(ends.dtype == "int64" and ends.rank == 1 for ends in bounds)
+    ):
+        raise GraphError("these are no bounds of slices")
+
+
 class _Slice(Operator):
     linear_in = (0,)
     viewing = True
@@ -206,6 +224,9 @@ class _Slice(Operator):
             "open": tuple(unbounded),
             **_lengths(bounds),
         }
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        _check_bounds(operands[1:], attributes)
 
     def infer(self, x: Tensor, starts: Tensor, stops: Tensor, **attributes: Any) -> Spec:
         return Spec(slice_sides(x.shape, starts, stops, attributes), x.dtype)
@@ -313,6 +334,9 @@ class _SliceGradient(Operator):
         self, g: Tensor, shape: Any, starts: Any, stops: Any, **attributes: Any
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [as_tensor(g), *map(shape_operand, (shape, starts, stops))], attributes
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        _check_bounds(operands[2:], attributes)
 
     def infer(
         self, g: Tensor, shape: Tensor, starts: Tensor, stops: Tensor, **attributes: Any
