@@ -42,6 +42,7 @@ from ksym.errors import (
     ShapeError,
     SymbolicError,
 )
+from ksym.export.mxnet import export_mxnet
 from ksym.function import (
     Function,
     evaluate,
