@@ -43,6 +43,7 @@ from ksym.errors import (
     SymbolicError,
 )
 from ksym.export.mxnet import export_mxnet
+from ksym.export.onnx import export_onnx
 from ksym.function import (
     Function,
     evaluate,

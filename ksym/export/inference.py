@@ -8,8 +8,8 @@ of sizes, and where a number in it differs, it is found how it depends on the si
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -18,19 +18,40 @@ from ksym.coercion import as_function
 from ksym.compiler import optimize
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.specialize import check_sizes, specialize
-from ksym.errors import GraphError, ShapeError
+from ksym.errors import GraphError, KsymError, ShapeError
 from ksym.export.sizes import points_of
 from ksym.function import Function
 from ksym.graph import Node, Tensor, collection_paused, replace, rewrite, topological_order
 from ksym.loops.view import ScanView
+from ksym.operator.declaration import Operator
 from ksym.ops.given import is_drawn
-from ksym.ops.leaves import constant, placeholder
+from ksym.ops.leaves import constant, is_constant, placeholder
 
 BATCH = "batch"
 """The name of the size that the first axes of all inputs share, if it is not known."""
 
 MOST_UNROLLED = 1024
 """The largest number of steps of a loop that is written out."""
+
+
+FIRST_SIZES = (43, 1009, 5)
+"""The sizes that unknown ones have first, one after the other until it works."""
+
+T = TypeVar("T")
+
+
+class Format(NamedTuple):
+    """A format that functions are exported to.
+
+    Attributes:
+        name: Its name, for messages.
+        merges_axes: Whether tensors of many axes are replaced by ones of fewer.
+        has: Whether it has what NumPy computes in ksym, by the operator.
+    """
+
+    name: str
+    merges_axes: bool
+    has: Callable[[Operator], bool]
 
 
 class Sized(NamedTuple):
@@ -120,30 +141,105 @@ def unknown_sizes(of: Exported) -> list[str]:
     return list(dict.fromkeys(s for sizes in of.sizes for s in sizes if isinstance(s, str)))
 
 
-def sized(of: Exported, sizes: Mapping[str, int], to: str) -> Sized:
+def _specialized(of: Exported, sizes: Mapping[str, int]) -> Sized:
+    """Return the graph of a function for a combination of sizes, before all passes."""
+    inputs = [
+        placeholder([s if isinstance(s, int) else sizes[s] for s in axes], slot.dtype, name=name)
+        for name, axes, slot in zip(of.names, of.sizes, of.function._slots, strict=True)
+    ]
+    given = dict(zip(of.function._slots, inputs, strict=True))
+    return Sized(sizes, specialize(of.function._graph, given), inputs)
+
+
+def sized(of: Exported, sizes: Mapping[str, int], to: Format) -> Sized:
     """Return the graph of a function for a combination of sizes, after all passes.
 
     Raises:
         GraphError: The graph has a part that other runtimes do not have.
         ShapeError: The shapes do not fit each other.
     """
-    inputs = [
-        placeholder([s if isinstance(s, int) else sizes[s] for s in axes], slot.dtype, name=name)
-        for name, axes, slot in zip(of.names, of.sizes, of.function._slots, strict=True)
-    ]
-    given = dict(zip(of.function._slots, inputs, strict=True))
     with collection_paused():
-        outputs = optimize(specialize(of.function._graph, given))
+        graph = _specialized(of, sizes)
+        outputs = optimize(graph.outputs)
         while any(node.operator.runs == "scan" for node in topological_order(outputs)):
             outputs = optimize(specialize(rewrite(outputs, _unrolled), {}))
         for node in topological_order(outputs):
             _refuse(node, to)
         check_sizes(outputs)
-        outputs = merge_axes(outputs)
-    return Sized(sizes, outputs, inputs)
+        outputs = merge_axes(outputs) if to.merges_axes else outputs
+    return graph._replace(outputs=outputs)
 
 
-def _refuse(node: Node, to: str) -> None:
+def _check_ones(of: Exported) -> None:
+    """Check that sizes of 1 are no exception to what all others have in common.
+
+    What stays the same from one large size to the next, as the smaller one of a size and 3 does,
+    may be another number for a small one.
+
+    Raises:
+        GraphError: They are.
+    """
+    names = unknown_sizes(of)
+    if not names:
+        return
+    first, *others = (
+        in_order(_specialized(of, point)) for point in points_of(names, FIRST_SIZES[0])
+    )
+    try:
+        ones = in_order(_specialized(of, dict.fromkeys(names, 1)))
+    except ShapeError:
+        return  # 1 is none of the sizes that it is made for
+    for number, node in enumerate(first):
+        small = ones[number] if number < len(ones) else None
+        large = [order[number] for order in others if number < len(order)]
+        alike = small is not None and small.operator is node.operator
+        pairs = zip(node.outputs, small.outputs if small else (), strict=False)
+        if not alike or any(
+            _is_exception(tensor, other, [o.outputs[at] for o in large])
+            for at, (tensor, other) in enumerate(pairs)
+        ):
+            raise GraphError(
+                "it is something else for a size of 1 than for large ones",
+                remedy="give the placeholders, or the model's inputs, that size",
+            ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+
+
+def _is_exception(tensor: Tensor, small: Tensor, large: Sequence[Tensor]) -> bool:
+    """Return whether a size or a value is the same for all large sizes, and not for small ones."""
+    if tensor.rank != small.rank:
+        return True
+    for axis, side in enumerate(tensor.shape):
+        if side != small.shape[axis] and all(side == other.shape[axis] for other in large):
+            return True
+    if not is_constant(tensor) or tensor.shape != small.shape:
+        return False
+    return all(_equal(tensor, other) for other in large) and not _equal(tensor, small)
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return np.array_equal(first.value, second.value)  # type: ignore[arg-type]
+
+
+def in_order(sized: Sized) -> list[Node]:
+    """Return the nodes of a graph, operands first, in an order that its structure alone decides.
+
+    Passes may make the nodes of two graphs that are alike in different orders.
+    """
+    done: dict[Node, None] = {tensor.node: None for tensor in sized.inputs}
+    given = set(done)
+    stack = [tensor.node for tensor in reversed(sized.outputs)]
+    while stack:
+        node = stack[-1]
+        waiting = [t.node for t in node.inputs if t.node not in done]
+        if waiting and node not in done:
+            stack += reversed(waiting)
+        else:
+            done[node] = None
+            stack.pop()
+    return [node for node in done if node not in given]
+
+
+def _refuse(node: Node, to: Format) -> None:
     """Raise an error for a node of which an exported graph cannot consist.
 
     Raises:
@@ -157,12 +253,12 @@ def _refuse(node: Node, to: str) -> None:
     elif node.operator.runs in ("cond", "while"):
         reason = "what runs depends on values"
         remedy = "choose by ksym.where instead, or take a fixed number of steps by ksym.scan"
-    elif node.operator.runs == "host":
+    elif node.operator.runs == "host" and not to.has(node.operator):
         reason = "it is computed by NumPy"
     elif any(None in t.shape for t in node.outputs):
         reason = "its size depends on values"
     if reason:
-        raise GraphError(f"{to} cannot have it: {reason}", remedy=remedy).located(
+        raise GraphError(f"{to.name} cannot have it: {reason}", remedy=remedy).located(
             node.operator.name, [t.spec for t in node.inputs], node.origin
         )
 
@@ -203,32 +299,44 @@ def _nothing(tensor: Tensor) -> Tensor:
     return constant(np.zeros([0, *(side or 0 for side in tensor.shape)], tensor.dtype))
 
 
-def sized_at_points(of: Exported, to: str) -> list[Sized]:
-    """Return the graph of a function at each point of its unknown sizes.
+def at_points(of: Exported, to: Format, write: Callable[[Sequence[Sized]], T]) -> T:
+    """Return what is written of the graphs of a function at the points of its unknown sizes.
 
     Unknown sizes of different inputs are different ones, but for their first axes; if they do not
-    fit each other then, those of equal axes are equal.
+    fit each other then, those of equal axes are equal.  Where the operators of a graph depend on
+    how large it is, since others are faster then, it is written for larger sizes or smaller ones.
+
+    Args:
+        of: The function.
+        to: The format.
+        write: Called with the graph at each point.
 
     Raises:
-        GraphError: As `sized`.
-        ShapeError: Likewise.
+        GraphError: As `sized`, or from `write`.
+        ShapeError: As `sized`.
     """
-    try:
-        return [sized(of, point, to) for point in points_of(unknown_sizes(of))]
-    except ShapeError as error:
-        shared = of._replace(
-            sizes=[
-                [
-                    f"axis_{axis}" if isinstance(side, str) and axis else side
-                    for axis, side in enumerate(own)
-                ]
-                for own in of.sizes
-            ]
-        )
-        if shared.sizes == of.sizes or unknown_sizes(shared) == unknown_sizes(of):
-            raise
-        try:
-            return [sized(shared, point, to) for point in points_of(unknown_sizes(shared))]
-        except ShapeError:
-            error.remedy = "give the placeholders, or the model's inputs, sizes that fit each other"
-            raise error from None
+    found: KsymError | None = None
+    shared = of._replace(
+        sizes=[
+            [f"axis_{i}" if i and isinstance(side, str) else side for i, side in enumerate(own)]
+            for own in of.sizes
+        ]
+    )
+    for each in (of, shared):
+        names = unknown_sizes(each)
+        for first in FIRST_SIZES if names else FIRST_SIZES[:1]:
+            try:
+                graphs = [sized(each, point, to) for point in points_of(names, first)]
+                _check_ones(each)
+                return write(graphs)
+            except ShapeError as error:
+                found = found or error
+                break
+            except GraphError as error:
+                found = found or error
+        if not isinstance(found, ShapeError) or len(unknown_sizes(shared)) == len(names):
+            break
+    assert found is not None
+    if isinstance(found, ShapeError) and unknown_sizes(of):
+        found.remedy = "give the placeholders, or the model's inputs, sizes that fit each other"
+    raise found

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ksym.compiler.codegen.nnvm import Entry, GraphEmitter, NativeGraph, lower_node
-from ksym.export.inference import Sized
-from ksym.graph import Node, Tensor, topological_order
+from ksym.export.inference import Sized, in_order
+from ksym.graph import Node, Tensor
 from ksym.shapes import known
 
 
@@ -36,7 +36,7 @@ def lowered(sized: Sized) -> Lowered:
     for tensor in sized.inputs:
         entries[tensor] = emit.given(tensor)
         made_by.append(tensor.node)
-    for node in topological_order(sized.outputs, until=entries):
+    for node in in_order(sized):
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
         entries.update(zip(node.outputs, results, strict=True))
         made_by += [node] * (len(emit.graph.nodes) - len(made_by))

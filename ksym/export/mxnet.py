@@ -9,7 +9,7 @@ import numpy as np
 
 from ksym.compiler.codegen.nnvm import Entry
 from ksym.errors import GraphError
-from ksym.export.inference import Exported, Sized, exported, sized_at_points
+from ksym.export.inference import Exported, Format, Sized, at_points, exported
 from ksym.export.lowered import lowered, numbers_of
 from ksym.export.params import TYPE_FLAGS, write_params
 from ksym.export.sizes import Varying, product_of, runs_of, varies
@@ -22,6 +22,8 @@ from ksym.variables import Variable
 WITHOUT_GRADIENT = {"_slice_assign"}
 """Operators of MXNet that have no gradient, besides those that are gradients."""
 
+
+MXNET = Format("MXNet", merges_axes=True, has=lambda operator: False)
 
 _GIVE_SIZE = "give the placeholders, or the model's inputs, that size"
 
@@ -74,8 +76,8 @@ def export_mxnet(function: Any, prefix: Any, epoch: int = 0) -> MXNetFiles:
     In MXNet: ``mxnet.gluon.SymbolBlock.imports(files.symbol, files.inputs, files.params)``.
     """
     of = exported(function, "MXNet")
-    writer = _Writer(of, sized_at_points(of, "MXNet"))
-    text, tensors = writer.written()
+    writer = at_points(of, MXNET, lambda graphs: SymbolOf(of, graphs))
+    text, tensors = writer.text, writer.variables
     with joined([of.function._group], "a function is exported").held():
         values = {name: variable._read() for name, variable in tensors.items()}
     values.update(writer.constants)
@@ -97,8 +99,13 @@ def _needs_training(node: Mapping[str, Any]) -> bool:
     return kind in ("BatchNorm", "RNN") or attributes.get("pool_type") == "max"
 
 
-class _Writer(Symbol):
-    """Writes the graph that all points have in common."""
+class SymbolOf(Symbol):
+    """Writes the graph that all points have in common.
+
+    Attributes:
+        variables: The variables that are parameters, by their names.
+        text: The graph in JSON.
+    """
 
     def __init__(self, of: Exported, graphs: Sequence[Sized]):
         super().__init__()
@@ -109,6 +116,8 @@ class _Writer(Symbol):
         self._entries: dict[Entry, Entry] = {}
         self._sources: dict[Varying, tuple[Entry, int]] = {}
         self._current = graphs[0].outputs[0].node
+        self.variables: dict[str, Variable] = {}
+        self.text = self._written()
 
     def refused(self, what: str, remedy: str) -> GraphError:
         """Return an error that names the operator that is being written."""
@@ -117,11 +126,9 @@ class _Writer(Symbol):
         error.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         return error
 
-    def written(self) -> tuple[str, dict[str, Variable]]:
-        """Return the JSON text, and the variables that are parameters."""
+    def _written(self) -> str:
         self._check_structure()
         leaves = {name: tensor for tensor, name in self._first.graph.leaves.items()}
-        variables: dict[str, Variable] = {}
         needed = self._needed()
         for number, node in enumerate(self._first.graph.nodes):
             if number not in needed:
@@ -136,7 +143,7 @@ class _Writer(Symbol):
                 self._entries[entry] = self._constant(node["name"], number)
             elif isinstance(leaf, Variable):
                 name = self.unique(leaf.name)
-                variables[name] = leaf
+                self.variables[name] = leaf
                 self._entries[entry] = self.parameter(name, leaf.shape, leaf.dtype)
             else:
                 name = self._inputs[leaf]
@@ -150,7 +157,7 @@ class _Writer(Symbol):
             self.append("_copy", self.unique(name), [head], {})
             for name, head in zip(self._of.results, heads, strict=True)
         ]
-        return self.to_json(heads), variables
+        return self.to_json(heads)
 
     def _check_structure(self) -> None:
         """Refuse a graph whose nodes, and not only numbers in them, depend on sizes."""

@@ -18,7 +18,7 @@ MOST_FACTORS = 3
 """The largest number of sizes whose product a number can be."""
 
 
-def points_of(names: Sequence[str], first: int = 5) -> list[dict[str, int]]:
+def points_of(names: Sequence[str], first: int) -> list[dict[str, int]]:
     """Return the combinations of sizes that a graph is made for.
 
     Args:

@@ -6,6 +6,7 @@ A subclass of `Operator` states, side by side:
 ``infer``     shapes and dtypes of the results from those of the operands
 ``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
 ``lower``     the native MXNet operators that compute it, or
+``onnx``      the operators of ONNX that compute it, for exporting
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
 ``formula``   the computation of one element, in a kernel that ksym generates
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
@@ -372,6 +373,14 @@ class Operator:
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Emit native operators for a node whose shapes are all known; return its results."""
+        raise NotImplementedError(self.name)
+
+    def onnx(self, *args: Any, **kwargs: Any) -> Any:
+        """Write operators of ONNX for a node whose shapes are all known; return its results.
+
+        Called with an `OnnxEmitter`, the node and its operands.  Elementwise operators with a
+        formula, and composed ones, need not say.
+        """
         raise NotImplementedError(self.name)
 
     def gradient(self, *args: Any, **kwargs: Any) -> Sequence[Tensor | None]:

@@ -11,7 +11,7 @@ from ksym import dtypes, shapes
 from ksym.errors import GraphError, KsymError
 from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.sampling import Draw, Sample
 
 __all__ = ["placeholder", "constant"]
@@ -135,6 +135,10 @@ class Constant(Operator):
 
     def numpy(self, value: FrozenArray) -> np.ndarray:
         return value.array
+
+    def onnx(self, emit: OnnxEmitter, node: Node) -> Any:
+        value = node.attributes["value"].array
+        return emit.constant(value, value.dtype.name)
 
     def lower(self, emit: Emitter, node: Node) -> Any:
         return emit.constant(node.attributes["value"].array)

@@ -13,7 +13,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import KNOWN_SIZE_LIMIT, Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.shapes import UNKNOWN
@@ -108,6 +108,9 @@ class _Concatenate(_Joining):
     def numpy(self, *arrays: Any, axis: int) -> Any:
         return np.concatenate(arrays, axis=axis)
 
+    def onnx(self, emit: OnnxEmitter, node: Node, *values: Any) -> Any:
+        return emit("Concat", *values, axis=node.attributes["axis"])
+
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
         full = {i: v for i, v in enumerate(values) if 0 not in node.inputs[i].shape}
         if len(full) == 1:
@@ -197,6 +200,11 @@ class _Stack(_Joining):
 
     def numpy(self, *arrays: Any, axis: int) -> Any:
         return np.stack(arrays, axis=axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, *values: Any) -> Any:
+        axis = node.attributes["axis"]
+        parts = [emit("Unsqueeze", value, emit.constant([axis])) for value in values]
+        return emit("Concat", *parts, axis=axis)
 
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
         return emit("_npi_stack", *values, num_args=len(values), axis=node.attributes["axis"])
