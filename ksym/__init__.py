@@ -12,6 +12,7 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import pickling as _pickling  # pickle takes tensors
 from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
     explain_gradient,
@@ -31,6 +32,7 @@ from ksym.errors import (
     DeviceError,
     DTypeError,
     ExecutionError,
+    FileError,
     GradientError,
     GraphError,
     InputError,
@@ -43,6 +45,8 @@ from ksym.errors import (
     ShapeError,
     SymbolicError,
 )
+from ksym.export.mxnet import export_mxnet
+from ksym.export.onnx import export_onnx
 from ksym.function import (
     Function,
     evaluate,
@@ -87,6 +91,10 @@ from ksym.runtime.device import (
     set_device,
 )
 from ksym.runtime.interop import to_mxnet
+from ksym.saving.api import (
+    load,
+    save,
+)
 from ksym.variables import (
     Update,
     Variable,

@@ -121,5 +121,9 @@ class NonFiniteError(KsymError, FloatingPointError):
     """A result or a new value is NaN or infinite, in a function with the flag ``nan``."""
 
 
+class FileError(KsymError, ValueError):
+    """A file that cannot be written or read, or that holds something else than it should."""
+
+
 class KsymWarning(UserWarning):
     """A call that has a meaning, but hardly the one that was meant."""

@@ -19,7 +19,7 @@ from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topolo
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
-from ksym.origin import current_origin, warn
+from ksym.origin import warn
 from ksym.profiling.profile import Profile, profile_of
 from ksym.profiling.program import kind_of
 from ksym.recent import Recent
@@ -136,6 +136,11 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
 
 EVALUATORS[:] = [evaluate]
 
+_OF_THIS_PROCESS = {
+    *("_inputs", "profile", "_programs", "_accepted", "_static", "_calls", "_misses", "_group"),
+}
+"""The attributes that `Function._start` sets, which are neither pickled nor copied."""
+
 
 class Function:
     """A compiled function, as `function` makes it: called with one value for each input, in order.
@@ -144,6 +149,8 @@ class Function:
     that share a variable wait for each other, and so do `Variable.get_value` and
     `Variable.set_value`.  A signal handler or a finalizer that calls it in the middle of such a
     call gets an error.
+
+    It can be pickled and copied (`copy.deepcopy`): see docs/saving.md.
 
     Tests and benchmarks compile one for other `costs` than those of the machine.
 
@@ -170,14 +177,21 @@ class Function:
         self._mode = mode_of(mode, flags)
         self._costs = costs
         results, self._form, self._keys = listed(outputs, self.name)
-        self._updates = collect(updates)
-        self._variables = [update.variable for update in self._updates]
+        changes = collect(updates)
+        self._variables = [update.variable for update in changes]
         self._count = len(results)
-        graph = [as_tensor(r) for r in results] + [update.value for update in self._updates]
+        graph = [as_tensor(r) for r in results] + [update.value for update in changes]
         graph = with_givens(graph, givens)
-        self._inputs = [inputs] if isinstance(inputs, Tensor) else list(inputs)
-        self._report_unused(graph, on_unused_input)
-        self._slots, self._graph = self._open(graph)
+        given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        self._report_unused(given, graph, on_unused_input)
+        self._slots, self._graph = self._open(given, graph)
+        self._start(given, specializations, profile)
+
+    def _start(
+        self, inputs: Sequence[Tensor], specializations: int, profile: bool | None = None
+    ) -> None:
+        """Start without anything compiled, in a group with the functions that share variables."""
+        self._inputs = inputs
         self.profile = profile_of(self.name, profile)
         self._programs: Recent[Prepared] = Recent(max(1, specializations))
         # For each argument the dtype and shape of the last array that needed no conversion.
@@ -190,13 +204,27 @@ class Function:
             f"{self.name} is made",
         )
 
-    def _report_unused(self, graph: list[Tensor], policy: str) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what the function is made of, without what is compiled for this process.
+
+        Pickled or copied deeply, a function gets variables and random streams of its own; others
+        that go into the same pickle share them with it, as they did before.  Copied by `copy.copy`
+        it keeps those that it has.
+        """
+        kept = {name: value for name, value in vars(self).items() if name not in _OF_THIS_PROCESS}
+        return {**kept, "specializations": self._programs.limit}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        vars(self).update(state)
+        self._start(self._slots, vars(self).pop("specializations"))
+
+    def _report_unused(self, inputs: Sequence[Any], graph: list[Tensor], policy: str) -> None:
         if policy not in ("warn", "ignore", "raise"):
             raise GraphError(
                 f"on_unused_input is {policy!r}", remedy='give "warn", "ignore" or "raise"'
             )
         used = set(topological_order(graph)) if graph else None
-        for position, tensor in enumerate(self._inputs):
+        for position, tensor in enumerate(inputs):
             if policy == "ignore" or used is None or not isinstance(tensor, Tensor):
                 continue
             if tensor.node in used:
@@ -210,17 +238,19 @@ class Function:
                 raise GraphError(problem, remedy=remedy).located(origin=tensor.node.origin)
             warn(problem, remedy)
 
-    def _open(self, graph: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
+    def _open(
+        self, inputs: Sequence[Any], graph: list[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Put a placeholder in the place of each input that is something else."""
         slots: list[Tensor] = []
         cuts: dict[Tensor, Tensor] = {}
-        for position, tensor in enumerate(self._inputs):
+        for position, tensor in enumerate(inputs):
             if not isinstance(tensor, Tensor):
                 raise GraphError(
                     f"input {position} of {self.name} is {tensor!r}, not a tensor of a graph",
                     remedy="make it with ksym.placeholder(shape)",
                 )
-            if tensor in self._inputs[:position]:
+            if tensor in inputs[:position]:
                 raise GraphError(f"input {position} of {self.name}, {tensor.name}, is repeated")
             if tensor.node.operator is placeholder:
                 slots.append(tensor)
@@ -253,7 +283,7 @@ class Function:
         takes = ", ".join(str(slot.spec) for slot in self._slots)
         return (
             f"<Function {self.name} of ({takes}), {self._count} output(s), "
-            f"{len(self._updates)} update(s)>"
+            f"{len(self._variables)} update(s)>"
         )
 
     def __call__(self, *arguments: Any) -> Any:
@@ -301,13 +331,6 @@ class Function:
         if not self._form:
             return results
         return results[0] if self._keys is None else dict(zip(self._keys, results, strict=True))
-
-    def __reduce__(self) -> Any:
-        raise GraphError(
-            f"{self!r} is compiled for this process: it can be neither pickled nor copied",
-            remedy="pickle the values of its variables (ksym.get_values(variables), or the "
-            "variables themselves), and make the function anew where it is needed",
-        ).located(origin=current_origin())
 
     def _computed(self, values: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Compute the outputs and carry out the updates, with the group's lock held."""

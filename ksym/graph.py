@@ -8,6 +8,7 @@ the last of them is.  Every walk here is iterative; depth is limited by memory o
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import operator
@@ -23,7 +24,7 @@ from ksym.arraylike import NUMPY as NUMPY
 from ksym.arraylike import OPERATORS as OPERATORS
 from ksym.arraylike import ArrayLike
 from ksym.errors import GraphError
-from ksym.origin import Origin, current_origin, provenance
+from ksym.origin import Origin, provenance
 from ksym.shapes import Shape
 
 if TYPE_CHECKING:
@@ -65,6 +66,12 @@ class FrozenArray:
         if self._hash is None:
             self._hash = hash((self.array.dtype, self.array.shape, self.array.tobytes()))
         return self._hash
+
+    def __deepcopy__(self, memo: Any) -> FrozenArray:
+        return self
+
+    def __reduce__(self) -> Any:
+        return FrozenArray, (self.array,)  # hashes differ from process to process
 
     def __repr__(self) -> str:
         if self.array.size > 8:
@@ -161,18 +168,11 @@ class Tensor(ArrayLike):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} {self.spec}>"
 
-    def __reduce__(self) -> Any:
-        raise GraphError(
-            f"{self!r} is symbolic: its graph cannot be pickled",
-            remedy="pickle its value, ksym.evaluate(tensor), or variables, and build the graph "
-            "anew where it is needed",
-        ).located(origin=current_origin())
-
     def __copy__(self) -> Tensor:
         return self
 
     def __deepcopy__(self, memo: Any) -> Tensor:
-        return self  # as it never changes
+        return deep_copy(self, memo)
 
 
 @contextmanager
@@ -294,6 +294,40 @@ def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor])
         if old.dtype != new.dtype or not shapes.compatible(old.shape, new.shape):
             raise GraphError(f"cannot replace {old!r} by {new!r}: shape or dtype differ")
     return replace(outputs, replacements)
+
+
+def deep_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """Return a tensor that depends on copies of the variables and streams that this one depends on.
+
+    What depends on none is not copied: it never changes.
+
+    Args:
+        tensor: The tensor.
+        memo: The copies so far, by the identities of their originals, as `copy` keeps them.
+    """
+    found: set[Node] = set()
+    stack = [tensor]
+    while stack:
+        current = stack.pop()
+        if id(current) in memo or current.node in found:
+            continue
+        if type(current) is not Tensor:
+            copy.deepcopy(current, memo)  # a variable, which copies itself
+            continue
+        found.add(current.node)
+        stack.extend(current.node.inputs)
+    with collection_paused():
+        for node in sorted(found, key=operator.attrgetter("number")):
+            inputs = [memo[id(t)] for t in node.inputs]
+            attributes = {key: copy.deepcopy(item, memo) for key, item in node.attributes.items()}
+            made = node
+            if attributes != node.attributes or not same(inputs, node.inputs):
+                specs = [t.spec for t in node.outputs]
+                made = Node(node.operator, inputs, attributes, specs, node.origin)
+                node.operator.track_values(made)
+            memo.update((id(old), new) for old, new in zip(node.outputs, made.outputs, strict=True))
+    copied: Tensor = memo[id(tensor)]
+    return copied
 
 
 def to_networkx(outputs: Tensor | Iterable[Tensor]) -> networkx.MultiDiGraph:

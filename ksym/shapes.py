@@ -31,6 +31,9 @@ class _Unknown:
     def __bool__(self) -> bool:
         raise TypeError("an unknown dimension has no truth value")
 
+    def __reduce__(self) -> str:
+        return "UNKNOWN"
+
     def _absorb(self, *_: Any) -> _Unknown:
         return self
 

@@ -198,8 +198,9 @@ class Variable(Tensor):
     def __copy__(self) -> Variable:
         return _restore(self.get_value(), self._name, self.trainable)
 
-    def __deepcopy__(self, memo: Any) -> Variable:
-        return self.__copy__()
+    def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
+        memo[id(self)] = copied = self.__copy__()
+        return copied
 
 
 def _restore(value: np.ndarray, name: str, trainable: bool) -> Variable:

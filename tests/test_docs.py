@@ -61,6 +61,12 @@ def test_the_code_of_the_page_on_debugging_runs(tmp_path, monkeypatch):
         exec(compile(block, "debugging.md", "exec"), names)
 
 
+def test_the_code_of_the_page_on_saving_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "saving.md"
+    exec(compile("".join(blocks_of(page)), str(page), "exec"), {})
+
+
 def test_the_page_on_extending_names_parts_that_there_are():
     rows = re.findall(r"^\| (`.*?) \|", (ROOT / "docs" / "extending.md").read_text(), re.MULTILINE)
     parts = [part for row in rows for part in re.findall(r"`(\w+)`", row)]

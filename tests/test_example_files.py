@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-NEEDS = ("keras", "matplotlib", "sklearn")
+NEEDS = ("flask", "keras", "matplotlib", "sklearn")
 
 
 def expected(text):

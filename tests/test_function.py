@@ -1,5 +1,3 @@
-import copy
-import pickle
 import sys
 import threading
 
@@ -333,26 +331,6 @@ def test_a_graph_that_cannot_be_bound_drops_no_other(monkeypatch):
     with pytest.raises(ksym.errors.ExecutionError):
         f([1.0, 2.0, 3.0])
     assert f.cache_info().kept == 1
-
-
-@pytest.mark.parametrize("copied", [pickle.dumps, copy.copy, copy.deepcopy])
-def test_a_function_says_what_to_pickle_in_its_stead(copied):
-    x = ksym.placeholder((2,))
-    with pytest.raises(GraphError, match=r"pickle the values of its variables") as caught:
-        copied(ksym.function([x], x * 2.0))
-    assert __file__ in str(caught.value)
-
-
-def test_tensors_are_copied_as_they_are_and_not_pickled():
-    y = ksym.placeholder((2,)) * 2.0
-    assert copy.deepcopy({"y": [y]})["y"][0] is y
-    with pytest.raises(GraphError, match=r"ksym\.evaluate"):
-        pickle.dumps(y)
-    w = ksym.Variable([1.0, 2.0])
-    for twin in (copy.copy(w), copy.deepcopy([w])[0]):
-        assert twin is not w
-        twin.set_value([3.0, 4.0])
-        assert w.get_value().tolist() == [1.0, 2.0]
 
 
 def test_outputs_may_have_names_and_a_single_input_no_list():

@@ -5,15 +5,21 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, ops
 from ksym.autodiff import gradients
+from ksym.errors import GraphError
+from ksym.export.inference import Exported, Format, Sized, at_points, exported
+from ksym.export.mxnet import MXNET, SymbolOf
+from ksym.export.onnx import ONNX, ModelOf
+from ksym.function import Function, function
 from ksym.graph import OPERATORS, Tensor
 from ksym.operator.composite import Composite
 from ksym.operator.declaration import Operator
@@ -30,7 +36,8 @@ others when the shapes are known, **composed** when it is called; **drawn** and 
 computed by NumPy, before a native graph and between two; a **loop** or **branch** runs graphs
 of its own. The dtypes and the gradients are those of one example in float32 from each declaration:
 a gradient is there (**yes**), is **zero** by construction, or there is **none**; *second* is the
-gradient of that. A check that leaves an operator out is named with its reason.
+gradient of that. *Export* says to which formats that example is exported
+([saving.md](saving.md)). A check that leaves an operator out is named with its reason.
 """
 
 
@@ -92,10 +99,10 @@ class _Example(Draw):
         return values.reshape(shape).astype(dtype or "float32")
 
 
-def _behaviour(operator: Operator) -> tuple[str, str, str]:
-    """The dtypes of the results, and what gradients of first and second order there are."""
+def _behaviour(operator: Operator) -> tuple[str, str, str, str]:
+    """The dtypes of the results, what gradients of two orders there are, and the exports."""
     if operator.name in LEAVES:
-        return "as given", "", ""
+        return "as given", "", "", ""
     sample = operator.sample(_Example())
     operands = [
         array
@@ -111,7 +118,26 @@ def _behaviour(operator: Operator) -> tuple[str, str, str]:
     words = [_word(found) for found in (first, _reaching(first, inputs))]
     if words[0] != "none" and words[1] == "none":
         words[1] = "zero"  # the gradient does not depend on the operands
-    return ", ".join(output.dtype for output in outputs), words[0], words[1]
+    fed = [t for t in operands if isinstance(t, Tensor)]
+    exports = _exports(function(fed, outputs, on_unused_input="ignore"))
+    return ", ".join(output.dtype for output in outputs), words[0], words[1], exports
+
+
+def _exports(example: Function) -> str:
+    """The formats to which a function is exported."""
+    written: list[tuple[Format, Callable[[Exported, Sequence[Sized]], Any]]] = [
+        (MXNET, lambda of, graphs: SymbolOf(of, graphs)),
+        (ONNX, lambda of, graphs: ModelOf(of, graphs)),
+    ]
+    found = []
+    for form, write in written:
+        try:
+            of = exported(example, form.name)
+            at_points(of, form, functools.partial(write, of))
+        except GraphError:
+            continue
+        found.append(form.name)
+    return ", ".join(found) or "none"
 
 
 def _reaching(losses: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
@@ -143,7 +169,8 @@ def page() -> str:
     lines = [_HEAD.rstrip()]
     for family in sorted(families):
         lines += ["", f"## {family}", ""]
-        lines += ["| operator | what it is | how | dtype | gradient | second |", "| --- " * 6 + "|"]
+        lines += ["| operator | what it is | how | dtype | gradient | second | export |"]
+        lines += ["| --- " * 7 + "|"]
         for operator in families[family]:
             summary = (operator.__doc__ or "").split("\n", 1)[0].replace("|", "\\|")
             cells = [f"`{operator.name}{_signature(operator)}`", summary]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -196,17 +197,17 @@ def function(
         results,
         list(printed.values()),
         ranges.collect(order, inputs),
-        lambda given: _with_some(given, inputs, read, outputs, updates, name),
+        functools.partial(_with_some, inputs, read, outputs, updates, name),
     )
 
 
 def _with_some(
-    given: Sequence[Tensor],
     inputs: Sequence[Tensor],
     read: Collection[Tensor],
     outputs: Sequence[Any],
     updates: Sequence[Any],
     name: str | None,
+    given: Sequence[Tensor],
 ) -> KerasFunction:
     """Return a function of some of the inputs.
 

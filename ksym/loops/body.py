@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -29,6 +30,14 @@ class Body:
     def __call__(self, operands: Sequence[Tensor]) -> list[Tensor]:
         """Return the outputs with operands in the place of the parameters."""
         return replace(self.outputs, dict(zip(self.inputs, operands, strict=True)))
+
+    def __reduce__(self) -> Any:
+        return Body, (self.inputs, self.outputs)
+
+    def __deepcopy__(self, memo: Any) -> Body:
+        inputs, outputs = copy.deepcopy((self.inputs, self.outputs), memo)
+        unchanged = same(inputs, self.inputs) and same(outputs, self.outputs)
+        return self if unchanged else Body(inputs, outputs)
 
     def numpy(self, values: Sequence[Any]) -> list[Any]:
         """Compute the outputs in NumPy."""

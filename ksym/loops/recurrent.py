@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from ksym import ops
 from ksym.errors import GraphError
@@ -17,8 +19,9 @@ from ksym.loops.recurrent_kernel import (
     lacks_kernel,
     layer_flops,
 )
+from ksym.loops.view import parted
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 
@@ -29,6 +32,11 @@ class _Recurrent(Operator):
     """A recurrent layer.  Operands: the input, states, kernels, biases; attribute: MXNet's mode."""
 
     half = False
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {}
 
     def infer(self, *operands: Tensor, cell: str) -> tuple[Spec, ...]:
         (steps, *_), state, *_ = check_operands(CELLS[cell], *operands)
@@ -43,6 +51,48 @@ class _Recurrent(Operator):
 
     def is_composed(self, node: Node) -> bool:
         return lacks_kernel(node)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, *values: Any) -> Any:
+        """Write one of ONNX's recurrent layers: its gates have another order, its axes one more."""
+        name = node.attributes["cell"]
+        cell, units = CELLS[name], int(node.outputs[0].shape[2] or 0)
+        (x,), states, (kernel, recurrent_kernel, *biases) = parted(values, 1, cell.states)
+        order = {"lstm": (0, 3, 1, 2)}.get(name, tuple(range(cell.gates)))
+
+        def ordered(value: Any, axis: int) -> Any:
+            places = [units * gate + i for gate in order for i in range(units)]
+            return emit("Gather", value, emit.constant(places), axis=axis)
+
+        def lifted(value: Any) -> Any:
+            return emit("Unsqueeze", value, emit.constant([0]))
+
+        matrices = [
+            lifted(emit("Transpose", ordered(value, 1), perm=(1, 0)))
+            for value in (kernel, recurrent_kernel)
+        ]
+        given = [ordered(value, 0) for value in biases]
+        if len(given) == 1:
+            given.append(emit.constant(np.zeros(cell.gates * units), node.inputs[0].dtype))
+        bias = lifted(emit("Concat", *given, axis=0))
+        options = {"lstm": {}, "gru": {"linear_before_reset": 1}}.get(
+            name, {"activations": [name.removeprefix("rnn_").capitalize()]}
+        )
+        kind = {"lstm": "LSTM", "gru": "GRU"}.get(name, "RNN")
+        first = [lifted(state) for state in states]
+        made = emit(
+            kind,
+            x,
+            *matrices,
+            bias,
+            None,
+            *first,
+            outputs=1 + cell.states,
+            hidden_size=units,
+            **options,
+        )
+        outputs, *finals = made
+        outputs = emit("Squeeze", outputs, emit.constant([1]))
+        return outputs, *(emit("Squeeze", final, emit.constant([0])) for final in finals)
 
     def expand(self, node: Node) -> Sequence[Tensor]:
         return as_scan(CELLS[node.attributes["cell"]], node.inputs)
@@ -85,6 +135,11 @@ class _SimpleRnn(_Recurrent):
         if activation not in ("tanh", "relu"):
             raise GraphError(f'the activation is {activation!r}, not "tanh" or "relu"')
         return _prepared(f"rnn_{activation}", [x, h, kernel, recurrent_kernel], [bias])
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {"activation": attributes["cell"].removeprefix("rnn_")}
 
     def sample(self, draw: Draw) -> Sample:
         activation = draw.choose(("tanh", "relu"))

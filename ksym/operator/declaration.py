@@ -6,6 +6,7 @@ A subclass of `Operator` states, side by side:
 ``infer``     shapes and dtypes of the results from those of the operands
 ``numpy``     the meaning, in NumPy: the tests' oracle, and how constants are folded
 ``lower``     the native MXNet operators that compute it, or
+``onnx``      the operators of ONNX that compute it, for exporting
 ``expand``    the graph operators it is composed of, where MXNet has nothing native
 ``formula``   the computation of one element, in a kernel that ksym generates
 ``gradient``  the chain rule, in graph operators, so that gradients have gradients
@@ -100,6 +101,34 @@ def _is_partly_unknown(tensor: Tensor) -> bool:
     return tensor.value is not None and any(item is UNKNOWN for item in tensor.value.flat)
 
 
+def _alike(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Return whether attributes are equal, a NaN to a NaN, and of the same types."""
+    return _exactly(tuple(sorted(first.items()))) == _exactly(tuple(sorted(second.items())))
+
+
+def _exactly(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(map(_exactly, value))
+    if isinstance(value, float):
+        return "float", value.hex()
+    return isinstance(value, bool), value
+
+
+def operator_named(name: str) -> Operator:
+    """Return the operator of a name, as it is written in pickles and files.
+
+    Raises:
+        GraphError: No operator of this name is declared.
+    """
+    if name not in graph.OPERATORS:
+        raise GraphError(
+            f"the graph has the operator {name!r}, which is not declared",
+            remedy="import the module that declares it first; ksym's own are all there, so else "
+            "the graph is of another version of ksym",
+        )
+    return graph.OPERATORS[name]
+
+
 class Operator:
     """The base class of all declarations; see the module's docstring.
 
@@ -183,7 +212,7 @@ class Operator:
         return self
 
     def __reduce__(self) -> tuple[Callable[[str], Operator], tuple[str]]:
-        return graph.OPERATORS.__getitem__, (self.name,)
+        return operator_named, (self.name,)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -230,7 +259,7 @@ class Operator:
             raise error.located(self.name, [t.spec for t in operands], origin) from None
         specs = (inferred,) if isinstance(inferred, Spec) else inferred
         node = Node(self, operands, attributes, specs, origin)
-        self._track_values(node)
+        self.track_values(node)
         return node.outputs[0] if isinstance(inferred, Spec) else node.outputs
 
     def remake(self, node: Node, operands: Sequence[Tensor]) -> Node:
@@ -248,7 +277,44 @@ class Operator:
             new.value = old.value
         return result
 
-    def _track_values(self, node: Node) -> None:
+    def restore(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any], specs: Sequence[Spec]
+    ) -> Node:
+        """Make a node that was saved, of which nothing is known to be as a call makes it.
+
+        Raises:
+            GraphError: The operands, attributes and results do not belong together.
+            Exception: Any other, as nothing is known of the attributes.
+        """
+        self.check_saved(operands, attributes)
+        made = self.make(operands, attributes)
+        node = (made if isinstance(made, Tensor) else made[0]).node
+        if not _alike(node.attributes, attributes) or [t.spec for t in node.outputs] != list(specs):
+            raise GraphError("the results are others than those that were saved")
+        return node
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        """Check that a call could give operands and attributes; what it need not `make` checks.
+
+        By default the `arguments` are given to `prepare`, which has to return the same.
+
+        Raises:
+            GraphError: No call gives them.
+            Exception: Any other, as nothing is known of the attributes.
+        """
+        args, kwargs = self.arguments(operands, attributes)
+        prepared, found = self.prepare(*args, **kwargs)
+        specs = [t.spec for t in prepared]
+        if not _alike(found, attributes) or specs != [t.spec for t in operands]:
+            raise GraphError("no call has these operands and attributes")
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        """Return the arguments of a call that gives operands and attributes."""
+        return operands, attributes
+
+    def track_values(self, node: Node) -> None:
         """Compute small integer results whose operands are known, for shape arithmetic."""
         output = node.outputs[0]
         if output.dtype in dtypes.FLOATS or len(node.outputs) != 1 or not self.pure:
@@ -313,6 +379,14 @@ class Operator:
 
     def lower(self, *args: Any, **kwargs: Any) -> Any:
         """Emit native operators for a node whose shapes are all known; return its results."""
+        raise NotImplementedError(self.name)
+
+    def onnx(self, *args: Any, **kwargs: Any) -> Any:
+        """Write operators of ONNX for a node whose shapes are all known; return its results.
+
+        Called with an `OnnxEmitter`, the node and its operands.  Elementwise operators with a
+        formula, and composed ones, need not say.
+        """
         raise NotImplementedError(self.name)
 
     def gradient(self, *args: Any, **kwargs: Any) -> Sequence[Tensor | None]:

@@ -59,3 +59,30 @@ class Emitter(Protocol):
 
     def scratch(self, spec: Spec, purpose: str) -> Native:
         """Return memory that an operator may write to, and that nothing reads."""
+
+
+class OnnxEmitter(Protocol):
+    """The target that `Operator.onnx` writes operators of ONNX to: a graph in the making.
+
+    A graph is written for several combinations of sizes that are not known, and constants that
+    differ from one to the other are computed from the sizes.  So sizes go into constants, and not
+    into attributes, wherever ONNX takes them as an operand.
+    """
+
+    def __call__(
+        self, operator: str, *inputs: Native | None, outputs: int = 1, **attributes: Any
+    ) -> Any:
+        """Apply an operator of ONNX.
+
+        Args:
+            operator: Its name, such as ``"Gemm"``.
+            inputs: The operands; None for one that is left out.
+            outputs: The number of results to return.
+            attributes: Its attributes; one that is None is left out.
+
+        Returns:
+            One value, or a tuple of them when outputs is larger than 1.
+        """
+
+    def constant(self, value: Any, dtype: str = "int64") -> Native:
+        """Return an array that is the same at every call."""

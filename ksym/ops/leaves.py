@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.errors import KsymError
+from ksym.errors import GraphError, KsymError
 from ksym.graph import FrozenArray, Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.sampling import Draw, Sample
 
 __all__ = ["placeholder", "constant"]
@@ -36,7 +36,7 @@ class _Placeholder(_Leaf):
         static: bool = False,
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         dtype = dtypes.canonical(dtype)
-        if default is not None:
+        if default is not None and not isinstance(default, FrozenArray):
             default = FrozenArray(dtypes.converted(default, dtype))
         return [], {
             "shape": shapes.normalize(shape),
@@ -123,14 +123,22 @@ class Constant(Operator):
             array = dtypes.converted(value, dtypes.canonical(dtype))
         return [], {"value": FrozenArray(array)}
 
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        if operands or not isinstance(attributes["value"], FrozenArray):
+            raise GraphError("a constant is an array")
+
     def infer(self, value: FrozenArray) -> Spec:
         return Spec(value.array.shape, dtypes.name_of(value.array))
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         node.outputs[0].value = node.attributes["value"].array
 
     def numpy(self, value: FrozenArray) -> np.ndarray:
         return value.array
+
+    def onnx(self, emit: OnnxEmitter, node: Node) -> Any:
+        value = node.attributes["value"].array
+        return emit.constant(value, value.dtype.name)
 
     def lower(self, emit: Emitter, node: Node) -> Any:
         return emit.constant(node.attributes["value"].array)

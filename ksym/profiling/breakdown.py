@@ -8,7 +8,6 @@ share of the kernel's instructions.
 
 from __future__ import annotations
 
-import ctypes
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -24,7 +23,6 @@ from ksym.graph import Node, Tensor, topological_order
 from ksym.operator.machine import Register
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
-from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.calls import Tape
 from ksym.runtime.native import Executable
@@ -172,17 +170,12 @@ def _instructions(node: Node) -> float:
 def _native_seconds(graph: NativeGraph, arrays: Arrays) -> dict[Node | None, float]:
     """Return the time of each node of a native graph, measured in an executor of its own."""
     executor = Executable(graph, arrays)
-    library = loading.library()
     events: list[tuple[str, int, int]] = []
 
-    def monitor(name: bytes, array: int, _: Any) -> None:
-        now = time.perf_counter_ns()
-        library.MXNDArrayFree(ctypes.c_void_p(array))
-        events.append((name.decode(), now, time.perf_counter_ns()))
+    def computed(name: str) -> None:
+        events.append((name, time.perf_counter_ns(), time.perf_counter_ns()))
 
-    kind = ctypes.CFUNCTYPE(None, ctypes.c_char_p, ctypes.c_void_p, ctypes.c_void_p)
-    callback = kind(monitor)
-    loading.check(library.MXExecutorSetMonitorCallback(executor._handle, callback, None))
+    executor.watch(computed)
     best: dict[str, float] = {}
     for _ in range(REPEATS):
         events.clear()

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_uint, c_void_p
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ksym.runtime.library import MONITOR
 from ksym.runtime.loading import check, library
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
@@ -229,6 +230,17 @@ class Executor:
     def __del__(self) -> None:
         if self.handle is not None:
             self._free(self.handle)
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """Call a function with the name of each result as soon as it is computed."""
+        lib = library()
+
+        def called(name: bytes, array: int, _: Any) -> None:
+            callback(name.decode())
+            lib.MXNDArrayFree(array)
+
+        self._watching = MONITOR(called)  # which MXNet does not keep
+        check(lib.MXExecutorSetMonitorCallback(self.handle, self._watching, None))
 
     def forward(self, training: bool) -> None:
         """Compute the outputs, or begin to, if the engine is asynchronous.

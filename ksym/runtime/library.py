@@ -143,6 +143,9 @@ _OUT = POINTER(c_void_p)
 """A handle that a function writes, or an array of handles."""
 _NAMES = POINTER(c_char_p)
 
+MONITOR = ctypes.CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)
+"""A function that an executor calls with the name and the handle of each result."""
+
 SIGNATURES: dict[str, tuple[Any, ...]] = {
     # The process, and the settings of the calling thread
     "MXListAllOpNames": (POINTER(c_uint), POINTER(_NAMES)),
@@ -182,6 +185,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "MXExecutorOutputs": (c_void_p, POINTER(c_uint), POINTER(_OUT)),
     "MXExecutorForward": (c_void_p, c_int),
+    "MXExecutorSetMonitorCallback": (c_void_p, MONITOR, c_void_p),
     "MXExecutorFree": (c_void_p,),
 }
 """The types of the arguments of each function; all return 0, or -1 after an error."""

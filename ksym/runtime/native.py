@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,10 @@ class Executable:
         self._silent = not any(
             node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
         )
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """Call a function with the name of each native node's result as soon as it is computed."""
+        self._executor.watch(callback)
 
     def run(self) -> None:
         """Compute the outputs from the contents of the leaves' arrays."""

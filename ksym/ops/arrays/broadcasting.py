@@ -12,7 +12,7 @@ from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, cast_to, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -40,6 +40,9 @@ class _BroadcastTo(Operator):
 
     def numpy(self, x: Any, shape: Any) -> Any:
         return np.broadcast_to(x, tuple(shape))
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, shape: Any) -> Any:
+        return emit("Expand", x, emit.constant(node.outputs[0].shape))
 
     def lower(self, emit: Emitter, node: Node, x: Any, shape: Any) -> Any:
         source, out = node.inputs[0], node.outputs[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import KNOWN_SIZE_LIMIT, Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.shapes import UNKNOWN
@@ -87,9 +87,9 @@ def joined(
 class _Joining(Operator):
     """Operands side by side."""
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         """Keep the entries that are known of a shape that data is a part of: ``[n, 3]``."""
-        super()._track_values(node)
+        super().track_values(node)
         output, values = node.outputs[0], [tensor.value for tensor in node.inputs]
         elements = shapes.size(output.shape)
         if output.value is not None or dtypes.kind(output.dtype) != 1 or elements is None:
@@ -125,6 +125,9 @@ class _Concatenate(_Joining):
     def numpy(self, *arrays: Any, axis: int) -> Any:
         return np.concatenate(arrays, axis=axis)
 
+    def onnx(self, emit: OnnxEmitter, node: Node, *values: Any) -> Any:
+        return emit("Concat", *values, axis=node.attributes["axis"])
+
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
         known = [shapes.known(tensor.shape) for tensor in node.inputs]
         parts = [(v, shape) for v, shape in zip(values, known, strict=True) if 0 not in shape]
@@ -151,6 +154,11 @@ class _Concatenate(_Joining):
 
     def simplify(self, node: Node) -> Tensor | None:
         return node.inputs[0] if len(node.inputs) == 1 else None
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [operands], attributes
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands, **attributes)
@@ -202,12 +210,22 @@ class _Stack(_Joining):
     def numpy(self, *arrays: Any, axis: int) -> Any:
         return np.stack(arrays, axis=axis)
 
+    def onnx(self, emit: OnnxEmitter, node: Node, *values: Any) -> Any:
+        axis = node.attributes["axis"]
+        parts = [emit("Unsqueeze", value, emit.constant([axis])) for value in values]
+        return emit("Concat", *parts, axis=axis)
+
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
         return emit("_npi_stack", *values, num_args=len(values), axis=node.attributes["axis"])
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         before = (slice(None),) * node.attributes["axis"]
         return [g[(*before, position)] for position in range(len(node.inputs))]
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [operands], attributes
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands, **attributes)

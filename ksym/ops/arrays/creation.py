@@ -12,7 +12,7 @@ from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, cast_to, promoted, static, unrounded
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import constant
@@ -50,6 +50,12 @@ class _Arange(Operator):
 
     def numpy(self, start: Any, stop: Any, step: Any, dtype: str) -> Any:
         return np.arange(start, stop, step).astype(dtype)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, *bounds: Any) -> Any:
+        values = [static(node, i).item() for i in range(3)]
+        wide = "int64" if all(isinstance(value, int) for value in values) else "float64"
+        made = emit("Range", *(emit.constant(value, wide) for value in values))
+        return emit("Cast", made, to=np.dtype(node.attributes["dtype"]))
 
     def lower(self, emit: Emitter, node: Node, *bounds: Any) -> Any:
         first, last, by = (static(node, i).item() for i in range(3))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -95,6 +95,11 @@ class _MatrixDiag(Operator):
         if isinstance(shape, np.ndarray):
             shape = as_tensor(shape)
         return [x, shape_operand(shape)], {"offset": offset}
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands[:1], {"shape": operands[1], **attributes}
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands[0], shape=operands[1], **attributes)

@@ -12,7 +12,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.shape import target_shape
@@ -46,6 +46,14 @@ def check_indices(indices: Tensor, side: int | None) -> None:
                 raise ShapeError(f"index {position} is out of range for an axis of size {side}")
 
 
+def onnx_wrapped(emit: OnnxEmitter, tensor: Tensor, indices: Any, side: int | None) -> Any:
+    """Write indices modulo a side, unless they are known to lie within the axis."""
+    if tensor.value is not None and all(-(side or 0) <= i < (side or 0) for i in tensor.value.flat):
+        return indices
+    indices = emit("Cast", indices, to=np.dtype("int64"))
+    return emit("Mod", indices, emit.constant(side))
+
+
 class _Take(Operator):
     linear_in = (0,)
 
@@ -65,6 +73,11 @@ class _Take(Operator):
         side = x.size if axis is None else x.shape[axis]
         # mode="wrap" subtracts the side over and over: 2**62 takes years.
         return np.take(x, np.mod(indices, side) if side else indices, axis=axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, indices: Any) -> Any:
+        axis = node.attributes["axis"]
+        indices = onnx_wrapped(emit, node.inputs[1], indices, node.inputs[0].shape[axis])
+        return emit("Gather", x, indices, axis=axis)
 
     def lower(self, emit: Emitter, node: Node, x: Any, indices: Any) -> Any:
         return emit("take", x, indices, axis=node.attributes["axis"], mode="wrap")
@@ -149,6 +162,13 @@ class _TakeGradient(Operator):
             np.add.at(result, np.mod(indices, result.shape[0]), g)
         return result
 
+    def onnx(self, emit: OnnxEmitter, node: Node, g: Any, indices: Any, shape: Any) -> Any:
+        out, rows = node.outputs[0], node.inputs[1]
+        indices = onnx_wrapped(emit, rows, indices, out.shape[0])
+        indices = emit("Unsqueeze", indices, emit.constant([rows.rank]))
+        nothing = emit("Expand", emit.constant(0, out.dtype), emit.constant(out.shape))
+        return emit("ScatterND", nothing, indices, g, reduction="add")
+
     def lower(self, emit: Emitter, node: Node, g: Any, indices: Any, shape: Any) -> Any:
         out = node.outputs[0]
         if 0 in node.inputs[0].shape:
@@ -204,6 +224,13 @@ class _OneHot(Operator):
 
     def numpy(self, indices: Any, depth: int, dtype: str) -> Any:
         return (np.asarray(indices)[..., None] == np.arange(depth)).astype(dtype)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, indices: Any) -> Any:
+        source, depth = node.inputs[0], node.attributes["depth"]
+        indices = emit("Cast", indices, to=np.dtype("int64"))
+        indices = emit("Unsqueeze", indices, emit.constant([source.rank]))
+        here = emit("Equal", indices, emit.constant(np.arange(depth)))
+        return emit("Cast", here, to=np.dtype(node.attributes["dtype"]))
 
     def lower(self, emit: Emitter, node: Node, indices: Any) -> Any:
         depth, dtype = node.attributes["depth"], node.attributes["dtype"]

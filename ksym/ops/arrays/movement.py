@@ -12,7 +12,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -49,6 +49,13 @@ class _Tile(Operator):
 
     def numpy(self, x: Any, repeats: Any) -> Any:
         return np.tile(x, tuple(repeats))
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, repeats: Any) -> Any:
+        source, out = node.inputs[0], node.outputs[0]
+        if out.rank > source.rank:
+            shape = [*[1] * (out.rank - source.rank), *source.shape]
+            x = emit("Reshape", x, emit.constant(shape), allowzero=1)
+        return emit("Tile", x, emit.constant(static(node, 1)))
 
     def lower(self, emit: Emitter, node: Node, x: Any, repeats: Any) -> Any:
         times = tuple(int(t) for t in static(node, 1))
@@ -139,6 +146,16 @@ class _Repeat(Operator):
 
     def numpy(self, x: Any, repeats: Any, axis: int) -> Any:
         return np.repeat(x, repeats, axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        repeats, axis = node.attributes["repeats"], node.attributes["axis"]
+        if not isinstance(repeats, int):
+            return emit("Gather", x, emit.constant(_repeated(repeats)), axis=axis)
+        x = emit("Unsqueeze", x, emit.constant([axis + 1]))
+        times = [repeats if a == axis + 1 else 1 for a in range(node.inputs[0].rank + 1)]
+        x = emit("Tile", x, emit.constant(times))
+        return emit("Reshape", x, emit.constant(node.outputs[0].shape), allowzero=1)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         repeats, axis = node.attributes["repeats"], node.attributes["axis"]
@@ -234,6 +251,13 @@ class _Flip(Operator):
 
     def numpy(self, x: Any, axis: Any) -> Any:
         return np.flip(x, axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        axes = node.attributes["axis"]
+        bounds = ([number] * len(axes) for number in (-1, np.iinfo("int64").min))
+        starts, ends = map(emit.constant, bounds)
+        return emit("Slice", x, starts, ends, emit.constant(axes), emit.constant([-1] * len(axes)))
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         axis = node.attributes["axis"]

@@ -11,7 +11,7 @@ from ksym import dtypes, ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -83,6 +83,12 @@ class _Pad(Operator):
 
     def numpy(self, x: Any, pad_width: Any, constant_values: float) -> Any:
         return np.pad(x, pad_width, constant_values=constant_values)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        pairs, number = node.attributes["pad_width"], node.attributes["constant_values"]
+        pads = [*(before for before, _ in pairs), *(after for _, after in pairs)]
+        return emit("Pad", x, emit.constant(pads), emit.constant(number, node.outputs[0].dtype))
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return pad_value(

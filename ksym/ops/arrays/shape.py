@@ -16,7 +16,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.layout import Layout, contiguous
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand
 from ksym.operator.sampling import Draw, Sample
@@ -34,7 +34,7 @@ class _ShapeOf(Operator):
     def infer(self, x: Tensor) -> Spec:
         return Spec((x.rank,), "int64")
 
-    def _track_values(self, node: Node) -> None:
+    def track_values(self, node: Node) -> None:
         # The shape is known even if the operand's value is not.
         dimensions = node.inputs[0].shape
         value = np.array([UNKNOWN if d is None else d for d in dimensions], dtype=object)
@@ -43,6 +43,10 @@ class _ShapeOf(Operator):
 
     def numpy(self, x: Any) -> Any:
         return np.array(np.shape(x), dtype="int64")
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        return emit("Shape", x)
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return emit.constant(static_shape(node.inputs[0]))
@@ -75,6 +79,9 @@ class _Reshaping(Operator):
 
     linear_in = (0,)
     viewing = True
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, *shape: Any) -> Any:
+        return emit("Reshape", x, emit.constant(node.outputs[0].shape), allowzero=1)
 
     def lower(self, emit: Emitter, node: Node, x: Any, *shape: Any) -> Any:
         return emit("_np_reshape", x, newshape=node.outputs[0].shape)
@@ -181,6 +188,10 @@ class _Transpose(Operator):
 
     def numpy(self, x: Any, axes: tuple[int, ...]) -> Any:
         return np.transpose(x, axes)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        return emit("Transpose", x, perm=node.attributes["axes"])
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         if node.inputs[0].rank < 2:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.errors import ShapeError
+from ksym.errors import GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.layout import Layout
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
@@ -182,6 +182,24 @@ def _without(node: Node, first: int, axes: Sequence[int]) -> tuple[list[Tensor],
     return bounds, attributes
 
 
+def _check_bounds(bounds: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+    """Check the bounds and attributes of slices that were saved.
+
+    Raises:
+        GraphError: No call gives them.
+    """
+    steps, unbounded = attributes["steps"], attributes["open"]
+    lengths = attributes.get("lengths", ())
+    if not (
+        {"steps", "open"} <= attributes.keys() <= {"steps", "open", "lengths"}
+        and all(type(step) is int for step in steps)
+        and all(len(pair) == 2 and {*map(type, pair)} == {bool} for pair in unbounded)
+        and all(length is None or (type(length) is int and length > 0) for length in lengths)
+        and all(ends.dtype == "int64" and ends.rank == 1 for ends in bounds)
+    ):
+        raise GraphError("these are no bounds of slices")
+
+
 class _Slice(Operator):
     linear_in = (0,)
     viewing = True
@@ -207,6 +225,9 @@ class _Slice(Operator):
             **_lengths(bounds),
         }
 
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        _check_bounds(operands[1:], attributes)
+
     def infer(self, x: Tensor, starts: Tensor, stops: Tensor, **attributes: Any) -> Spec:
         return Spec(slice_sides(x.shape, starts, stops, attributes), x.dtype)
 
@@ -218,6 +239,26 @@ class _Slice(Operator):
 
     def is_composed(self, node: Node) -> bool:
         return False
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
+        last = np.iinfo("int64")
+        kept = [
+            (axis, bound.start, bound.stop, bound.step)
+            for axis, bound in enumerate(slice_bounds(node))
+            if (bound.start, bound.stop, bound.step) != (None, None, 1)
+        ]
+        if not kept:
+            return emit("Identity", x)
+        axes, starts, stops, steps = zip(*kept, strict=True)
+        begins = [
+            (0 if step > 0 else last.max) if begin is None else begin
+            for begin, step in zip(starts, steps, strict=True)
+        ]
+        ends = [
+            (last.max if step > 0 else last.min) if end is None else end
+            for end, step in zip(stops, steps, strict=True)
+        ]
+        return emit("Slice", x, *map(emit.constant, (begins, ends, axes, steps)))
 
     def expand(self, node: Node) -> Tensor:
         """Take the positions that the bounds give: the shape alone decides what is compiled."""
@@ -314,6 +355,9 @@ class _SliceGradient(Operator):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [as_tensor(g), *map(shape_operand, (shape, starts, stops))], attributes
 
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        _check_bounds(operands[2:], attributes)
+
     def infer(
         self, g: Tensor, shape: Tensor, starts: Tensor, stops: Tensor, **attributes: Any
     ) -> Spec:
@@ -333,6 +377,22 @@ class _SliceGradient(Operator):
 
     def is_composed(self, node: Node) -> bool:
         return False
+
+    def onnx(self, emit: OnnxEmitter, node: Node, g: Any, *_: Any) -> Any:
+        """Take along each axis the element of g at its place, or the zero behind the last one."""
+        out = node.outputs[0]
+        for axis, bound in enumerate(slice_bounds(node, 2)):
+            side = int(out.shape[axis] or 0)
+            if (bound.start, bound.stop, bound.step) == (None, None, 1):
+                continue
+            count = int(node.inputs[0].shape[axis] or 0)
+            places = np.full(side, count)
+            places[bound] = np.arange(count)
+            pads = [0] * (2 * out.rank)
+            pads[out.rank + axis] = 1
+            g = emit("Pad", g, emit.constant(pads), emit.constant(0, out.dtype))
+            g = emit("Gather", g, emit.constant(places), axis=axis)
+        return g
 
     def expand(self, node: Node) -> Tensor:
         """Add the elements of g at the positions that the bounds give."""

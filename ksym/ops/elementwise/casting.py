@@ -10,7 +10,7 @@ import numpy as np
 from ksym import dtypes
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to, unrounded
 from ksym.operator.sampling import Draw, Sample
@@ -39,6 +39,10 @@ class _Cast(Operator):
     def numpy(self, x: np.ndarray, dtype: str) -> np.ndarray:
         with np.errstate(invalid="ignore"):
             return x.astype(dtype)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        return emit("Cast", x, to=np.dtype(node.attributes["dtype"]))
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return emit("Cast", x, dtype=node.attributes["dtype"])

@@ -10,7 +10,7 @@ import numpy as np
 from ksym import dtypes, ops
 from ksym.errors import DTypeError
 from ksym.graph import Node, Tensor
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.machine import Machine, NoFormula, Register
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.elementwise.binary import Binary, is_filled_with, scalar_of
@@ -305,6 +305,13 @@ class _Power(Binary):
                 remedy="cast the base to a float",
             )
         return operands, attributes
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, y: Any) -> Any:
+        dtype = node.outputs[0].dtype
+        if dtype not in ("int8", "uint8"):
+            return emit("Pow", x, y)
+        wide = (emit("Cast", value, to=np.dtype("int32")) for value in (x, y))
+        return emit("Cast", emit("Pow", *wide), to=np.dtype(dtype))
 
     def lower(self, emit: Emitter, node: Node, x: Any, y: Any) -> Any:
         if dtypes.is_float(node.outputs[0].dtype):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -200,6 +200,11 @@ class _Polygamma(Operator):
             raise GraphError(f"the order {order!r} is not a whole number from 0 on")
         x = as_tensor(x)
         return [cast_to(x, dtypes.floating(x.dtype))], {"order": int(order)}
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [attributes["order"], *operands], {}
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(attributes["order"], *operands)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ksym import ops, shapes
-from ksym.errors import ShapeError
+from ksym.errors import GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import cast_to, promoted
@@ -209,6 +209,16 @@ class _Einsum(Operator):
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(attributes["subscripts"], *operands)
+
+    def check_saved(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> None:
+        labels, output = attributes["labels"], attributes["output"]
+        ranks = [len(own) for own in labels]
+        every = {i for own in labels for i in own}
+        whole = all(type(i) is int for i in (*every, *output))
+        once = len(set(output)) == len(output) and every >= set(output)
+        floats = {t.dtype for t in operands}
+        if ranks != [t.rank for t in operands] or not whole or not once or len(floats) != 1:
+            raise GraphError("the indices do not fit the operands")
 
     def infer(self, *operands: Tensor, labels: tuple[Labels, ...], output: Labels) -> Spec:
         sizes = _sizes(operands, labels)

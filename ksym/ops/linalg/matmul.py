@@ -13,7 +13,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -76,6 +76,18 @@ class _Matmul(Operator):
         a = np.swapaxes(a, -1, -2) if transpose_a else a
         b = np.swapaxes(b, -1, -2) if transpose_b else b
         return np.matmul(a, b)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, a: Any, b: Any) -> Any:
+        values = []
+        across = node.attributes["transpose_a"], node.attributes["transpose_b"]
+        for value, tensor, swapped in zip((a, b), node.inputs, across, strict=True):
+            if swapped:
+                order = [*range(tensor.rank - 2), tensor.rank - 1, tensor.rank - 2]
+                value = emit("Transpose", value, perm=order)
+            narrow = tensor.dtype in ("bool", "int8", "uint8")
+            values.append(emit("Cast", value, to=np.dtype("int32")) if narrow else value)
+        y, dtype = emit("MatMul", *values), node.outputs[0].dtype
+        return emit("Cast", y, to=np.dtype(dtype)) if dtype in ("bool", "int8", "uint8") else y
 
     def lower(self, emit: Emitter, node: Node, a: Any, b: Any) -> Any:
         left, right = node.inputs

@@ -11,7 +11,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import floating, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -253,6 +253,10 @@ class _Det(Operator):
     def numpy(self, a: Any) -> Any:
         return np.linalg.det(a)
 
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        return emit("Det", x)
+
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
         out = node.outputs[0]
         if 0 in node.inputs[0].shape:  # MXNet does not write the result of 0 by 0 matrices
@@ -293,6 +297,10 @@ class _Slogdet(_Det):
 
     def numpy(self, a: Any) -> Any:
         return np.linalg.slogdet(a)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+        det = emit("Det", x)
+        return emit("Sign", det), emit("Log", emit("Abs", det))
 
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
         if 0 in node.inputs[0].shape:

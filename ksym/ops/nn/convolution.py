@@ -17,7 +17,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.padding import pad_value
@@ -30,6 +30,7 @@ from ksym.ops.nn.windows import (
     check_meets,
     check_positive,
     explicit_padding,
+    onnx_padding,
     output_sides,
     per_axis,
 )
@@ -178,6 +179,16 @@ class _Convolution(BothFormats):
     def numpy(self, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
         y = correlate(x, w, attributes)
         return y + bias[0].reshape(-1, *(1,) * (x.ndim - 2)) if bias else y
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, w: Any, *bias: Any) -> Any:
+        source, kernel = node.inputs[:2]
+        strides, dilation, padding = geometry(node.attributes)
+        if padding == "causal" or (padding == "same" and set(dilation) != {1}):
+            window = tuple(int(d or 0) for d in kernel.shape[2:])
+            padding = tuple(explicit_padding(source.shape[2:], window, strides, dilation, padding))
+        options = {"strides": strides, "dilations": dilation, "kernel_shape": kernel.shape[2:]}
+        groups = groups_of(source.shape, node.attributes)
+        return emit("Conv", x, w, *bias, group=groups, **options, **onnx_padding(padding))
 
     def lower(self, emit: Emitter, node: Node, x: Any, w: Any, *bias: Any) -> Any:
         source, kernel = node.inputs[:2]

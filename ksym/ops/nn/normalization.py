@@ -11,7 +11,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import cast_to, promoted, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats, check_meets
@@ -73,6 +73,19 @@ class _BatchNorm(Operator):
         scale = gamma / np.sqrt(var + epsilon)
         y = (x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape)
         return y, mean, var
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, gamma: Any, beta: Any) -> Any:
+        axis, rank = node.attributes["axis"], node.inputs[0].rank
+        over = emit.constant(_all_but(axis, rank))
+        shape = emit.constant([-1 if a == axis else 1 for a in range(rank)])
+        mean = emit("ReduceMean", x, over, keepdims=1)
+        distance = emit("Sub", x, mean)
+        var = emit("ReduceMean", emit("Mul", distance, distance), over, keepdims=1)
+        epsilon = emit.constant(node.attributes["epsilon"], node.inputs[0].dtype)
+        scale = emit("Div", emit("Reshape", gamma, shape), emit("Sqrt", emit("Add", var, epsilon)))
+        y = emit("Add", emit("Mul", distance, scale), emit("Reshape", beta, shape))
+        vectors = (emit("Reshape", value, emit.constant([-1])) for value in (mean, var))
+        return y, *vectors
 
     def lower(self, emit: Emitter, node: Node, x: Any, gamma: Any, beta: Any) -> Any:
         if 0 in node.inputs[0].shape:  # no elements have no mean
@@ -284,6 +297,24 @@ class _Normalize(Operator):
         shape = [-1 if i == axis else 1 for i in range(x.ndim)]
         scale = gamma / np.sqrt(var + epsilon)
         return (x - mean.reshape(shape)) * scale.reshape(shape) + beta.reshape(shape)
+
+    def onnx(
+        self, emit: OnnxEmitter, node: Node, x: Any, mean: Any, var: Any, gamma: Any, beta: Any
+    ) -> Any:
+        axis, rank = node.attributes["axis"], node.inputs[0].rank
+        order = [axis, *(a for a in range(rank) if a not in (0, axis))]
+        order = [0, *order] if axis else order
+        if not axis or rank < 2:
+            shape = emit.constant([-1 if a == axis else 1 for a in range(rank)])
+            mean, var, gamma, beta = (emit("Reshape", v, shape) for v in (mean, var, gamma, beta))
+            epsilon = emit.constant(node.attributes["epsilon"], node.inputs[0].dtype)
+            scale = emit("Div", gamma, emit("Sqrt", emit("Add", var, epsilon)))
+            return emit("Add", emit("Mul", emit("Sub", x, mean), scale), beta)
+        if axis != 1:
+            x = emit("Transpose", x, perm=order)
+        epsilon = node.attributes["epsilon"]
+        y = emit("BatchNormalization", x, gamma, beta, mean, var, epsilon=epsilon)
+        return y if axis == 1 else emit("Transpose", y, perm=np.argsort(order).tolist())
 
     def lower(
         self, emit: Emitter, node: Node, x: Any, mean: Any, var: Any, gamma: Any, beta: Any

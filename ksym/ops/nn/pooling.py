@@ -13,7 +13,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.padding import pad_value
@@ -25,6 +25,7 @@ from ksym.ops.nn.windows import (
     check_meets,
     cut,
     explicit_padding,
+    onnx_padding,
     output_sides,
     per_axis,
 )
@@ -151,6 +152,7 @@ def _window_flops(node: Node) -> float:
 
 
 class _Pool(BothFormats):
+    _onnx = ""
     own_layout = True
     mode: str
 
@@ -177,6 +179,11 @@ class _Pool(BothFormats):
     def flops(self, node: Node) -> float:
         return _window_flops(node)
 
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+        given = onnx_padding(node.attributes["padding"])
+        options = {"kernel_shape": node.attributes["window"], "strides": node.attributes["strides"]}
+        return emit(self._onnx, x, **options, **given)
+
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample_pooling(draw)
         return Sample(x, attributes=attributes)
@@ -201,6 +208,8 @@ def _sample_pooling(draw: Draw) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 class _MaxPool(_Pool):
+    _onnx = "MaxPool"
+
     def numpy(self, x: Any, **attributes: Any) -> Any:
         return _windows(x, attributes, -np.inf).max(axis=-1)
 
@@ -352,6 +361,7 @@ max_pool_select = _MaxPoolSelect(
 
 
 class _AveragePool(_Pool):
+    _onnx = "AveragePool"
     half = False  # sums of large windows
     linear_in = (0,)
 

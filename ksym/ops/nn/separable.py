@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,6 +35,11 @@ class _Depthwise(BothFormats):
         check_format(data_format)
         x, w = promoted(x, w)
         return [x, w], convolution_attributes(x, strides, padding, dilation, None)
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {name: value for name, value in attributes.items() if name != "groups"}
 
     def infer(self, x: Tensor, w: Tensor, **attributes: Any) -> Spec:
         check_kernel(x, w)
@@ -117,6 +122,11 @@ class _Separable(BothFormats):
         x, depthwise, pointwise = promoted(x, depthwise, pointwise)
         attributes = convolution_attributes(x, strides, padding, dilation, None)
         return [x, depthwise, pointwise], attributes
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {name: value for name, value in attributes.items() if name != "groups"}
 
     def infer(self, x: Tensor, depthwise: Tensor, pointwise: Tensor, **attributes: Any) -> Spec:
         between = depthwise_convolution.infer(x, depthwise, **attributes)

@@ -12,7 +12,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, cast_to, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.reduction import sum_by_products
@@ -50,6 +50,11 @@ class _Softmax(Operator):
     def numpy(self, x: Any, axis: int) -> Any:
         highest = np.max(x, axis=axis, keepdims=True, initial=-np.inf)
         return self._numpy(x - highest, axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        name = {"softmax": "Softmax", "log_softmax": "LogSoftmax"}[self.name]
+        return emit(name, x, axis=node.attributes["axis"])
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         (source,), axis = node.inputs, node.attributes["axis"]

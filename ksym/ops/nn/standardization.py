@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -230,6 +230,11 @@ class _InstanceNorm(_GroupNorm):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands, attributes = super().prepare(x, gamma, beta, 1, axis, epsilon)
         return operands, {**attributes, "groups": None}
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {name: value for name, value in attributes.items() if name != "groups"}
 
     def sample(self, draw: Draw) -> Sample:
         sample = super().sample(draw)

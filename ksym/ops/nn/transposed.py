@@ -10,7 +10,7 @@ import numpy as np
 from ksym import shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import known_dimensions, promoted, shape_operand
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.convolution import (
@@ -20,10 +20,18 @@ from ksym.ops.nn.convolution import (
     convolution_attributes,
     convolution_gradient,
     geometry,
+    groups_of,
     kernel_flops,
 )
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
-from ksym.ops.nn.windows import BothFormats, check_format, check_positive, output_sides
+from ksym.ops.nn.windows import (
+    BothFormats,
+    check_format,
+    check_positive,
+    explicit_padding,
+    onnx_padding,
+    output_sides,
+)
 from ksym.shapes import Shape
 
 __all__ = ["convolution_transpose"]
@@ -87,6 +95,29 @@ class _ConvolutionTranspose(BothFormats):
     def numpy(self, x: Any, w: Any, sides: Any, **attributes: Any) -> Any:
         shape = (x.shape[0], w.shape[1] * attributes["groups"], *(int(s) for s in sides))
         return correlate_transposed(x, w, shape, attributes)[0]
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any, w: Any, sides: Any) -> Any:
+        out, source, kernel = node.outputs[0], *node.inputs[:2]
+        strides, dilation, padding = geometry(node.attributes)
+        window = tuple(int(d or 0) for d in kernel.shape[2:])
+        pairs = explicit_padding(out.shape[2:], window, strides, dilation, padding)
+        beyond = [
+            int(side or 0) + before + after - ((int(n or 0) - 1) * s + (k - 1) * d + 1)
+            for side, (before, after), n, s, k, d in zip(
+                out.shape[2:], pairs, source.shape[2:], strides, window, dilation, strict=True
+            )
+        ]
+        return emit(
+            "ConvTranspose",
+            x,
+            w,
+            strides=strides,
+            dilations=dilation,
+            kernel_shape=window,
+            group=groups_of(source.shape, node.attributes),
+            output_padding=beyond if any(beyond) else None,
+            **onnx_padding(tuple(pairs)),
+        )
 
     def lower(self, emit: Emitter, node: Node, x: Any, w: Any, sides: Any) -> Any:
         out, source, kernel = node.outputs[0], *node.inputs[:2]

@@ -192,3 +192,11 @@ def explicit_padding(
             zip(sides, window, strides, dilation, strict=True)
         )
     ]
+
+
+def onnx_padding(padding: Padding) -> dict[str, Any]:
+    """Return the attributes of ONNX that pad the spatial axes."""
+    if isinstance(padding, str) and padding != "causal":
+        return {"auto_pad": {"same": "SAME_UPPER", "valid": "VALID"}[padding]}
+    assert not isinstance(padding, str)
+    return {"pads": (*(before for before, _ in padding), *(after for _, after in padding))}

@@ -6,7 +6,7 @@ missing gradient names it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,6 +70,11 @@ class _Binomial(Cut):
             "dtype": dtypes.canonical(dtype),
             "stream": as_stream(stream),
         }
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands[:1], {"p": operands[1], **attributes}
 
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         shape, p = operands

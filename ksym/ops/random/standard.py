@@ -9,7 +9,7 @@ distributions with parameters of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -149,6 +149,11 @@ class _StandardGamma(Drawn):
         operands, attributes = super().prepare(shape, dtype, stream)
         return operands, {**attributes, "alpha": FrozenArray(values)}
 
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {**attributes, "alpha": attributes["alpha"].array}
+
     def infer(self, shape: Tensor, dtype: str, **attributes: Any) -> Spec:
         sides = tuple(known_dimensions(shape))
         return Spec(within(attributes["alpha"].array.shape, sides, "alpha"), dtype)
@@ -204,6 +209,13 @@ class _RandomIntegers(Drawn):
             "last": FrozenArray(np.asarray(bounds[1] - 1, "int64")),
         }
 
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        low, last = (int(attributes[name].array) for name in ("low", "last"))
+        kept = {name: attributes[name] for name in ("dtype", "stream")}
+        return operands, {"low": low, "high": last + 1, **kept}
+
     def sample(self, draw: Draw) -> Sample:
         return Sample(
             np.array(draw.shape(min_side=0), "int64"),
@@ -238,6 +250,11 @@ class _RandomPermutation(Drawn):
         self, count: Any, stream: RandomStream | int | None = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         return [size_operand(count)], {"dtype": "int64", "stream": as_stream(stream)}
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return operands, {"stream": attributes["stream"]}
 
     def infer(self, shape: Tensor, dtype: str, **attributes: Any) -> Spec:
         sides = known_dimensions(shape)

@@ -17,7 +17,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.batching import Stacked
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.machine import Combination
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
@@ -46,6 +46,17 @@ def _kept_shape(x: Tensor, axes: Sequence[int]) -> Tensor:
 def spread(value: Tensor, x: Tensor, axes: Sequence[int]) -> Tensor:
     """Broadcast a tensor of the shape of a reduction of x over axes back to the shape of x."""
     return ops.broadcast_to(ops.reshape(value, _kept_shape(x, axes)), ops.shape_of(x))
+
+
+_ONNX = {
+    "sum": "ReduceSum",
+    "prod": "ReduceProd",
+    "max": "ReduceMax",
+    "min": "ReduceMin",
+    "any": "ReduceMax",
+    "all": "ReduceMin",
+}
+"""The operator of ONNX for each reduction; truth values are reduced as integers."""
 
 
 class Reduction(Operator):
@@ -119,6 +130,17 @@ class Reduction(Operator):
     def known(self, x: Tensor, **attributes: Any) -> np.ndarray | None:
         value = super().known(x, **attributes)
         return None if value is None else np.asarray(value)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        axis, keepdims = node.attributes["axis"], node.attributes["keepdims"]
+        if not axis:
+            return emit("Identity", x)
+        dtype = node.inputs[0].dtype
+        narrow = dtype in ("bool", "int8", "uint8")
+        x = emit("Cast", x, to=np.dtype("int32")) if narrow else x
+        y = emit(_ONNX[self.name], x, emit.constant(axis), keepdims=int(keepdims))
+        return emit("Cast", y, to=np.dtype(dtype)) if narrow else y
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         source, out = node.inputs[0], node.outputs[0]
@@ -388,6 +410,17 @@ class _ArgExtremum(Operator):
 
     def numpy(self, x: Any, axis: int | None, keepdims: bool) -> Any:
         return self._numpy(x, axis=axis, keepdims=keepdims)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        axis = node.attributes["axis"]
+        if axis is None:
+            x, axis = emit("Reshape", x, emit.constant([-1])), 0
+        if node.inputs[0].dtype == "bool":
+            x = emit("Cast", x, to=np.dtype("int32"))
+        name = {"argmax": "ArgMax", "argmin": "ArgMin"}[self.name]
+        index = emit(name, x, axis=axis, keepdims=0)
+        return emit("Reshape", index, emit.constant(node.outputs[0].shape))
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         (source,), axis = node.inputs, node.attributes["axis"]

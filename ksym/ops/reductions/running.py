@@ -16,7 +16,7 @@ from ksym.errors import DTypeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, cast_to, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.reductions.reduction import accumulated
@@ -63,6 +63,10 @@ class _CumSum(_RunningTotal):
 
     def numpy(self, x: Any, axis: int) -> Any:
         return np.cumsum(x, axis=axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        return emit("CumSum", x, emit.constant(node.attributes["axis"]))
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         return emit("_np_cumsum", x, axis=node.attributes["axis"])

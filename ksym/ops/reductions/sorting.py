@@ -13,7 +13,7 @@ from ksym.errors import DTypeError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -39,6 +39,14 @@ class _Argsort(Operator):
         # Reversed twice, so that equal elements keep their order.
         order = np.argsort(np.flip(x, axis), axis=axis, kind="stable")
         return x.shape[axis] - 1 - np.flip(order, axis)
+
+    def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
+
+        axis, descending = node.attributes["axis"], node.attributes["descending"]
+        if node.inputs[0].dtype in ("bool", "int8", "uint8"):
+            x = emit("Cast", x, to=np.dtype("int32"))
+        side = emit.constant([node.inputs[0].shape[axis]])
+        return emit("TopK", x, side, outputs=2, axis=axis, largest=int(descending), sorted=1)[1]
 
     def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
         (source,), axis = node.inputs, node.attributes["axis"]

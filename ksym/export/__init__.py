@@ -1,0 +1,1 @@
+"""Exporting functions: to MXNet's files and to ONNX."""

@@ -1,0 +1,1 @@
+"""Saving functions: the layout of the file, the graph in it, and what users call."""

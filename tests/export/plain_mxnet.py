@@ -1,0 +1,11 @@
+"""MXNet's own Python package, as those have it who load what ksym exports."""
+
+import warnings
+
+import ksym
+
+ksym.evaluate(ksym.constant(1.0))  # ksym decides how MXNet is loaded, if it is the first to do so
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # names that NumPy deprecates
+    import mxnet as mxnet

@@ -1,0 +1,230 @@
+"""What `export_onnx` writes, checked by ONNX and computed by onnxruntime."""
+
+import builtins
+
+import keras
+import numpy as np
+import pytest
+import reference
+from exported_models import MODELS
+
+import ksym
+from ksym.errors import FileError, GraphError, KsymError
+from ksym.export.onnx import export_onnx
+from ksym.graph import OPERATORS
+from ksym.ops.random.standard import Drawn
+
+onnx = pytest.importorskip("onnx", reason="the extra ksym[onnx] is not installed")
+onnxruntime = pytest.importorskip("onnxruntime", reason="onnxruntime is not installed")
+onnxruntime.set_default_logger_severity(4)
+
+REFUSED = {
+    *(name for name, o in OPERATORS.items() if o.runs in ("cond", "while", "host")),
+    *(name for name, o in OPERATORS.items() if isinstance(o, Drawn) or name.startswith("random_")),
+    *("symbolic_gamma", "dropout", "argwhere", "boolean_mask", "unique"),
+    # ONNX has no factorisations of matrices...
+    *("cholesky", "eigh", "inv", "pinv", "qr", "solve", "svd", "tall_qr", "triangular_solve"),
+    # ... nor these functions, nor gradients of kernels.
+    *("erfinv", "gamma", "gammaln", "average_pool_gradient", "max_pool_gradient"),
+    *("batch_norm_gradient", "convolution_gradient", "recurrent_gradient"),
+} - {"integer_matmul"}
+"""What ONNX does not have."""
+
+
+def computed(file, arguments):
+    onnx.checker.check_model(file.path, full_check=True)
+    session = onnxruntime.InferenceSession(file.path, providers=["CPUExecutionProvider"])
+    assert [i.name for i in session.get_inputs()] == file.inputs
+    assert [o.name for o in session.get_outputs()] == file.outputs
+    return session.run(None, dict(zip(file.inputs, arguments, strict=True)))
+
+
+def check(found, expected):
+    expected = expected if isinstance(expected, list) else [expected]
+    assert len(found) == len(expected)
+    for a, b in zip(found, expected, strict=True):
+        assert (a.shape, a.dtype) == (b.shape, b.dtype)
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5 * np.abs(b).max(initial=0))
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_models_are_equal_for_each_size_of_batch(name, tmp_path):
+    model, draw = MODELS[name]()
+    file = export_onnx(model, tmp_path / "model.onnx")
+    for batch in (1, 2, 5):
+        arguments = draw(batch)
+        check(computed(file, arguments), model.predict(arguments))
+
+
+def example(name):
+    """A function of an operator on its example, and the arguments."""
+    operator = OPERATORS[name]
+    sample = operator.sample(reference._Example())
+    static = operator.static_operands
+    operands = [
+        ksym.constant(a) if i in static else ksym.placeholder(a.shape, a.dtype.name)
+        for i, a in enumerate(sample.operands)
+    ]
+    fed = [(t, a) for t, a in zip(operands, sample.operands, strict=True) if t.value is None]
+    made = operator.apply(*operands, **sample.attributes)
+    outputs = [made] if isinstance(made, ksym.Tensor) else list(made)
+    inputs = [t for t, _ in fed]
+    return ksym.function(inputs, outputs, on_unused_input="ignore"), [a for _, a in fed]
+
+
+@pytest.mark.parametrize("name", sorted(set(OPERATORS) - set(reference.LEAVES)))
+def test_each_operator_is_equal_or_refused_by_its_name(name, tmp_path):
+    function, arguments = example(name)
+    path = tmp_path / "f.onnx"
+    if name in REFUSED:
+        with pytest.raises(GraphError, match=name) as caught:
+            export_onnx(function, path)
+        assert caught.value.remedy
+        assert not path.exists()
+    else:
+        check(computed(export_onnx(function, path), arguments), function(*arguments))
+
+
+X = [-np.inf, -100.0, -2.5, -1.0, -0.5, -1e-7, 0.0, 1e-7, 0.5, 1.0, 1.5, 2.5, 90.0, np.inf, np.nan]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("expm1", "log1p", "softplus", "sigmoid", "tanh", "relu", "sign", "rint", "trunc", "cbrt"),
+        *("arctan", "sinh", "cosh", "exp", "log", "sqrt", "floor", "ceil", "abs", "isnan", "isinf"),
+    ],
+)
+def test_functions_at_their_ends(name, tmp_path):
+    x = ksym.placeholder((None,), name="x")
+    function = ksym.function(x, OPERATORS[name](x))
+    values = np.array(X, "float32")
+    (found,) = computed(export_onnx(function, tmp_path / "f.onnx"), [values])
+    np.testing.assert_allclose(found, function(values), rtol=1e-5, atol=1e-30)
+
+
+@pytest.mark.parametrize("name", ["floor_divide", "mod", "fmod", "truncate_divide", "power"])
+@pytest.mark.parametrize("dtype", ["int32", "int64", "int8", "float32"])
+def test_division_with_signs(name, dtype, tmp_path):
+    x, y = (ksym.placeholder((None,), dtype, name=n) for n in "xy")
+    function = ksym.function([x, y], OPERATORS[name](x, y))
+    a, b = np.array([-7, -7, 7, 7, 6, 0, -6], dtype), np.array([2, -2, 2, -2, 3, 5, -3], dtype)
+    if name == "power":
+        a, b = np.abs(a), np.abs(b)
+    check(computed(export_onnx(function, tmp_path / "f.onnx"), [a, b]), function(a, b))
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        lambda x: ksym.mean(x, (0, 2)),
+        lambda x: ksym.var(x),
+        lambda x: x[:, :-1] - x[:, 1:],
+        lambda x: x[::-1],
+        lambda x: x[-1],
+        lambda x: ksym.reshape(ksym.reshape(x, (-1, 3)) @ ksym.ones((3, 2)), (-1, 4, 2)),
+        lambda x: ksym.concatenate([x, ksym.zeros_like(x)], 2),
+        lambda x: ksym.broadcast_to(ksym.sum(x, 0, keepdims=True), ksym.shape_of(x)),
+        lambda x: ksym.tile(x, (2, 1, 1)),
+        lambda x: ksym.sort(x, 0),
+        lambda x: ksym.cumsum(x, 0),
+        lambda x: x * ksym.cast(ksym.arange(ksym.shape_of(x)[0]), "float32")[:, None, None],
+        lambda x: x / ksym.cast(ksym.shape_of(x)[0], "float32"),
+        lambda x: ksym.shape_of(x),
+        lambda x: ksym.pad(x, ((1, 2), (0, 0), (0, 0))),
+        lambda x: ksym.einsum("bij,bkj->bik", x, x),
+    ],
+)
+def test_what_depends_on_sizes(of, tmp_path):
+    x = ksym.placeholder((None, 4, 3), name="x")
+    function = ksym.function(x, of(x))
+    file = export_onnx(function, tmp_path / "f.onnx")
+    for batch in (1, 2, 6):
+        value = np.random.RandomState(batch).rand(batch, 4, 3).astype("float32")
+        check(computed(file, [value]), function(value))
+
+
+def test_a_size_of_one_is_no_exception(tmp_path):
+    """A graph for large sizes alone would be wrong for small ones, and silently so."""
+    x = ksym.placeholder((None, 2), name="x")
+    for y in (ksym.trace(x), x[:2], ksym.triu(x), ksym.eye(ksym.shape_of(x)[0]) @ x):
+        with pytest.raises(GraphError, match=r"for a size of 1|not known"):
+            export_onnx(ksym.function(x, y), tmp_path / "f.onnx")
+
+
+def test_sizes_have_names(tmp_path):
+    x, y = ksym.placeholder((None, None, 3), name="x"), ksym.placeholder((None, 5), name="y")
+    function = ksym.function([x, y], {"sum": ksym.sum(x, 2), "y": y * 2.0})
+    file = export_onnx(function, tmp_path / "f.onnx")
+    graph = onnx.load(file.path).graph
+    shapes = {
+        value.name: [d.dim_param or d.dim_value for d in value.type.tensor_type.shape.dim]
+        for value in (*graph.input, *graph.output)
+    }
+    assert shapes == {
+        "x": ["batch", "x_axis_1", 3],
+        "y": ["batch", 5],
+        "sum": ["batch", "x_axis_1"],
+        "y_output": ["batch", 5],
+    }
+
+
+def test_a_part_of_a_model(tmp_path):
+    layers = keras.layers
+    model = keras.models.Sequential(
+        [
+            layers.Dense(3, activation="tanh", input_shape=(4,), name="code"),
+            layers.Dropout(0.5),
+            layers.Dense(4),
+        ]
+    )
+    encoder = keras.models.Model(model.input, model.get_layer("code").output)
+    file = export_onnx(encoder, tmp_path / "encoder.onnx")
+    x = np.random.RandomState(0).rand(2, 4).astype("float32")
+    check(computed(file, [x]), encoder.predict(x))
+    assert len(onnx.load(file.path).graph.initializer) == 2
+    head = ksym.function(model.layers[-1].input, model.output)
+    code = encoder.predict(x)
+    check(computed(export_onnx(head, tmp_path / "head.onnx"), [code]), model.predict(x))
+
+
+def test_an_operator_of_the_user_says_what_it_is(tmp_path, monkeypatch):
+    monkeypatch.setattr(ksym.graph, "OPERATORS", dict(ksym.graph.OPERATORS))
+
+    class HardSign(ksym.ops.leaves.Operator):
+        """Return the sign of x."""
+
+        def infer(self, x):
+            return x.spec
+
+        def numpy(self, x):
+            return np.sign(x)
+
+    x = ksym.placeholder((None,), name="x")
+    function = ksym.function(x, HardSign()(x))
+    with pytest.raises(GraphError, match="hard_sign: ONNX has no operator for it") as caught:
+        export_onnx(function, tmp_path / "f.onnx")
+    assert __file__ in str(caught.value)
+    HardSign.onnx = lambda self, emit, node, x: emit("Sign", x)
+    found = computed(export_onnx(function, tmp_path / "f.onnx"), [np.float32([-2.0, 3.0])])
+    assert found[0].tolist() == [-1, 1]
+
+
+def test_what_onnx_cannot_have_is_refused(tmp_path, monkeypatch):
+    x, w = ksym.placeholder((None, 3), name="x"), ksym.Variable(np.ones(3, "float32"), name="w")
+    with pytest.raises(GraphError, match=r"changes variables \(w"):
+        export_onnx(ksym.function(x, x * w, [w.assign_sub(ksym.sum(x, 0))]), tmp_path / "f")
+    with pytest.raises(FileError, match="cannot be written"):
+        export_onnx(ksym.function(x, x * w), tmp_path / "no" / "f")
+    assert not list(tmp_path.iterdir())
+    original = builtins.__import__
+
+    def without_onnx(name, *given):
+        if name == "onnx":
+            raise ImportError(name)
+        return original(name, *given)
+
+    monkeypatch.setattr(builtins, "__import__", without_onnx)
+    with pytest.raises(KsymError, match="onnx is not installed") as caught:
+        export_onnx(ksym.function(x, x * w), tmp_path / "f")
+    assert "ksym[onnx]" in str(caught.value)
