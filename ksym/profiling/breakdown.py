@@ -9,6 +9,7 @@ share of the kernel's instructions.
 from __future__ import annotations
 
 import ctypes
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -203,6 +204,17 @@ def _native_seconds(graph: NativeGraph, arrays: Arrays) -> dict[Node | None, flo
         node = node if node is not None and node.inputs else None
         result[node] = result.get(node, 0.0) + seconds
     return result
+
+
+def working_memory(run: Any) -> float:
+    """Return the bytes in which a native graph keeps what is inside of it; 0 for another part."""
+    executor = getattr(run, "executable", None)
+    if executor is None:
+        return 0.0
+    text = ctypes.c_char_p()
+    loading.check(loading.library().MXExecutorPrint(executor._handle, ctypes.byref(text)))
+    found = re.search(rb"Total (\d+) MB allocated", text.value or b"")
+    return float(found[1]) * 2**20 if found else 0.0
 
 
 # --- loops and branches --------------------------------------------------------------------------

@@ -101,6 +101,7 @@ def test_native_graphs_and_kernels_are_broken_down(flags):
     for name in ("convolution", "convolution_gradient", "max_pool"):
         assert rows[name].seconds > 0
     assert rows["convolution"].flops == 2 * 2 * 6 * 6 * 4 * 3 * 9
+    assert re.search(r"variables 432 B, inside of native graphs \d", str(f.profile))
 
 
 @pytest.mark.parametrize("flags", ["", "fuse_loops=0"])
