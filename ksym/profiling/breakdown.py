@@ -22,12 +22,14 @@ from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import Kernel, is_collected
 from ksym.compiler.plan import CondWork, Part, Plan, ScanWork, WhileWork
 from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.body import effects_in
 from ksym.operator.machine import Register
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.calls import Tape
+from ksym.runtime.checking import streams_kept
 from ksym.runtime.native import Executable
 from ksym.runtime.program import Program
 from ksym.variables import Variable
@@ -241,7 +243,14 @@ def _inside(work: ScanWork | WhileWork | CondWork, run: Any) -> Iterator[Piece]:
 
 
 def _pieces_of_plan(plan: Plan) -> Iterator[Piece]:
-    """Yield the pieces of a plan that is bound to arrays of its own and measured."""
+    """Yield the pieces of a plan that is bound to arrays of its own and measured.
+
+    One that prints is not run for that; its nodes have shares by their work.
+    """
+    if effects_in(plan.tensors):
+        for part in plan.parts:
+            yield from _weighted(part, {n: 1.0 + n.operator.flops(n) for n in part.nodes})
+        return
     order = topological_order(plan.tensors)
     leaves = [n.outputs[0] for n in order if is_leaf(n) and not is_constant(n.outputs[0])]
     given = {
@@ -250,10 +259,11 @@ def _pieces_of_plan(plan: Plan) -> Iterator[Piece]:
         if not isinstance(t, Variable) and t.node not in plan.drawn
     }
     program = Program(plan, given)
-    program.run()
-    for part, run in zip(plan.parts, program.parts, strict=True):
-        seconds = _shortest(Tape(run.calls).run if run.calls else run.run)
-        yield from pieces_of_part(part, run, program._arrays, seconds)
+    with streams_kept(plan.tensors):
+        program.run()
+        for part, run in zip(plan.parts, program.parts, strict=True):
+            seconds = _shortest(Tape(run.calls).run if run.calls else run.run)
+            yield from pieces_of_part(part, run, program._arrays, seconds)
 
 
 def _shortest(run: Callable[[], object]) -> float:
