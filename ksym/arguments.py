@@ -24,6 +24,23 @@ def variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[V
     return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
 
 
+def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return tensors by their names; of equal names all but the first get a number.
+
+    >>> from ksym.ops import constant
+    >>> list(named(["a", "b", "a"], [constant(1), constant(2), constant(3)]))
+    ['a', 'b', 'a (2)']
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in zip(names, tensors, strict=True):
+        unique, count = name, 1
+        while unique in result:
+            count += 1
+            unique = f"{name} ({count})"
+        result[unique] = tensor
+    return result
+
+
 def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
     """Return outputs as a list, whether a call returns another form of them, and their names.
 

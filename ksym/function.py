@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.arguments import Givens, Outputs, listed, variables_in, with_givens
+from ksym.arguments import Givens, Outputs, listed, named, variables_in, with_givens
 from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
@@ -432,7 +432,7 @@ class Function:
         """The outputs, and the new value of each variable that is updated, by their names."""
         names = [f"output {i}" for i in range(self._count)] if self._keys is None else self._keys
         names = [*map(str, names), *(f"update of {v.name}" for v in self._variables)]
-        return dict(zip(names, self._graph, strict=True))
+        return named(names, self._graph)
 
     @property
     def last_source(self) -> Source | None:

@@ -13,7 +13,7 @@ from ksym.autodiff import gradients
 from ksym.errors import GraphError, InputError
 from ksym.function import function
 from ksym.graph import Tensor, topological_order
-from ksym.runtime.checking import streams_in
+from ksym.runtime.checking import streams_kept
 from ksym.variables import Variable
 
 BINS = 20
@@ -251,13 +251,10 @@ def _gradients(model: Any, activations: Mapping[_Key, Tensor]) -> dict[_Key, Ten
 
 def _computed(feeds: Mapping[Tensor, Any], wanted: Mapping[_Key, Tensor]) -> dict[_Key, np.ndarray]:
     """Compute tensors, and let random streams go on from where they were."""
-    streams = [(stream, stream.get_state()) for stream in streams_in([*wanted.values()])]
-    compute = function(list(feeds), [*wanted.values()], on_unused_input="ignore")
-    try:
+    tensors = [*wanted.values()]
+    compute = function(list(feeds), tensors, on_unused_input="ignore")
+    with streams_kept(tensors):
         return dict(zip(wanted, compute(*feeds.values()), strict=True))
-    finally:
-        for stream, state in streams:
-            stream.set_state(state)
 
 
 def _loss(values: Mapping[_Key, np.ndarray]) -> float | None:

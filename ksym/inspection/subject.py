@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
+from ksym.arguments import named
 from ksym.errors import GraphError
 from ksym.function import Function, function
 from ksym.graph import Node, Tensor, topological_order
@@ -63,15 +64,18 @@ def subject_of(what: Any) -> Subject:
     if isinstance(what, Tensor | Update):
         what = [what]
     items = what.items() if isinstance(what, Mapping) else _numbered(what)
-    roots: dict[str, Tensor] = {}
+    names: list[str] = []
+    tensors: list[Tensor] = []
     for name, item in items:
         if isinstance(item, Update):
-            roots[f"update of {item.variable.name}"] = item.value
+            names.append(f"update of {item.variable.name}")
+            tensors.append(item.value)
         elif isinstance(item, Tensor):
-            roots[str(name)] = item
+            names.append(str(name))
+            tensors.append(item)
         else:
             raise _no_graph(item)
-    return Subject(f"graph of {len(roots)} tensor(s)", roots, None)
+    return Subject(f"graph of {len(names)} tensor(s)", named(names, tensors), None)
 
 
 def _numbered(what: Any) -> Iterable[tuple[str, Any]]:

@@ -24,21 +24,25 @@ class _PrintValue(Operator):
     effect = True
     runs = "host"
 
-    def prepare(self, x: Any, message: str = "") -> tuple[Sequence[Tensor], dict[str, Any]]:
-        if not isinstance(message, str):
+    def prepare(
+        self, x: Any, message: str | None = None
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        if not isinstance(message, str | None):
             raise ArgumentError(
                 f"the message is {message!r}, not a text", remedy='write print_value(x, "x is")'
             )
         return [as_tensor(x)], {"message": message, "number": next(_numbers)}
 
-    def infer(self, x: Tensor, *before: Tensor, message: str, number: int) -> Spec:
+    def infer(self, x: Tensor, *before: Tensor, message: str | None, number: int) -> Spec:
         return x.spec
 
-    def known(self, x: Tensor, *before: Tensor, message: str, number: int) -> np.ndarray | None:
+    def known(
+        self, x: Tensor, *before: Tensor, message: str | None, number: int
+    ) -> np.ndarray | None:
         return None
 
-    def numpy(self, x: Any, *before: Any, message: str, number: int) -> Any:
-        print(*filter(None, [message]), x)
+    def numpy(self, x: Any, *before: Any, message: str | None, number: int) -> Any:
+        print(*([] if message is None else [message]), x)
         return x
 
     def gradient(self, node: Node, g: Tensor) -> Sequence[Tensor | None]:
@@ -58,7 +62,7 @@ print_value = _PrintValue(
 
     Args:
         x: A tensor of any shape and dtype.
-        message: What is printed before the value.
+        message: What is printed before the value; None for the value alone.
 
     Raises:
         ArgumentError: The message is not a text.

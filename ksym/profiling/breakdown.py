@@ -8,6 +8,7 @@ share of the kernel's instructions.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -20,11 +21,13 @@ from ksym.compiler.fusion import formulas
 from ksym.compiler.fusion.kernel import Kernel, is_collected
 from ksym.compiler.plan import CondWork, Part, Plan, ScanWork, WhileWork
 from ksym.graph import Node, Tensor, topological_order
+from ksym.loops.body import effects_in
 from ksym.operator.machine import Register
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.calls import Tape
+from ksym.runtime.checking import streams_kept
 from ksym.runtime.native import Executable
 from ksym.runtime.program import Program
 from ksym.variables import Variable
@@ -198,6 +201,17 @@ def _native_seconds(graph: NativeGraph, arrays: Arrays) -> dict[Node | None, flo
     return result
 
 
+def working_memory(run: Any) -> float:
+    """Return the bytes in which a native graph keeps what is inside of it; 0 for another part."""
+    executor = getattr(run, "executable", None)
+    if executor is None:
+        return 0.0
+    text = ctypes.c_char_p()
+    loading.check(loading.library().MXExecutorPrint(executor._handle, ctypes.byref(text)))
+    found = re.search(rb"Total (\d+) MB allocated", text.value or b"")
+    return float(found[1]) * 2**20 if found else 0.0
+
+
 # --- loops and branches --------------------------------------------------------------------------
 
 
@@ -222,7 +236,14 @@ def _inside(work: ScanWork | WhileWork | CondWork, run: Any) -> Iterator[Piece]:
 
 
 def _pieces_of_plan(plan: Plan) -> Iterator[Piece]:
-    """Yield the pieces of a plan that is bound to arrays of its own and measured."""
+    """Yield the pieces of a plan that is bound to arrays of its own and measured.
+
+    One that prints is not run for that; its nodes have shares by their work.
+    """
+    if effects_in(plan.tensors):
+        for part in plan.parts:
+            yield from _weighted(part, {n: 1.0 + n.operator.flops(n) for n in part.nodes})
+        return
     order = topological_order(plan.tensors)
     leaves = [n.outputs[0] for n in order if is_leaf(n) and not is_constant(n.outputs[0])]
     given = {
@@ -231,10 +252,11 @@ def _pieces_of_plan(plan: Plan) -> Iterator[Piece]:
         if not isinstance(t, Variable) and t.node not in plan.drawn
     }
     program = Program(plan, given)
-    program.run()
-    for part, run in zip(plan.parts, program.parts, strict=True):
-        seconds = _shortest(Tape(run.calls).run if run.calls else run.run)
-        yield from pieces_of_part(part, run, program._arrays, seconds)
+    with streams_kept(plan.tensors):
+        program.run()
+        for part, run in zip(plan.parts, program.parts, strict=True):
+            seconds = _shortest(Tape(run.calls).run if run.calls else run.run)
+            yield from pieces_of_part(part, run, program._arrays, seconds)
 
 
 def _shortest(run: Callable[[], object]) -> float:

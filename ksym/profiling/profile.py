@@ -11,7 +11,13 @@ from typing import Any, get_args
 from ksym.compiler.plan import title_of
 from ksym.errors import GraphError
 from ksym.graph import Tensor, topological_order
-from ksym.profiling.breakdown import Piece, byte_count, pieces_of_part, pieces_of_update
+from ksym.profiling.breakdown import (
+    Piece,
+    byte_count,
+    pieces_of_part,
+    pieces_of_update,
+    working_memory,
+)
 from ksym.profiling.limits import limits
 from ksym.profiling.picture import draw_profile
 from ksym.profiling.program import ProfiledProgram
@@ -136,7 +142,12 @@ class Profile:
             lines.append(f"... {len(rows) - len(shown)} more; limit=None shows all")
         lines.append(
             f"the limit, measured here: {machine.flops * 1e-9:.0f} GFLOP/s, "
-            f"{machine.bandwidth * 1e-9:.1f} GB/s; variables hold {bytes_text(self._variables())}"
+            f"{machine.bandwidth * 1e-9:.1f} GB/s"
+        )
+        native = sum(working_memory(run) for program in self.programs for run in program.parts)
+        lines.append(
+            f"memory: variables {bytes_text(self._variables())}, inside of native graphs "
+            f"{bytes_text(native)}"
         )
         return "\n".join(lines)
 

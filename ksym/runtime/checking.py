@@ -6,7 +6,8 @@ with them, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,17 @@ def streams_in(tensors: Sequence[Tensor]) -> list[RandomStream]:
             bodies = [value for value in node.attributes.values() if isinstance(value, Body)]
             waiting.extend(list(body.outputs) for body in bodies)
     return list(found)
+
+
+@contextmanager
+def streams_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let the streams that a graph draws from go on afterwards from where they were before."""
+    states = [(stream, stream.get_state()) for stream in streams_in(tensors)]
+    try:
+        yield
+    finally:
+        for stream, state in states:
+            stream.set_state(state)
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> str | None:

@@ -139,6 +139,8 @@ def test_the_search_finds_a_node_opens_its_boxes_and_moves_there(browser, tmp_pa
     assert abs(chosen["x"] + chosen["width"] / 2 - frame["x"] - frame["width"] / 2) < 40
     assert abs(chosen["y"] + chosen["height"] / 2 - frame["y"] - frame["height"] / 2) < 40
     assert chosen["height"] > 20
+    shape = browser.find_element(By.CSS_SELECTOR, ".node.chosen :is(polygon, path)")
+    assert shape.value_of_css_property("stroke") == "rgb(221, 34, 34)"
     page.shot()
     browser.find_element(By.CSS_SELECTOR, "#details a").click()  # what it reads
     assert "tanh" not in browser.find_element(By.CSS_SELECTOR, "#details h2").text

@@ -74,6 +74,17 @@ def test_outputs_and_updates_have_their_names(step):
     assert f"update of {w.name}:" in text(w.assign_add(1.0))
 
 
+def test_results_of_one_name_are_all_printed():
+    x = ksym.placeholder((), name="x")
+    v, w = ksym.Variable(1.0, name="twice"), ksym.Variable(1.0, name="twice")
+    w._name = v.name  # as after K.clear_session
+    f = ksym.function([x], {1: x + 1.0, "1": x + 2.0}, [(v, x * 3.0), (w, x * 4.0)])
+    for listing in (text(f), text(f, stage="compiled"), text([v.assign(x), w.assign(x)])):
+        titles = re.findall(r"^\S.*:$", listing, re.MULTILINE)
+        assert len(set(titles)) == len(titles) >= 2
+    assert len(f.results) == 4
+
+
 def test_a_graph_is_cut_where_the_limit_says_and_the_last_line_counts_the_rest():
     x = ksym.placeholder((2,))
     y = x

@@ -371,6 +371,18 @@ def test_print_tensor_prints_when_a_function_has_run(capsys):
     assert capsys.readouterr().out == " [1.5]\n"
 
 
+def test_print_tensor_in_a_step_prints_at_each_step(capsys):
+    x = K.placeholder((1, 3, 1))
+
+    def step(element, states):
+        state = K.print_tensor(states[0] + element, "sum")
+        return state, [state]
+
+    last, _, _ = K.rnn(step, x, [K.zeros((1, 1))])
+    assert K.function([x], [last])([[[[1], [2], [3]]]])[0].tolist() == [[6.0]]
+    assert capsys.readouterr().out == "sum [[1.]]\nsum [[3.]]\nsum [[6.]]\n"
+
+
 def test_print_tensor_inside_of_a_model(capsys):
     x = keras.layers.Input((2,))
     seen = keras.layers.Lambda(lambda t: K.print_tensor(t, "seen"))(x)

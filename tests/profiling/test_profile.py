@@ -101,6 +101,7 @@ def test_native_graphs_and_kernels_are_broken_down(flags):
     for name in ("convolution", "convolution_gradient", "max_pool"):
         assert rows[name].seconds > 0
     assert rows["convolution"].flops == 2 * 2 * 6 * 6 * 4 * 3 * 9
+    assert re.search(r"variables 432 B, inside of native graphs \d", str(f.profile))
 
 
 @pytest.mark.parametrize("flags", ["", "fuse_loops=0"])
@@ -127,6 +128,35 @@ def test_loops_and_branches_are_broken_down(flags):
     rows = {row.name: row for row in f.profile.rows()}
     assert rows["sin"].flops == 5 * 6 * 4 * 8
     assert rows["exp"].flops == 6 * 4 * 8
+
+
+def test_a_report_neither_prints_nor_draws(capsys):
+    def drawn(report):
+        stream = ksym.RandomStream(1)
+
+        def body(i, total):
+            noise = ksym.print_value(ksym.random_uniform((), stream=stream), "noise")
+            return i + 1, ksym.cond(total < 9.0, lambda: total + noise, lambda: total)
+
+        loop = ksym.while_loop(lambda i, _: i < 3, body, (0, ksym.constant(0.0)))[1]
+        silent = ksym.while_loop(
+            lambda i, _: i < 3,
+            lambda i, s: (i + 1, s + ksym.random_uniform((), stream=stream)),
+            (0, ksym.constant(0.0)),
+        )[1]
+        f = ksym.function([], [loop, silent], profile=True)
+        values = [f()]
+        if report:
+            assert "random" not in f.profile.table("line")
+        return [*values, f()]
+
+    def flat(results):
+        return [float(value) for both in results for value in both]
+
+    plain, text = flat(drawn(False)), capsys.readouterr().out
+    assert flat(drawn(True)) == plain
+    assert capsys.readouterr().out == text
+    assert text.count("noise") == 6
 
 
 def test_several_shapes_dynamic_results_and_the_interpreter_are_profiled():
