@@ -9,14 +9,21 @@ import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.errors import GraphError, KsymError
-from ksym.export.inference import Sized, in_order
+from ksym.export.inference import Sized, body_of, in_order
 from ksym.export.onnx_machine import OnnxMachine
 from ksym.export.sizes import Varying, difference_of, product_of, varies
 from ksym.graph import FrozenArray, Node, Tensor
+from ksym.loops.view import ScanView, parted
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import OnnxEmitter
 from ksym.operator.machine import NoFormula
 from ksym.ops.leaves import variable_leaf
+
+SINGLE = {
+    *("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Det"),
+    *("Conv", "ConvTranspose", "AveragePool", "RNN"),
+}
+"""Operators that onnxruntime has on CPUs for float32, and not for float64: they are computed so."""
 
 Value = int
 """A value in a graph at a point: its number."""
@@ -40,6 +47,22 @@ class Made(NamedTuple):
     node: Node
 
 
+class Inner(NamedTuple):
+    """The body of a loop; it may read all values of the graph around it.
+
+    Attributes:
+        made: The applications of operators, in order.
+        inputs: The states, then an element of each sequence.
+        outputs: The new states, then the outputs of a step.
+        dtypes: The dtype of each of these inputs and outputs.
+    """
+
+    made: Sequence[Made]
+    inputs: Sequence[Value]
+    outputs: Sequence[Value]
+    dtypes: Sequence[str]
+
+
 class OnnxGraph(OnnxEmitter):
     """The graph for one combination of sizes.
 
@@ -59,10 +82,14 @@ class OnnxGraph(OnnxEmitter):
         self._node: Node
         for tensor in sized.inputs:
             self._place(tensor, self._new())
-        for node in in_order(sized):
+        order = in_order(sized.outputs, sized.inputs)
+        self._read = {t for node in order for t in node.inputs} | set(sized.outputs)
+        self._write(order)
+
+    def _write(self, order: Sequence[Node]) -> None:
+        for node in order:
             self._node = node
-            results = self._written(node)
-            for tensor, value in zip(node.outputs, results, strict=True):
+            for tensor, value in zip(node.outputs, self._written(node), strict=True):
                 self._place(tensor, value)
 
     def _new(self) -> Value:
@@ -74,10 +101,28 @@ class OnnxGraph(OnnxEmitter):
         self.shapes.setdefault(value, shapes.known(tensor.shape))
 
     def __call__(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        if operator in SINGLE and self._node.outputs[0].dtype == "float64":
+            inputs = tuple(x if x is None else self._cast(x, "float32") for x in inputs)
+            made = self._apply(operator, inputs, outputs, attributes)
+            made = tuple(self._cast(result, "float64") for result in made)
+        else:
+            made = self._apply(operator, inputs, outputs, attributes)
+        return made[0] if outputs == 1 else made
+
+    def _cast(self, value: Value, dtype: str) -> Value:
+        return self._apply("Cast", (value,), 1, {"to": np.dtype(dtype)})[0]
+
+    def _apply(
+        self,
+        operator: str,
+        inputs: tuple[Value | None, ...],
+        outputs: int,
+        attributes: Mapping[str, Any],
+    ) -> tuple[Value, ...]:
         given = {key: _plain(value) for key, value in attributes.items() if value is not None}
         results = tuple(self._new() for _ in range(outputs))
         self.made.append(Made(operator, inputs, given, results, self._node))
-        return results[0] if outputs == 1 else results
+        return results
 
     def constant(self, value: Any, dtype: str = "int64") -> Value:
         number = self._new()
@@ -91,6 +136,8 @@ class OnnxGraph(OnnxEmitter):
             return [self.constant(np.empty(shapes.known(t.shape)), t.dtype) for t in node.outputs]
         values = [self.values[tensor] for tensor in node.inputs]
         try:
+            if node.operator.runs == "scan":
+                return self._loop(node, values)
             if has_onnx(node.operator):
                 made = node.operator.onnx(self, node, *values)
             else:
@@ -100,6 +147,55 @@ class OnnxGraph(OnnxEmitter):
                 node.operator.name, [t.spec for t in node.inputs], node.origin
             ) from None
         return made if len(node.outputs) > 1 else [made]
+
+    def _loop(self, node: Node, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ONNX's Scan: its body as a graph in this one."""
+        loop = ScanView.of(node, used=self._read)
+        _, sequences, initial, closed = parted(values, 1, len(loop.sequences), len(loop.initial))
+        if not sequences:  # ONNX counts the steps by a sequence
+            sequences = (self("Expand", self.constant(0), self.constant([loop.length])),)
+        elements = [self._new() for _ in sequences]
+        before = [self._new() for _ in loop.before]
+        for tensors, given in (
+            (loop.elements, elements),
+            (loop.before, before),
+            (loop.rest, closed),
+        ):
+            for tensor, value in zip(tensors, given, strict=False):
+                self._place(tensor, value)
+        roots = body_of(loop)
+        kept = [i for i, is_kept in enumerate(loop.kept) if is_kept]
+        outside, self.made = self.made, []
+        order = in_order(roots, [*loop.elements, *loop.before, *loop.rest])
+        self._read |= {t for inner in order for t in inner.inputs} | set(roots)
+        self._write(order)
+        self._node = node
+        results = [*(self.values[t] for t in roots), *(before[i] for i in kept)]
+        outputs = [self("Identity", value) for value in results]
+        dtypes = [
+            *(t.dtype for t in loop.before),
+            *([t.dtype for t in loop.elements] or ["int64"]),
+            *(t.dtype for t in roots),
+            *(loop.before[i].dtype for i in kept),
+        ]
+        inner = Inner(self.made, [*before, *elements], outputs, dtypes)
+        self.made = outside
+        stacked = len(results) - len(initial)
+        direction = int(loop.reverse)
+        made = self._apply(
+            "Scan",
+            (*initial, *sequences),
+            len(results),
+            {
+                "num_scan_inputs": len(sequences),
+                "scan_input_directions": [direction] * len(sequences),
+                "scan_output_directions": [direction] * stacked if stacked else None,
+                "body": inner,
+            },
+        )
+        histories = dict(zip(kept, made[len(results) - len(kept) :], strict=True))
+        unread = [histories[i] if i in histories else self._new() for i in range(len(before))]
+        return [*made[: len(results) - len(kept)], *unread]
 
     def _by_formula(self, node: Node, values: Sequence[Value]) -> Value:
         if node.operator.formula is None:
@@ -135,11 +231,31 @@ def has_onnx(operator: Operator) -> bool:
 
 def _plain(value: Any) -> Any:
     """Return an attribute as ONNX holds it."""
-    if isinstance(value, np.dtype):
+    if isinstance(value, np.dtype | Inner):
         return value
     if isinstance(value, tuple | list):
         return [item if isinstance(item, str) else int(item) for item in value]
     return value
+
+
+Written = tuple[str, list[str], list[str], Mapping[str, Any]]
+"""The operator, the names of operands and results, and the attributes of a node."""
+
+
+class WrittenBody(NamedTuple):
+    """The body of a loop with names; as `Inner`.
+
+    Attributes:
+        nodes: The nodes.
+        inputs: The names of states and elements.
+        outputs: The names of new states and outputs.
+        dtypes: The dtype of each of these.
+    """
+
+    nodes: Sequence[Written]
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+    dtypes: Sequence[str]
 
 
 class Common:
@@ -151,7 +267,7 @@ class Common:
         results: The names of outputs, which no other value gets.
 
     Attributes:
-        nodes: The operator, the names of operands and results, and the attributes of each node.
+        nodes: The nodes.
         constants: The constants by their names.
     """
 
@@ -165,18 +281,35 @@ class Common:
         self._sources: dict[Varying, tuple[str, int]] = {}
         self._vectors: dict[Varying, str] = {}
         self._node = graphs[0].made[0].node if graphs[0].made else None
-        self.nodes: list[tuple[str, list[str], list[str], Mapping[str, Any]]] = []
+        self.nodes: list[Written] = []
         self.constants: dict[str, np.ndarray] = {}
         for value in names:
             self._learn(value)
-        for position, made in enumerate(graphs[0].made):
+        self._write([graph.made for graph in graphs], self.nodes)
+
+    def _write(self, every: Sequence[Sequence[Made]], nodes: list[Written]) -> None:
+        """Write nodes to a list: that of the graph, or that of a body inside of it."""
+        for position, made in enumerate(every[0]):
             self._node = made.node
-            self._check(position, made)
+            self._check(position, made, every)
             inputs = [self._operand(made, i) for i in range(len(made.inputs))]
+            attributes = dict(made.attributes)
+            if isinstance(attributes.get("body"), Inner):
+                bodies = [part[position].attributes["body"] for part in every]
+                attributes["body"] = self._body(bodies)
             outputs = [self._name(value, made.operator) for value in made.outputs]
-            self.nodes.append((made.operator, inputs, outputs, made.attributes))
-            for value in made.outputs:
-                self._learn(value)
+            nodes.append((made.operator, inputs, outputs, attributes))
+            if nodes is self.nodes:  # nothing outside of a body reads what is inside
+                for value in made.outputs:
+                    self._learn(value)
+
+    def _body(self, bodies: Sequence[Inner]) -> WrittenBody:
+        first = bodies[0]
+        inputs = [self._name(value, "element") for value in first.inputs]
+        nodes: list[Written] = []
+        self._write([body.made for body in bodies], nodes)
+        outputs = [self._names[value] for value in first.outputs]
+        return WrittenBody(nodes, inputs, outputs, first.dtypes)
 
     def name(self, value: Value) -> str:
         """Return the name of a value."""
@@ -206,14 +339,18 @@ class Common:
             error.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         return error
 
-    def _check(self, position: int, made: Made) -> None:
-        for other in self._all[1:]:
-            same = other.made[position] if position < len(other.made) else None
+    def _check(self, position: int, made: Made, every: Sequence[Sequence[Made]]) -> None:
+        for other in every[1:]:
+            same = other[position] if position < len(other) else None
             if same is None or (same.operator, same.inputs) != (made.operator, made.inputs):
                 raise self._refused(
                     "which operators compute it depends on a size that is not known"
                 )
-            if same.attributes != made.attributes:
+            if any(
+                value != same.attributes.get(key)
+                for key, value in made.attributes.items()
+                if not isinstance(value, Inner)
+            ):
                 raise self._refused(
                     f"it becomes ONNX's {made.operator}, whose attributes cannot depend on a size "
                     "that is not known"
@@ -231,6 +368,8 @@ class Common:
 
     def shape(self, value: Value) -> list[Varying]:
         """Return the sizes of a value at all points."""
+        if any(value not in graph.shapes for graph in self._all):
+            raise self._refused("which operators compute it depends on a size that is not known")
         return list(zip(*(graph.shapes[value] for graph in self._all), strict=True))
 
     def _operand(self, made: Made, place: int) -> str:
@@ -239,7 +378,8 @@ class Common:
             return ""
         if value not in self._all[0].constants:
             return self._names[value]
-        if made.operator == "Reshape" and place == 1:
+        known = all(value in graph.constants for graph in self._all)
+        if made.operator == "Reshape" and place == 1 and known:
             sides = list(zip(*(g.constants[value].tolist() for g in self._all), strict=True))
             if sum(map(varies, sides)) == 1 and not any(0 in side for side in sides):
                 return self._kept(
@@ -256,6 +396,8 @@ class Common:
 
     def _constant(self, value: Value) -> str:
         """Return the name of a constant, which is computed if it depends on sizes."""
+        if any(value not in graph.constants for graph in self._all):
+            raise self._refused("which operators compute it depends on a size that is not known")
         if value not in self._names:
             self._names[value] = self._general([graph.constants[value] for graph in self._all])
         return self._names[value]

@@ -103,6 +103,69 @@ def test_functions_at_their_ends(name, tmp_path):
     np.testing.assert_allclose(found, function(values), rtol=1e-5, atol=1e-30)
 
 
+def test_float64_is_computed_where_runtimes_have_float32_only(tmp_path):
+    x = ksym.placeholder((None, 3), "float64", name="x")
+    outputs = [
+        of(x) for of in (ksym.erf, ksym.gelu, ksym.sin, ksym.arctan, ksym.softplus, ksym.std)
+    ]
+    function = ksym.function(x, outputs)
+    value = np.random.RandomState(0).rand(2, 3)
+    check(computed(export_onnx(function, tmp_path / "f.onnx"), [value]), function(value))
+
+
+def _cumulated(x):
+    loop = ksym.scan(lambda e, s: (s * e, ksym.tanh(s + e)), x, ksym.ones(3))
+    return [loop.outputs, loop.states]
+
+
+def _backwards(x):
+    weights = ksym.Variable(np.eye(3, dtype="float32") * 0.5)
+
+    def body(e, s, t):
+        new = ksym.relu(s @ weights + e[::-1])
+        return [new, t], [new, t + 1.0]
+
+    loop = ksym.scan(body, x, [ksym.zeros(3), 0.0], reverse=True)
+    return [*loop.outputs, *loop.states]
+
+
+def _nested(x):
+    return [ksym.map_fn(lambda row: ksym.foldl(lambda s, e: s * 0.5 + e, row, 0.0), x)]
+
+
+def _without_sequences(x):
+    count = ksym.shape_of(x)[0]
+    return [ksym.scan(lambda s: (s, s * 2.0), states=1.0, steps=count).outputs]
+
+
+def _gradient(x):
+    loop = ksym.scan(lambda e, s: (s * e, ksym.tanh(s + e)), x, ksym.ones(3))
+    return [ksym.gradients(ksym.sum(loop.outputs), x)]
+
+
+@pytest.mark.parametrize("of", [_cumulated, _backwards, _nested, _without_sequences, _gradient])
+def test_loops_of_any_length(of, tmp_path):
+    x = ksym.placeholder((None, 3), name="x")
+    function = ksym.function(x, of(x))
+    file = export_onnx(function, tmp_path / "f.onnx")
+    assert "Scan" in {node.op_type for node in onnx.load(file.path).graph.node}
+    for steps in (1, 2, 7):
+        value = np.random.RandomState(steps).rand(steps, 3).astype("float32")
+        check(computed(file, [value]), function(value))
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_recurrent_layers_of_any_length(masked, tmp_path):
+    layers = [keras.layers.Masking(input_shape=(None, 2))] if masked else []
+    layers += [keras.layers.LSTM(3, recurrent_activation="hard_sigmoid", input_shape=(None, 2))]
+    model = keras.models.Sequential(layers)
+    file = export_onnx(model, tmp_path / "f.onnx")
+    for batch, steps in ((1, 4), (3, 1), (2, 9)):
+        x = np.random.RandomState(steps).rand(batch, steps, 2).astype("float32")
+        x[0, steps // 2] = 0.0
+        check(computed(file, [x]), model.predict(x))
+
+
 @pytest.mark.parametrize("name", ["floor_divide", "mod", "fmod", "truncate_divide", "power"])
 @pytest.mark.parametrize("dtype", ["int32", "int64", "int8", "float32"])
 def test_division_with_signs(name, dtype, tmp_path):
