@@ -22,6 +22,7 @@ from ksym.errors import GraphError, KsymError, ShapeError
 from ksym.export.sizes import points_of
 from ksym.function import Function
 from ksym.graph import Node, Tensor, collection_paused, replace, rewrite, topological_order
+from ksym.loops.body import Body
 from ksym.loops.view import ScanView
 from ksym.operator.declaration import Operator
 from ksym.ops.given import is_drawn
@@ -46,7 +47,7 @@ class Format(NamedTuple):
     Attributes:
         name: Its name, for messages.
         merges_axes: Whether tensors of many axes are replaced by ones of fewer.
-        has_loops: Whether it has loops, which are written out otherwise.
+        has_loops: Whether it has loops and branches; otherwise loops are written out.
         has: Whether it has what NumPy computes in ksym, by the operator.
     """
 
@@ -255,20 +256,20 @@ def _refuse(node: Node, to: Format) -> None:
     Raises:
         GraphError: It is one.
     """
-    if _is_loop(node):
-        for inner in topological_order(body_of(ScanView.of(node))):
-            _refuse(inner, to)
+    bodies = [part for part in node.attributes.values() if isinstance(part, Body)]
+    for inner in topological_order(t for body in bodies for t in body_of(body.outputs)):
+        _refuse(inner, to)
     reason = ""
     remedy = "compute it before or after the exported part"
     if is_drawn(node):
         reason = "random numbers are drawn by ksym"
         remedy = "export the function that predicts, with keras.backend.set_learning_phase(0)"
-    elif node.operator.runs in ("cond", "while"):
+    elif node.operator.runs in ("cond", "while") and not to.has_loops:
         reason = "what runs depends on values"
         remedy = "choose by ksym.where instead, or take a fixed number of steps by ksym.scan"
     elif node.operator.runs == "host" and not to.has(node.operator):
         reason = "it is computed by NumPy"
-    elif any(None in t.shape for t in node.outputs):
+    elif any(None in t.shape for t in node.outputs) and node.operator.runs != "while":
         reason = "its size depends on values"
     if reason:
         raise GraphError(f"{to.name} cannot have it: {reason}", remedy=remedy).located(
@@ -276,9 +277,9 @@ def _refuse(node: Node, to: Format) -> None:
         )
 
 
-def body_of(loop: ScanView) -> list[Tensor]:
-    """Return the roots of a loop's body, after all passes."""
-    return optimize(specialize(loop.roots, {}))
+def body_of(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of a body of a loop or a branch, after all passes."""
+    return optimize(specialize(outputs, {}))
 
 
 def _unrolled(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:

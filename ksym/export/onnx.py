@@ -9,7 +9,8 @@ import numpy as np
 
 from ksym.errors import GraphError, KsymError
 from ksym.export.inference import Exported, Format, Sized, at_points, exported
-from ksym.export.onnx_graph import Common, OnnxGraph, Written, WrittenBody, has_onnx
+from ksym.export.onnx_common import Common, Written, WrittenBody
+from ksym.export.onnx_graph import OnnxGraph, has_onnx
 from ksym.export.sizes import varies
 from ksym.graph import Tensor
 from ksym.locking import joined
@@ -123,8 +124,8 @@ def _model(onnx: Any, of: Exported, written: ModelOf, variables: dict[str, np.nd
         if isinstance(value, WrittenBody):
             names = [*value.inputs, *value.outputs]
             described = [
-                helper.make_tensor_value_info(name, kind(dtype), None)
-                for name, dtype in zip(names, value.dtypes, strict=True)
+                helper.make_tensor_value_info(name, kind(dtype), [None] * rank)
+                for name, (dtype, rank) in zip(names, value.kinds, strict=True)
             ]
             inner, count = list(map(node, value.nodes)), len(value.inputs)
             return helper.make_graph(inner, "body", described[:count], described[count:])
