@@ -42,7 +42,7 @@ for _ in range(COPIES):
 
 @contextlib.contextmanager
 def one_of_the_copies():
-    """Take a copy of the function, and give it back."""
+    """Give a copy of the function that nobody else is calling."""
     function = free.get()
     try:
         yield function
@@ -76,7 +76,7 @@ def asked(body, url):
 
 
 def main():
-    """Start the server, and ask it from several threads."""
+    """Run the server, and ask it from several threads."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{server.port}/scores"

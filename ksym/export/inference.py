@@ -22,6 +22,7 @@ from ksym.errors import GraphError, KsymError, ShapeError
 from ksym.export.sizes import points_of
 from ksym.function import Function
 from ksym.graph import Node, Tensor, collection_paused, replace, rewrite, topological_order
+from ksym.loops.body import Body
 from ksym.loops.view import ScanView
 from ksym.operator.declaration import Operator
 from ksym.ops.given import is_drawn
@@ -46,11 +47,13 @@ class Format(NamedTuple):
     Attributes:
         name: Its name, for messages.
         merges_axes: Whether tensors of many axes are replaced by ones of fewer.
+        has_loops: Whether it has loops and branches; otherwise loops are written out.
         has: Whether it has what NumPy computes in ksym, by the operator.
     """
 
     name: str
     merges_axes: bool
+    has_loops: bool
     has: Callable[[Operator], bool]
 
 
@@ -99,7 +102,8 @@ def exported(given: Any, to: str) -> Exported:
         some = ", ".join(v.name for v in function._variables[:3])
         raise GraphError(
             f"{function.name} changes variables ({some}): {to} has no updates",
-            remedy="export the function that predicts: leave out the updates, or give the model",
+            remedy="export the function that predicts: leave out the updates, or give the model; "
+            "a stateful layer keeps its state in a variable: make the model with stateful=False",
         )
     for slot in function._slots:
         if slot.node.attributes["static"]:
@@ -161,7 +165,7 @@ def sized(of: Exported, sizes: Mapping[str, int], to: Format) -> Sized:
     with collection_paused():
         graph = _specialized(of, sizes)
         outputs = optimize(graph.outputs)
-        while any(node.operator.runs == "scan" for node in topological_order(outputs)):
+        while not to.has_loops and any(map(_is_loop, topological_order(outputs))):
             outputs = optimize(specialize(rewrite(outputs, _unrolled), {}))
         for node in topological_order(outputs):
             _refuse(node, to)
@@ -182,11 +186,10 @@ def _check_ones(of: Exported) -> None:
     names = unknown_sizes(of)
     if not names:
         return
-    first, *others = (
-        in_order(_specialized(of, point)) for point in points_of(names, FIRST_SIZES[0])
-    )
+    points = points_of(names, FIRST_SIZES[0])
+    first, *others = (_in_order(_specialized(of, point)) for point in points)
     try:
-        ones = in_order(_specialized(of, dict.fromkeys(names, 1)))
+        ones = _in_order(_specialized(of, dict.fromkeys(names, 1)))
     except ShapeError:
         return  # 1 is none of the sizes that it is made for
     for number, node in enumerate(first):
@@ -202,6 +205,10 @@ def _check_ones(of: Exported) -> None:
                 "it is something else for a size of 1 than for large ones",
                 remedy="give the placeholders, or the model's inputs, that size",
             ).located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+
+
+def _in_order(graph: Sized) -> list[Node]:
+    return in_order(graph.outputs, graph.inputs)
 
 
 def _is_exception(tensor: Tensor, small: Tensor, large: Sequence[Tensor]) -> bool:
@@ -220,14 +227,14 @@ def _equal(first: Tensor, second: Tensor) -> bool:
     return np.array_equal(first.value, second.value)  # type: ignore[arg-type]
 
 
-def in_order(sized: Sized) -> list[Node]:
+def in_order(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Node]:
     """Return the nodes of a graph, operands first, in an order that its structure alone decides.
 
     Passes may make the nodes of two graphs that are alike in different orders.
     """
-    done: dict[Node, None] = {tensor.node: None for tensor in sized.inputs}
+    done: dict[Node, None] = {tensor.node: None for tensor in inputs}
     given = set(done)
-    stack = [tensor.node for tensor in reversed(sized.outputs)]
+    stack = [tensor.node for tensor in reversed(outputs)]
     while stack:
         node = stack[-1]
         waiting = [t.node for t in node.inputs if t.node not in done]
@@ -239,28 +246,40 @@ def in_order(sized: Sized) -> list[Node]:
     return [node for node in done if node not in given]
 
 
+def _is_loop(node: Node) -> bool:
+    return node.operator.runs == "scan"
+
+
 def _refuse(node: Node, to: Format) -> None:
     """Raise an error for a node of which an exported graph cannot consist.
 
     Raises:
         GraphError: It is one.
     """
+    bodies = [part for part in node.attributes.values() if isinstance(part, Body)]
+    for inner in topological_order(t for body in bodies for t in body_of(body.outputs)):
+        _refuse(inner, to)
     reason = ""
     remedy = "compute it before or after the exported part"
     if is_drawn(node):
         reason = "random numbers are drawn by ksym"
         remedy = "export the function that predicts, with keras.backend.set_learning_phase(0)"
-    elif node.operator.runs in ("cond", "while"):
+    elif node.operator.runs in ("cond", "while") and not to.has_loops:
         reason = "what runs depends on values"
         remedy = "choose by ksym.where instead, or take a fixed number of steps by ksym.scan"
     elif node.operator.runs == "host" and not to.has(node.operator):
         reason = "it is computed by NumPy"
-    elif any(None in t.shape for t in node.outputs):
+    elif any(None in t.shape for t in node.outputs) and node.operator.runs != "while":
         reason = "its size depends on values"
     if reason:
         raise GraphError(f"{to.name} cannot have it: {reason}", remedy=remedy).located(
             node.operator.name, [t.spec for t in node.inputs], node.origin
         )
+
+
+def body_of(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs of a body of a loop or a branch, after all passes."""
+    return optimize(specialize(outputs, {}))
 
 
 def _unrolled(node: Node, inputs: Sequence[Tensor]) -> Sequence[Tensor] | None:

@@ -36,7 +36,7 @@ def lowered(sized: Sized) -> Lowered:
     for tensor in sized.inputs:
         entries[tensor] = emit.given(tensor)
         made_by.append(tensor.node)
-    for node in in_order(sized):
+    for node in in_order(sized.outputs, sized.inputs):
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
         entries.update(zip(node.outputs, results, strict=True))
         made_by += [node] * (len(emit.graph.nodes) - len(made_by))

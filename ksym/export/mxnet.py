@@ -23,7 +23,7 @@ WITHOUT_GRADIENT = {"_slice_assign"}
 """Operators of MXNet that have no gradient, besides those that are gradients."""
 
 
-MXNET = Format("MXNet", merges_axes=True, has=lambda operator: False)
+MXNET = Format("MXNet", merges_axes=True, has_loops=False, has=lambda operator: False)
 
 _GIVE_SIZE = "give the placeholders, or the model's inputs, that size"
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from ksym.errors import GraphError, KsymError
 from ksym.export.inference import Exported, Format, Sized, at_points, exported
-from ksym.export.onnx_graph import Common, OnnxGraph, has_onnx
+from ksym.export.onnx_common import Common, Written, WrittenBody
+from ksym.export.onnx_graph import OnnxGraph, has_onnx
 from ksym.export.sizes import varies
 from ksym.graph import Tensor
 from ksym.locking import joined
@@ -25,7 +26,7 @@ IR_VERSION = 8
 MOST_BYTES = 2**31 - 2**20
 """The room for parameters in a file of ONNX."""
 
-ONNX = Format("ONNX", merges_axes=False, has=has_onnx)
+ONNX = Format("ONNX", merges_axes=False, has_loops=True, has=has_onnx)
 
 
 class OnnxFile(NamedTuple):
@@ -120,14 +121,22 @@ def _model(onnx: Any, of: Exported, written: ModelOf, variables: dict[str, np.nd
         return number
 
     def attribute(value: Any) -> Any:
+        if isinstance(value, WrittenBody):
+            names = [*value.inputs, *value.outputs]
+            described = [
+                helper.make_tensor_value_info(name, kind(dtype), [None] * rank)
+                for name, (dtype, rank) in zip(names, value.kinds, strict=True)
+            ]
+            inner, count = list(map(node, value.nodes)), len(value.inputs)
+            return helper.make_graph(inner, "body", described[:count], described[count:])
         return kind(value) if isinstance(value, np.dtype) else value
 
-    nodes = [
-        helper.make_node(
-            operator, inputs, outputs, **{key: attribute(value) for key, value in given.items()}
-        )
-        for operator, inputs, outputs, given in written.common.nodes
-    ]
+    def node(made: Written) -> Any:
+        operator, inputs, outputs, given = made
+        attributes = {key: attribute(value) for key, value in given.items()}
+        return helper.make_node(operator, inputs, outputs, **attributes)
+
+    nodes = list(map(node, written.common.nodes))
     values = {**variables, **written.common.constants}
     size = sum(array.nbytes for array in values.values())
     if size > MOST_BYTES:

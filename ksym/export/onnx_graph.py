@@ -1,25 +1,35 @@
-"""Graphs of ONNX in the making: one for each combination of sizes, and what they have in common."""
+"""Graphs of ONNX in the making, each for one combination of sizes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
 from ksym.errors import GraphError, KsymError
-from ksym.export.inference import Sized, in_order
+from ksym.export.inference import Sized, body_of, in_order
 from ksym.export.onnx_machine import OnnxMachine
-from ksym.export.sizes import Varying, difference_of, product_of, varies
-from ksym.graph import FrozenArray, Node, Tensor
+from ksym.graph import Node, Tensor
+from ksym.loops.view import ScanView, parted
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import OnnxEmitter
 from ksym.operator.machine import NoFormula
 from ksym.ops.leaves import variable_leaf
 
+SINGLE = {
+    *("Tan", "Asin", "Acos", "Atan", "Sinh", "Cosh", "Asinh", "Acosh", "Atanh", "Erf", "Det"),
+    *("Conv", "ConvTranspose", "AveragePool", "RNN"),
+}
+"""Operators that onnxruntime has on CPUs for float32, and not for float64: they are computed so."""
+
 Value = int
 """A value in a graph at a point: its number."""
+
+UNREAD: Value = -1
+"""The value of a result that nothing reads."""
 
 
 class Made(NamedTuple):
@@ -38,6 +48,30 @@ class Made(NamedTuple):
     attributes: Mapping[str, Any]
     outputs: tuple[Value, ...]
     node: Node
+
+
+Kind = tuple[str, int]
+"""A dtype and a number of axes."""
+
+
+def _kinds(tensors: Iterable[Tensor]) -> list[Kind]:
+    return [(tensor.dtype, tensor.rank) for tensor in tensors]
+
+
+class Inner(NamedTuple):
+    """The body of a loop; it may read all values of the graph around it.
+
+    Attributes:
+        made: The applications of operators, in order.
+        inputs: The states, then an element of each sequence.
+        outputs: The new states, then the outputs of a step.
+        kinds: The dtype and the number of axes of each of these inputs and outputs.
+    """
+
+    made: Sequence[Made]
+    inputs: Sequence[Value]
+    outputs: Sequence[Value]
+    kinds: Sequence[Kind]
 
 
 class OnnxGraph(OnnxEmitter):
@@ -59,10 +93,14 @@ class OnnxGraph(OnnxEmitter):
         self._node: Node
         for tensor in sized.inputs:
             self._place(tensor, self._new())
-        for node in in_order(sized):
+        order = in_order(sized.outputs, sized.inputs)
+        self._read = {t for node in order for t in node.inputs} | set(sized.outputs)
+        self._write(order)
+
+    def _write(self, order: Sequence[Node]) -> None:
+        for node in order:
             self._node = node
-            results = self._written(node)
-            for tensor, value in zip(node.outputs, results, strict=True):
+            for tensor, value in zip(node.outputs, self._written(node), strict=True):
                 self._place(tensor, value)
 
     def _new(self) -> Value:
@@ -70,14 +108,34 @@ class OnnxGraph(OnnxEmitter):
         return self._count - 1
 
     def _place(self, tensor: Tensor, value: Value) -> None:
+        if value == UNREAD:
+            return
         self.values[tensor] = value
         self.shapes.setdefault(value, shapes.known(tensor.shape))
 
     def __call__(self, operator: str, *inputs: Any, outputs: int = 1, **attributes: Any) -> Any:
+        if operator in SINGLE and self._node.outputs[0].dtype == "float64":
+            inputs = tuple(x if x is None else self._cast(x, "float32") for x in inputs)
+            made = self._apply(operator, inputs, outputs, attributes)
+            made = tuple(self._cast(result, "float64") for result in made)
+        else:
+            made = self._apply(operator, inputs, outputs, attributes)
+        return made[0] if outputs == 1 else made
+
+    def _cast(self, value: Value, dtype: str) -> Value:
+        return self._apply("Cast", (value,), 1, {"to": np.dtype(dtype)})[0]
+
+    def _apply(
+        self,
+        operator: str,
+        inputs: tuple[Value | None, ...],
+        outputs: int,
+        attributes: Mapping[str, Any],
+    ) -> tuple[Value, ...]:
         given = {key: _plain(value) for key, value in attributes.items() if value is not None}
         results = tuple(self._new() for _ in range(outputs))
         self.made.append(Made(operator, inputs, given, results, self._node))
-        return results[0] if outputs == 1 else results
+        return results
 
     def constant(self, value: Any, dtype: str = "int64") -> Value:
         number = self._new()
@@ -91,6 +149,9 @@ class OnnxGraph(OnnxEmitter):
             return [self.constant(np.empty(shapes.known(t.shape)), t.dtype) for t in node.outputs]
         values = [self.values[tensor] for tensor in node.inputs]
         try:
+            control = {"scan": self._loop, "cond": self._branch, "while": self._while}
+            if node.operator.runs in control:
+                return control[node.operator.runs](node, values)
             if has_onnx(node.operator):
                 made = node.operator.onnx(self, node, *values)
             else:
@@ -100,6 +161,107 @@ class OnnxGraph(OnnxEmitter):
                 node.operator.name, [t.spec for t in node.inputs], node.origin
             ) from None
         return made if len(node.outputs) > 1 else [made]
+
+    def _place_all(self, tensors: Sequence[Tensor], values: Sequence[Value]) -> None:
+        for tensor, value in zip(tensors, values, strict=True):
+            self._place(tensor, value)
+
+    def _values_of(self, roots: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Value]:
+        """Write the nodes of a body whose parameters have values, and return those of its roots."""
+        order, node = in_order(roots, inputs), self._node
+        self._read |= {t for inner in order for t in inner.inputs} | set(roots)
+        self._write(order)
+        self._node = node
+        return [self.values[tensor] for tensor in roots]
+
+    @contextlib.contextmanager
+    def _inside(self) -> Iterator[list[Made]]:
+        """Write to a list of its own, that of a body, inside of the context."""
+        outside, self.made = self.made, []
+        try:
+            yield self.made
+        finally:
+            self.made = outside
+
+    def _loop(self, node: Node, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ONNX's Scan: its body as a graph in this one."""
+        loop = ScanView.of(node, used=self._read)
+        _, sequences, initial, closed = parted(values, 1, len(loop.sequences), len(loop.initial))
+        if not sequences:  # ONNX counts the steps by a sequence
+            sequences = (self("Expand", self.constant(0), self.constant([loop.length])),)
+        elements = [self._new() for _ in sequences]
+        before = [self._new() for _ in loop.before]
+        kept = [i for i, is_kept in enumerate(loop.kept) if is_kept]
+        inputs = [*loop.elements, *loop.before, *loop.rest]
+        with self._inside() as made:
+            self._place_all(inputs, [*elements[: len(loop.elements)], *before, *closed])
+            roots = body_of(loop.roots)
+            found = [*self._values_of(roots, inputs), *(before[i] for i in kept)]
+            outputs = [self("Identity", value) for value in found]
+        kinds = [
+            *_kinds(loop.before),
+            *(_kinds(loop.elements) or [("int64", 0)]),
+            *_kinds(roots),
+            *_kinds(loop.before[i] for i in kept),
+        ]
+        stacked, direction = len(found) - len(initial), int(loop.reverse)
+        options = {
+            "num_scan_inputs": len(sequences),
+            "scan_input_directions": [direction] * len(sequences),
+            "scan_output_directions": [direction] * stacked if stacked else None,
+            "body": Inner(made, [*before, *elements], outputs, kinds),
+        }
+        results = self._apply("Scan", (*initial, *sequences), len(found), options)
+        others, by_kept = parted(results, len(roots))
+        histories = dict(zip(kept, by_kept, strict=True))
+        return [*others, *(histories.get(i, UNREAD) for i in range(len(before)))]
+
+    def _branch(self, node: Node, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ONNX's If: each branch as a graph in this one."""
+        predicate, *closed = values
+        options: dict[str, Any] = {}
+        for key, name in (("then", "then_branch"), ("otherwise", "else_branch")):
+            body = node.attributes[key]
+            with self._inside() as made:
+                self._place_all(body.inputs, closed)
+                found = self._values_of(body_of(body.outputs), body.inputs)
+                outputs = [self("Identity", value) for value in found]
+            options[name] = Inner(made, (), outputs, _kinds(body.outputs))
+        if node.inputs[0].dtype != "bool":
+            predicate = self("Cast", predicate, to=np.dtype("bool"))
+        return self._apply("If", (predicate,), len(node.outputs), options)
+
+    def _while(self, node: Node, values: Sequence[Value]) -> Sequence[Value]:
+        """Write ONNX's Loop: its body, and then its condition, as a graph in this one."""
+        body, test = node.attributes["body"], node.attributes["test"]
+        initial, closed = parted(values, node.attributes["states"])
+        finals, (steps,), histories = parted(node.outputs, len(initial), 1)
+        if any(tensor in self._read for tensor in histories):
+            raise GraphError(
+                "how many steps are kept is known only when it has run",
+                remedy="take a number of steps that is known by ksym.scan",
+            )
+
+        def condition(states: Sequence[Value]) -> Value:
+            self._place_all(test.inputs, [*states, *closed])
+            return self._values_of(body_of(test.outputs), test.inputs)[0]
+
+        before = [self._new() for _ in initial]
+        iteration, going_on, count = self._new(), self._new(), self._new()
+        first = condition(initial)
+        with self._inside() as made:
+            self._place_all(body.inputs, [*before, *closed])
+            new = self._values_of(body_of(body.outputs), body.inputs)
+            more = self("Add", count, self.constant(1))
+            outputs = [self("Identity", value) for value in (condition(new), *new, more)]
+        states, going = _kinds([*finals, steps]), ("bool", 0)
+        kinds = [("int64", 0), going, *states, going, *states]
+        inner = Inner(made, [iteration, going_on, *before, count], outputs, kinds)
+        limit = node.attributes["limit"]
+        most = None if limit is None else self.constant(limit)
+        given = (most, first, *initial, self.constant(0))
+        results = self._apply("Loop", given, len(states), {"body": inner})
+        return [*results, *(UNREAD for _ in histories)]
 
     def _by_formula(self, node: Node, values: Sequence[Value]) -> Value:
         if node.operator.formula is None:
@@ -135,228 +297,8 @@ def has_onnx(operator: Operator) -> bool:
 
 def _plain(value: Any) -> Any:
     """Return an attribute as ONNX holds it."""
-    if isinstance(value, np.dtype):
+    if isinstance(value, np.dtype | Inner):
         return value
     if isinstance(value, tuple | list):
         return [item if isinstance(item, str) else int(item) for item in value]
     return value
-
-
-class Common:
-    """What the graphs at all points have in common, with sizes instead of numbers.
-
-    Args:
-        graphs: The graphs.
-        names: The names of inputs and parameters.
-        results: The names of outputs, which no other value gets.
-
-    Attributes:
-        nodes: The operator, the names of operands and results, and the attributes of each node.
-        constants: The constants by their names.
-    """
-
-    def __init__(
-        self, graphs: Sequence[OnnxGraph], names: Mapping[Value, str], results: Sequence[str]
-    ):
-        self._all = graphs
-        self._names: dict[Value, str] = dict(names)
-        self._taken = {*names.values(), *results}
-        self._frozen: dict[FrozenArray, str] = {}
-        self._sources: dict[Varying, tuple[str, int]] = {}
-        self._vectors: dict[Varying, str] = {}
-        self._node = graphs[0].made[0].node if graphs[0].made else None
-        self.nodes: list[tuple[str, list[str], list[str], Mapping[str, Any]]] = []
-        self.constants: dict[str, np.ndarray] = {}
-        for value in names:
-            self._learn(value)
-        for position, made in enumerate(graphs[0].made):
-            self._node = made.node
-            self._check(position, made)
-            inputs = [self._operand(made, i) for i in range(len(made.inputs))]
-            outputs = [self._name(value, made.operator) for value in made.outputs]
-            self.nodes.append((made.operator, inputs, outputs, made.attributes))
-            for value in made.outputs:
-                self._learn(value)
-
-    def name(self, value: Value) -> str:
-        """Return the name of a value."""
-        if value in self._all[0].constants:
-            return self._constant(value)
-        return self._names[value]
-
-    def emit(self, operator: str, *inputs: str, **attributes: Any) -> str:
-        """Add a node, and return the name of its result."""
-        name = self.unique(operator)
-        self.nodes.append((operator, list(inputs), [name], attributes))
-        return name
-
-    def unique(self, name: str) -> str:
-        """Return a name that no other value has."""
-        found, count = name, 0
-        while found in self._taken:
-            count += 1
-            found = f"{name}_{count}"
-        self._taken.add(found)
-        return found
-
-    def _refused(self, what: str) -> GraphError:
-        error = GraphError(what, remedy="give the placeholders, or the model's inputs, that size")
-        node = self._node
-        if node is not None:
-            error.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
-        return error
-
-    def _check(self, position: int, made: Made) -> None:
-        for other in self._all[1:]:
-            same = other.made[position] if position < len(other.made) else None
-            if same is None or (same.operator, same.inputs) != (made.operator, made.inputs):
-                raise self._refused(
-                    "which operators compute it depends on a size that is not known"
-                )
-            if same.attributes != made.attributes:
-                raise self._refused(
-                    f"it becomes ONNX's {made.operator}, whose attributes cannot depend on a size "
-                    "that is not known"
-                )
-
-    def _name(self, value: Value, operator: str) -> str:
-        return self._names.setdefault(value, self.unique(operator))
-
-    def _learn(self, value: Value) -> None:
-        if value not in self._all[0].shapes:
-            return
-        for axis, side in enumerate(self.shape(value)):
-            if varies(side):
-                self._sources.setdefault(side, (self._names[value], axis))
-
-    def shape(self, value: Value) -> list[Varying]:
-        """Return the sizes of a value at all points."""
-        return list(zip(*(graph.shapes[value] for graph in self._all), strict=True))
-
-    def _operand(self, made: Made, place: int) -> str:
-        value = made.inputs[place]
-        if value is None:
-            return ""
-        if value not in self._all[0].constants:
-            return self._names[value]
-        if made.operator == "Reshape" and place == 1:
-            sides = list(zip(*(g.constants[value].tolist() for g in self._all), strict=True))
-            if sum(map(varies, sides)) == 1 and not any(0 in side for side in sides):
-                return self._kept(
-                    np.array([-1 if varies(side) else side[0] for side in sides], "int64")
-                )
-        return self._constant(value)
-
-    def _kept(self, array: np.ndarray) -> str:
-        frozen = FrozenArray(array)
-        if frozen not in self._frozen:
-            self._frozen[frozen] = name = self.unique("constant")
-            self.constants[name] = frozen.array
-        return self._frozen[frozen]
-
-    def _constant(self, value: Value) -> str:
-        """Return the name of a constant, which is computed if it depends on sizes."""
-        if value not in self._names:
-            self._names[value] = self._general([graph.constants[value] for graph in self._all])
-        return self._names[value]
-
-    def _general(self, every: Sequence[np.ndarray]) -> str:
-        first = every[0]
-        if all(np.array_equal(first, a, equal_nan=a.dtype.kind == "f") for a in every[1:]):
-            return self._kept(first)
-        if len({a.shape for a in every}) == 1 and first.ndim <= 1:
-            if first.dtype.kind == "f" and first.size == 1:
-                return self._shaped(self._factor(tuple(a.item() for a in every), first), first)
-            if first.dtype.kind == "i":
-                columns = list(zip(*(a.reshape(-1).tolist() for a in every), strict=True))
-                vector = self._vector(columns)
-                if first.dtype != np.int64:
-                    vector = self.emit("Cast", vector, to=first.dtype)
-                return self._shaped(vector, first)
-        if len({a.ndim for a in every}) == 1:
-            found = self._stretched(every) or self._counted(every)
-            if found:
-                return found
-        raise self._refused("its values depend on a size that is not known")
-
-    def _shaped(self, vector: str, like: np.ndarray) -> str:
-        """Return a vector as it is, or its only element."""
-        return vector if like.ndim else self.emit("Squeeze", vector)
-
-    def _vector(self, columns: Sequence[Varying]) -> str:
-        """Return whole numbers that may depend on sizes as a vector of int64."""
-        parts: list[str] = []
-        fixed: list[int] = []
-        for column in columns:
-            if not varies(column):
-                fixed.append(column[0])
-                continue
-            if fixed:
-                parts.append(self._kept(np.array(fixed, "int64")))
-                fixed = []
-            parts.append(self._size(column))
-        if fixed:
-            parts.append(self._kept(np.array(fixed, "int64")))
-        return parts[0] if len(parts) == 1 else self.emit("Concat", *parts, axis=0)
-
-    def _size(self, values: Varying) -> str:
-        """Return a whole number that depends on sizes as a vector of one element."""
-        if values not in self._vectors:
-            self._vectors[values] = self._computed(values)
-        return self._vectors[values]
-
-    def _computed(self, values: Varying) -> str:
-        if values in self._sources:
-            name, axis = self._sources[values]
-            return self.emit("Shape", name, start=axis, end=axis + 1)
-        moved = difference_of(values, self._sources)
-        if moved is not None:
-            size, more = moved
-            return self.emit("Add", self._size(size), self._kept(np.array([more], "int64")))
-        product = product_of(values, self._sources)
-        if product is None or product.inverse or not product.factor.is_integer():
-            raise self._refused("a number depends in an unknown way on a size that is not known")
-        name = self._size(product.sizes[0])
-        for size in product.sizes[1:]:
-            name = self.emit("Mul", name, self._size(size))
-        if product.factor != 1:
-            name = self.emit("Mul", name, self._kept(np.array([product.factor], "int64")))
-        return name
-
-    def _factor(self, values: Varying, like: np.ndarray) -> str:
-        """Return a float that depends on sizes as a vector of one element."""
-        product = product_of(values, self._sources)
-        if product is None:
-            raise self._refused("a number depends in an unknown way on a size that is not known")
-        name = self._kept(np.array([product.factor], like.dtype))
-        for size in product.sizes:
-            number = self.emit("Cast", self._size(size), to=like.dtype)
-            name = self.emit("Div" if product.inverse else "Mul", name, number)
-        return name
-
-    def _stretched(self, every: Sequence[np.ndarray]) -> str | None:
-        """Return an array that is the same along the axes whose sizes are not known."""
-        shape: list[Varying] = list(zip(*(a.shape for a in every), strict=True))
-        least = every[0][tuple(slice(0, 1 if varies(side) else None) for side in shape)]
-        if not all(np.array_equal(np.broadcast_to(least, a.shape), a) for a in every):
-            return None
-        return self.emit("Expand", self._kept(least), self._vector(shape))
-
-    def _counted(self, every: Sequence[np.ndarray]) -> str | None:
-        """Return whole numbers in equal steps along an axis, as many as a size."""
-        flat = [a.reshape(-1) for a in every]
-        if any(a.size < 2 or a.size != max(a.shape) or a.dtype == bool for a in every):
-            return None
-        start, step = float(flat[0][0]), float(flat[0][1]) - float(flat[0][0])
-        whole = start.is_integer() and step.is_integer() and step
-        if not whole or not all(np.array_equal(a, start + step * np.arange(a.size)) for a in flat):
-            return None
-        ends = tuple(int(start + step * a.size) for a in flat)
-        end = self.emit("Squeeze", self._vector([ends]))
-        bounds = [self._kept(np.array(int(n), "int64")) for n in (start, step)]
-        made = self.emit("Range", bounds[0], end, bounds[1])
-        if every[0].ndim > 1:
-            shape = [-1 if side > 1 else 1 for side in every[0].shape]
-            made = self.emit("Reshape", made, self._kept(np.array(shape, "int64")))
-        dtype = every[0].dtype
-        return made if dtype == np.int64 else self.emit("Cast", made, to=dtype)

@@ -8,7 +8,6 @@ share of the kernel's instructions.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -206,10 +205,7 @@ def working_memory(run: Any) -> float:
     executor = getattr(run, "executable", None)
     if executor is None:
         return 0.0
-    text = ctypes.c_char_p()
-    loading.check(loading.library().MXExecutorPrint(executor._handle, ctypes.byref(text)))
-    found = re.search(rb"Total (\d+) MB allocated", text.value or b"")
-    return float(found[1]) * 2**20 if found else 0.0
+    return float(executor.memory())
 
 
 # --- loops and branches --------------------------------------------------------------------------

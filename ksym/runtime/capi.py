@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from ctypes import POINTER, byref, c_char_p, c_int, c_int64, c_uint, c_void_p
@@ -230,6 +231,13 @@ class Executor:
     def __del__(self) -> None:
         if self.handle is not None:
             self._free(self.handle)
+
+    def memory(self) -> int:
+        """Return the bytes of its working memory, in whole MiB: MXNet says it in text only."""
+        text = c_char_p()
+        check(library().MXExecutorPrint(self.handle, byref(text)))
+        found = re.search(rb"Total (\d+) MB allocated", text.value or b"")
+        return int(found[1]) * 2**20 if found else 0
 
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call a function with the name of each result as soon as it is computed."""

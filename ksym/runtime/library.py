@@ -185,6 +185,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     ),
     "MXExecutorOutputs": (c_void_p, POINTER(c_uint), POINTER(_OUT)),
     "MXExecutorForward": (c_void_p, c_int),
+    "MXExecutorPrint": (c_void_p, POINTER(c_char_p)),
     "MXExecutorSetMonitorCallback": (c_void_p, MONITOR, c_void_p),
     "MXExecutorFree": (c_void_p,),
 }

@@ -64,6 +64,10 @@ class Executable:
             node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
         )
 
+    def memory(self) -> int:
+        """Return the bytes of the working memory, in whole MiB."""
+        return self._executor.memory()
+
     def watch(self, callback: Callable[[str], None]) -> None:
         """Call a function with the name of each native node's result as soon as it is computed."""
         self._executor.watch(callback)
