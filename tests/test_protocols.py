@@ -26,7 +26,7 @@ FUNCTIONS = {
     "zeros_like": lambda x: np.zeros_like(x),
     "around": lambda x: np.around(x),
     "round": lambda x: np.round(x, 1),
-    "fix": lambda x: np.fix(x),
+    "trunc": lambda x: np.trunc(x),
     "amax": lambda x: np.amax(x, 0),
     "equal": lambda x: np.equal(x, 3.0),
     "expand_dims": lambda x: np.expand_dims(x, 0),

@@ -2,7 +2,7 @@
 
 `results.txt` has what each operator gives for the samples that `tools/reference.py` draws of its
 declaration, as scalars and as vectors, of floats and of integers.  ``python
-tests/properties/test_results.py`` writes it anew; the tests hold every version of NumPy to it.
+tests/test_results.py`` writes it anew; the tests hold every version of NumPy to it.
 """
 
 import functools
@@ -16,7 +16,7 @@ import ksym
 from ksym.graph import OPERATORS, Tensor
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2] / "tools"))
+    sys.path.insert(0, str(Path(__file__).parents[1] / "tools"))
 
 import reference
 
