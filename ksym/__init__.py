@@ -12,6 +12,9 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import versions as _versions  # the first import, as others need what it checks
+
+# isort: split
 from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
     explain_gradient,
@@ -39,6 +42,7 @@ from ksym.errors import (
     MissingMXNetError,
     ShapeError,
     SymbolicError,
+    UnsupportedVersionError,
 )
 from ksym.function import (
     Function,
