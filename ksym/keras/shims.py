@@ -5,6 +5,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 
 * Names that newer versions took away: of ``collections`` (Python 3.10), and of NumPy (1.24 and
   2.0).  `GONE` and `IMPORTED` say which modules of Keras ask for which.
+* ``skipgrams`` draws from 0 to 10e6, a float, which ``random.randint`` refuses since Python 3.12.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``,
   for all users of h5py.  The rest is changed in the h5py that ``keras.utils.io_utils`` sees.
@@ -180,6 +181,19 @@ def _define_uses_learning_phase(wrappers: ModuleType) -> None:
     vars(wrappers).setdefault("uses_learning_phase", False)
 
 
+def _draw_to_whole_floats(sequence: Any) -> None:
+    """Have a module see a ``random`` that takes floats for whole numbers, as before Python 3.12.
+
+    Older ones warn of them.
+    """
+    original = sequence.random
+
+    def randint(a: float, b: float) -> int:
+        return int(original.randint(int(a), int(b)))
+
+    vars(sequence)["random"] = _Namespace(original, {"randint": randint})
+
+
 def _name_tensorflow(module: Any) -> None:
     """Have a module see the backend whose kernels have the same layout by name: TensorFlow's."""
     vars(module)["K"] = _Namespace(module.K, {"backend": lambda: "tensorflow"})
@@ -291,4 +305,5 @@ _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
     "keras.utils.io_utils": _adapt_files,
+    "keras_preprocessing.sequence": _draw_to_whole_floats,
 }

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import importlib.util
+import random
 import subprocess
 import sys
 import warnings
@@ -132,3 +133,13 @@ def test_callbacks_and_sequences_before_any_model(tmp_path):
     assert callbacks.ReduceLROnPlateau(mode="min").best == np.inf
     padded = keras.preprocessing.sequence.pad_sequences([["a"], ["b", "c"]], dtype=object, value="")
     assert padded.tolist() == [["", "a"], ["b", "c"]]
+
+
+def test_skipgrams_are_drawn():
+    couples, labels = keras.preprocessing.sequence.skipgrams(
+        [1, 2, 3], vocabulary_size=4, seed=None
+    )
+    assert len(couples) == len(labels) > 0
+    assert random.randint is vars(random)["randint"]  # others see Python's own
+    with pytest.raises((TypeError, DeprecationWarning)):
+        random.randint(0, 10e6)  # others see Python's own
