@@ -88,6 +88,12 @@ FLOAT_ENTRIES = {
 }
 
 
+def test_a_cast_of_a_constant_that_has_no_integer_is_made_without_a_word():
+    found = ksym.evaluate(ksym.cast(ksym.constant([np.nan, 1e20, 3.7]), "int32"))
+    assert found.dtype == "int32"
+    assert found[2] == 3
+
+
 def rounded(values, dtype):
     with np.errstate(over="ignore"):  # too large ones are infinities
         return np.array(values, "float64").astype(dtype)
