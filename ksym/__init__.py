@@ -12,6 +12,9 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import versions as _versions  # the first import, as others need what it checks
+
+# isort: split
 from ksym import pickling as _pickling  # pickle takes tensors
 from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
@@ -44,6 +47,7 @@ from ksym.errors import (
     OutputError,
     ShapeError,
     SymbolicError,
+    UnsupportedVersionError,
 )
 from ksym.export.mxnet import export_mxnet
 from ksym.export.onnx import export_onnx

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -12,13 +11,14 @@ import ksym
 from ksym.errors import KsymError
 from ksym.runtime import device, loading
 from ksym.runtime.library import cuda_libraries, find
+from ksym.versions import installed
 
 
 def report() -> Iterator[str]:
     """Yield the report's lines."""
     yield f"ksym {ksym.__version__}, Python {platform.python_version()}, {platform.platform()}"
-    for name in ("numpy", "keras", "h5py"):
-        yield f"{name}: {_version(name)}"
+    for name in ("numpy", "llvmlite", "keras", "h5py"):
+        yield f"{name}: {installed(name) or 'not installed'}"
     found = find()
     yield f"MXNet: {f'{found}, {found.path}' if found else 'not installed'}"
     try:
@@ -37,13 +37,6 @@ def report() -> Iterator[str]:
     yield from _gpus()
 
 
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def _gpus() -> Iterator[str]:
     present = device.gpus()
     if not present:
@@ -54,7 +47,7 @@ def _gpus() -> Iterator[str]:
         yield f"GPU {number}: {gpu.name}, compute capability {major}.{minor}"
         problem = gpu.problem()
         if problem is None and not device.has_cuda_build():
-            problem = "the MXNet that is installed is a CPU build; see ksym[cu112]"
+            problem = f"the MXNet that is installed is a CPU build; {loading.INSTALL_CUDA}"
         yield f"  {f'cannot be used: {problem}' if problem else 'can be used'}"
     if device.has_cuda_build():
         for soname, path in cuda_libraries().items():

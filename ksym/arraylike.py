@@ -107,7 +107,7 @@ class ArrayLike:
 
     # --- what has to be known ---------------------------------------------------------------------
 
-    def __array__(self, *_: Any) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise self._refused("is symbolic: it has no value while the graph is built", _EVALUATE)
 
     def _number(self, what: str) -> Any:

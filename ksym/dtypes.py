@@ -85,6 +85,18 @@ def floating(dtype: str) -> str:
     return dtype if is_float(dtype) else "float64"
 
 
+CASTS_WARN = np.lib.NumpyVersion(np.__version__) >= "1.24.0"
+"""Whether NumPy warns when it casts a number to a float dtype in which that is an infinity."""
+
+
+def cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in another dtype, itself if it has it; too large floats become infinities."""
+    if name_of(array) == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(dtype)
+
+
 _NUMBERS = (int, float, np.generic)
 
 
@@ -128,7 +140,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
-            return array if hasattr(value, "asnumpy") else array.astype(python_float)
+            return array if hasattr(value, "asnumpy") else cast(array, python_float)
         return array
     if name in _WIDENED:
         if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:
@@ -137,7 +149,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
             )
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":
-        return array.astype("float64")
+        return cast(array, "float64")
     if _is_of_numbers(array) and any(abs(item) >= 2**63 for item in array.flat):
         raise DTypeError("an integer does not fit into int64", remedy="give it as a float")
     if array.dtype == object and not isinstance(value, np.ndarray | list | tuple):
@@ -199,7 +211,7 @@ def converted(value: Any, dtype: str) -> np.ndarray:
     Raises:
         DTypeError: As for `fitting`.
     """
-    return fitting(value, dtype).astype(dtype, copy=False)
+    return cast(fitting(value, dtype), dtype)
 
 
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in INTEGERS}

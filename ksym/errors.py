@@ -109,6 +109,13 @@ class MissingMXNetError(KsymError, RuntimeError):
     """
 
 
+class UnsupportedVersionError(KsymError, RuntimeError):
+    """A version of Python or of a package is one that ksym does not work with.
+
+    Not an ImportError, for the reason that `MissingMXNetError` is none.
+    """
+
+
 class MissingPackageError(KsymError, ImportError):
     """An optional package is not installed."""
 

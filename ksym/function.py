@@ -372,7 +372,7 @@ class Function:
     def _program(self, values: Sequence[np.ndarray]) -> Prepared:
         key: list[Any] = [value.shape for value in values]
         for position in self._static:
-            whole = values[position].astype(self._slots[position].dtype)
+            whole = dtypes.cast(values[position], self._slots[position].dtype)
             key[position] = key[position], whole.tobytes()
         self._calls += 1
         return self._programs.get(tuple(key), lambda: self._prepared(values))
@@ -382,7 +382,7 @@ class Function:
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
-                given[slot] = constant(value.astype(slot.dtype))
+                given[slot] = constant(dtypes.cast(value, slot.dtype))
             elif slot.shape == value.shape:
                 given[slot] = slot
             else:

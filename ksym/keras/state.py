@@ -13,7 +13,6 @@ from ksym.graph import Tensor
 from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx
 from ksym.keras.random import seed_or_numpy
-from ksym.keras.shims import complete
 from ksym.keras.tensors import as_scalar, as_tensor, counts, dense, mark_sparse, whole
 from ksym.operator.operands import is_settled, packed
 from ksym.variables import Update, Variable, get_values, in_dtype_of, set_values
@@ -57,7 +56,6 @@ def placeholder(
     name: str | None = None,
 ) -> Tensor:
     """Return a placeholder; a sparse one takes sparse matrices, which are stored densely."""
-    complete()
     if shape is None:
         shape = (None,) * (ndim or 0)
     result = ops.placeholder(whole(tuple(shape)), dtype_or_floatx(dtype), name)

@@ -327,7 +327,8 @@ class Operator:
         elements = shapes.size(output.shape)
         if elements is None or elements > KNOWN_SIZE_LIMIT:
             return
-        value = self.known(*node.inputs, **node.attributes)
+        with np.errstate(all="ignore"):
+            value = self.known(*node.inputs, **node.attributes)
         if value is not None and not any(item is UNKNOWN for item in value.flat):
             value = value.astype(output.dtype)
         output.value = value
@@ -338,8 +339,7 @@ class Operator:
         The default applies `numpy`, in which an unknown dimension absorbs arithmetic.
         """
         try:
-            with np.errstate(all="ignore"):
-                return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
+            return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
         except (NotImplementedError, TypeError, ValueError):
             return None
 

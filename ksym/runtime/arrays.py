@@ -79,9 +79,13 @@ class DeviceArray:
     def write(self, value: np.ndarray) -> None:
         """Replace the contents by an array of the same shape; its dtype is converted."""
         if self.view is not None:
-            self.view[...] = value
+            if dtypes.CASTS_WARN and value.dtype.itemsize > self.view.itemsize:
+                with np.errstate(over="ignore"):
+                    self.view[...] = value
+            else:
+                self.view[...] = value
         elif 0 not in self.spec.shape:
-            value = np.asarray(value, self.spec.dtype, order="C")
+            value = np.asarray(dtypes.cast(value, self.spec.dtype), order="C")
             with loading.running:
                 self.native.write(value)
 

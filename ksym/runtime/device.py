@@ -114,7 +114,7 @@ def _check(device: Device) -> None:
     if not has_cuda_build():
         raise DeviceError(
             f"{device} cannot be used: the MXNet that is installed is a CPU build",
-            remedy="pip uninstall mxnet && pip install 'ksym[cu112]', or use the CPU",
+            remedy=f"{loading.INSTALL_CUDA}, or use the CPU",
         )
     present = gpus()
     if device.number >= len(present):

@@ -24,7 +24,8 @@ UNKNOWN = "of unknown version"
 
 PACKAGES = {
     "mxnet": ("mxnet", "mxnet-cu112"),
-    "ksym_libmxnet": ("ksym-libmxnet", "ksym-libmxnet-cu112"),
+    "ksym_libmxnet_cu112": ("ksym-libmxnet-cu112",),
+    "ksym_libmxnet": ("ksym-libmxnet",),
 }
 """The packages that have the library in their folder, and the distributions that install them.
 

@@ -32,9 +32,15 @@ from ksym.runtime.library import (
 )
 
 INSTALL = (
-    "install MXNet with `pip install 'ksym[cpu]'`, or `pip install 'ksym[cu112]'` for NVIDIA GPUs "
-    "of compute capability 5.0 to 8.9"
+    "install its library: `pip install ./libmxnet` in a checkout of ksym, or "
+    "`pip install --no-deps mxnet==1.9.1`"
 )
+INSTALL_CUDA = (
+    "for NVIDIA GPUs of compute capability 5.0 to 8.9 `pip install ./libmxnet-cu112 '.[cu112]'` in "
+    "a checkout of ksym"
+)
+VERSION = 10901
+"""The MXNet that ksym is written for, 1.9.1, as its library says it."""
 
 
 class Engine(enum.Enum):
@@ -87,6 +93,7 @@ def _load(prefer_gpu: bool) -> ctypes.CDLL:
                     "give the absolute path of a file, before mxnet is imported, or unset it",
                 )
             loaded = _opened(found)
+            _check_version(loaded, found)
             _engine = _started_engine(loaded, prefer_gpu)
             # This registers the operators of MXNet's oldest interface; without them binding a
             # depthwise convolution ends the process.
@@ -147,10 +154,29 @@ def remedy_for(reason: str) -> str:
     """
     if "libcuda.so" in reason:
         return (
-            "the CUDA build of MXNet needs NVIDIA's driver; on a machine without GPU use "
-            "`pip uninstall mxnet-cu112 && pip install 'ksym[cpu]'`"
+            "the CUDA build of MXNet needs NVIDIA's driver; on a machine without GPU uninstall it, "
+            f"and {INSTALL}"
+        )
+    if "libgomp" in reason or "libquadmath" in reason:
+        return (
+            "install what it needs of the system: `apt-get install libgomp1 libquadmath0` on "
+            "Debian and Ubuntu, `dnf install libgomp libquadmath` on Fedora and its kin"
         )
     return f"check the installation; {INSTALL}"
+
+
+def _check_version(loaded: ctypes.CDLL, found: Installation) -> None:
+    """Raise an error for a library of another version of MXNet."""
+    version = ctypes.c_int()
+    loaded.MXGetVersion(ctypes.byref(version))
+    if version.value != VERSION:
+        there, needed = (
+            f"{n // 10000}.{n // 100 % 100}.{n % 100}" for n in (version.value, VERSION)
+        )
+        raise MissingMXNetError(
+            f"ksym needs MXNet {needed}, and {found.path} is MXNet {there}",
+            remedy=f"uninstall that, and {INSTALL}",
+        )
 
 
 _cuda: list[ctypes.CDLL] = []

@@ -492,15 +492,6 @@ def test_text_attributes_are_text_for_everyone_and_decode_for_keras(tmp_path):
         assert [item.decode() for item in file.attrs["names"]] == ["a", "b"]
 
 
-def test_the_shims_can_be_switched_off():
-    code = (
-        "import collections, ksym.keras.shims as s; s.install();"
-        "print(hasattr(collections, 'Mapping'))"
-    )
-    assert fresh(code) == "True"
-    assert fresh(code, KSYM_KERAS_SHIMS="0") == "False"
-
-
 # --- cross entropies behind a softmax ------------------------------------------------------------
 
 BEHIND = {  # what makes probabilities of logits (2, 3)

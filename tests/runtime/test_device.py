@@ -9,7 +9,7 @@ import pytest
 
 import ksym
 from ksym.errors import DeviceError
-from ksym.runtime import device, loading
+from ksym.runtime import device, library, loading
 from ksym.runtime.device import Device, Gpu
 
 ROOT = Path(__file__).parents[2]
@@ -242,7 +242,7 @@ def test_the_report():
     )
     for expected in (
         f"ksym {ksym.__version__}",
-        "MXNet: mxnet 1.9.1",
+        f"MXNet: {library.find()}",
         "device in use: cpu",
         "OMP_NUM_THREADS=",
         "GPU",
