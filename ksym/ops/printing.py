@@ -67,8 +67,9 @@ print_value = _PrintValue(
     Raises:
         ArgumentError: The message is not a text.
 
-    >>> x = placeholder((2,))
-    >>> y = ksym.function([x], print_value(x * 2.0, "twice x:") + 1.0)([1, 2])
+    >>> import ksym
+    >>> x = ksym.placeholder((2,))
+    >>> y = ksym.function([x], ksym.print_value(x * 2.0, "twice x:") + 1.0)([1, 2])
     twice x: [2. 4.]
     """,
 )
