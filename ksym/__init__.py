@@ -44,7 +44,6 @@ from ksym.errors import (
     MissingMXNetError,
     MissingPackageError,
     NonFiniteError,
-    OutputError,
     ShapeError,
     SymbolicError,
     UnsupportedVersionError,

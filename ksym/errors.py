@@ -93,10 +93,6 @@ class InputError(KsymError, ValueError):
     """Arguments of a call that do not match what the function expects."""
 
 
-class OutputError(KsymError, OSError):
-    """A file that cannot be written."""
-
-
 class DeviceError(KsymError, RuntimeError):
     """A device that does not exist, or cannot be used."""
 

@@ -2,39 +2,50 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import tempfile
+import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, Any
 
-from ksym.errors import OutputError
+from ksym.errors import FileError
 
 
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+def write_file(path: Any, content: bytes) -> None:
     """Write a file; if that fails, what was there before is still there.
 
-    Args:
-        path: The file.
-        content: Its content.
+    Raises:
+        FileError: It cannot be written.
+    """
+    with replacing(path) as file:
+        file.write(content)
+
+
+@contextlib.contextmanager
+def replacing(path: Any) -> Iterator[IO[bytes]]:
+    """Open a new file that takes the place of another one when all is written, and only then.
 
     Raises:
-        OutputError: It cannot be written.
+        FileError: It cannot be written.
     """
-    target = Path(path)
-    name = ""
+    # Through links to the file that is meant, which stay.
+    target = Path(os.path.realpath(os.fspath(path)))
+    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
     try:
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}-")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)  # as `open` would have made it
-        os.replace(name, target)
-    except BaseException as error:
-        if name and os.path.exists(name):
-            os.unlink(name)
-        if isinstance(error, OSError):
-            raise OutputError(
-                f"{str(target)!r} cannot be written: {error.strerror}",
-                remedy="give a file in a folder that exists and that you may write to",
-            ) from error
-        raise
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder")
+        with open(beside, "xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(beside, target)
+    except OSError as error:
+        raise FileError(
+            f"{os.fspath(path)!r} cannot be written: {error.strerror or error}",
+            remedy="give the name of a file in a folder that exists, may be written to, and has "
+            "room; nothing was changed",
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            beside.unlink()

@@ -16,7 +16,7 @@ from ksym.export.sizes import Varying, product_of, runs_of, varies
 from ksym.export.symbol import Symbol
 from ksym.locking import joined
 from ksym.ops.leaves import placeholder
-from ksym.saving.container import replacing
+from ksym.output import replacing
 from ksym.variables import Variable
 
 WITHOUT_GRADIENT = {"_slice_assign"}

@@ -14,7 +14,7 @@ from ksym.export.onnx_graph import OnnxGraph, has_onnx
 from ksym.export.sizes import varies
 from ksym.graph import Tensor
 from ksym.locking import joined
-from ksym.saving.container import replacing
+from ksym.output import replacing
 from ksym.variables import Variable
 
 OPSET = 18

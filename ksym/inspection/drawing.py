@@ -61,7 +61,7 @@ def draw(
             shapes.
         InputError: `shapes` names what is no input, or a shape does not fit.
         MissingPackageError: pydot or Graphviz is not installed.
-        OutputError: The file cannot be written.
+        FileError: The file cannot be written.
 
     >>> import ksym, tempfile
     >>> x = ksym.placeholder((2,), name="x")

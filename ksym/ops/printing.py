@@ -24,14 +24,20 @@ class _PrintValue(Operator):
     effect = True
     runs = "host"
 
+    def call(self, x: Any, message: str | None = None) -> Tensor:
+        result: Tensor = super().call(x, message=message)
+        return result
+
     def prepare(
-        self, x: Any, message: str | None = None
+        self, x: Any, message: str | None = None, number: int | None = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         if not isinstance(message, str | None):
             raise ArgumentError(
                 f"the message is {message!r}, not a text", remedy='write print_value(x, "x is")'
             )
-        return [as_tensor(x)], {"message": message, "number": next(_numbers)}
+        # A graph that is read from a file has its numbers.
+        number = next(_numbers) if number is None else number
+        return [as_tensor(x)], {"message": message, "number": number}
 
     def infer(self, x: Tensor, *before: Tensor, message: str | None, number: int) -> Spec:
         return x.spec

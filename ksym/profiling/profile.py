@@ -171,7 +171,7 @@ class Profile:
             path: The file to write, by convention ``.json``.
 
         Raises:
-            OutputError: It cannot be written.
+            FileError: It cannot be written.
         """
         write_trace(self, path)
 
@@ -184,7 +184,7 @@ class Profile:
         Raises:
             MissingPackageError: matplotlib is not installed.
             GraphError: matplotlib does not write such files.
-            OutputError: The file cannot be written.
+            FileError: The file cannot be written.
         """
         draw_profile(self, path)
 

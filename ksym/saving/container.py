@@ -17,22 +17,20 @@ file ends, so no more memory is taken than a fixed multiple of the file's size.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import math
 import os
-import secrets
 import stat
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from ksym import dtypes
 from ksym.errors import FileError
+from ksym.output import replacing
 
 MAGIC = b"\x89KSYM\r\n\x1a"
 """The first bytes; the line end in them changes if a file is transferred as text."""
@@ -86,35 +84,6 @@ def _pieces(text: bytes, arrays: Sequence[np.ndarray]) -> Iterator[Any]:
         dtype = array.dtype.newbyteorder("<")
         yield np.ascontiguousarray(array, dtype).reshape(-1).view(np.uint8).data
         position += array.nbytes
-
-
-@contextlib.contextmanager
-def replacing(path: Any) -> Iterator[IO[bytes]]:
-    """Open a new file that takes the place of another one when all is written, and only then.
-
-    Raises:
-        FileError: It cannot be written.
-    """
-    # Through links to the file that is meant, which stay.
-    target = Path(os.path.realpath(os.fspath(path)))
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
-    try:
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a folder")
-        with open(beside, "xb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
-    except OSError as error:
-        raise FileError(
-            f"{os.fspath(path)!r} cannot be written: {error.strerror or error}",
-            remedy="give the name of a file in a folder that exists, may be written to, and has "
-            "room; nothing was changed",
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            beside.unlink()
 
 
 def read_file(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:

@@ -219,10 +219,10 @@ def test_mistakes_leave_no_file(tmp_path, monkeypatch):
     with pytest.raises(ksym.MissingPackageError, match=r"pip install 'ksym\[draw\]'"):
         ksym.draw(y, tmp_path / "graph.svg")
     assert not list(tmp_path.iterdir())
-    with pytest.raises(ksym.OutputError, match=r"nowhere.*cannot be written"):
+    with pytest.raises(ksym.FileError, match=r"nowhere.*cannot be written"):
         ksym.draw(y, tmp_path / "nowhere" / "graph.html")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(OSError, match="cannot be written"):
+    with pytest.raises(ksym.FileError, match="cannot be written"):
         ksym.draw(y, tmp_path / "folder.html")
     assert [path.name for path in tmp_path.iterdir()] == ["folder.html"]
 

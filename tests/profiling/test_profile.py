@@ -238,7 +238,7 @@ def test_mistakes_say_what_to_do(monkeypatch):
     with pytest.raises(ksym.GraphError, match="operator, layer, line, part"):
         f.profile.rows("node")
     f(X)
-    with pytest.raises(ksym.OutputError, match="cannot be written"):
+    with pytest.raises(ksym.FileError, match="cannot be written"):
         f.profile.save_trace("/nowhere/trace.json")
     monkeypatch.setenv("KSYM_PROFILE", "yes")
     with pytest.raises(ksym.GraphError, match="KSYM_PROFILE=1"):
