@@ -1,12 +1,19 @@
 # `make demo` runs ksym, `make test` tests it; both set up everything in .venv first.
 
-PYTHON ?= python3.11
-VENV ?= .venv
+# PYTHON=python3.11 takes that one instead of the newest that is there and tested; NUMPY=1.23 takes that
+# one instead of the newest that is tested with it.  Each pair has a file in requirements, and an
+# environment of its own.
+FOUND := $(shell sh tools/find_python.sh)
+PYTHON ?= $(FOUND)
+NUMPY ?=
+pair = $(shell sh tools/pair.sh "$(1)" $(2))
+PAIR := $(call pair,$(PYTHON),$(NUMPY))
+VENV ?= $(if $(filter $(PAIR),$(call pair,$(FOUND))),.venv,.venvs/$(PAIR))
 KERAS ?= 2.3.1
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
+READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 docs check format bench wheel clean
+.PHONY: demo test test-part test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -16,6 +23,21 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2
 
 test: $(READY)
 	$(PYTEST)
+
+# The part that tells versions of Python and NumPy apart, in three minutes.
+PART := $(addprefix tests/,test_results.py test_versions.py test_dtypes.py test_numbers.py test_protocols.py \
+    test_numpy_names.py test_variables.py test_function.py test_dynamic.py test_libmxnet.py runtime \
+    ops/linalg ops/test_semantics.py ops/test_integers.py keras/test_shims.py keras/test_files.py \
+    keras/test_environment.py keras/test_dtypes_of_values.py)
+
+test-part: $(READY)
+	$(PYTEST) $(PART)
+
+# All pairs of Python and NumPy, each in its environment, and a table of what passed; TARGET=test-part
+# runs that part.
+TARGET ?= test
+test-versions:
+	$(PYTHON) tests/versions.py $(TARGET)
 
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
@@ -44,6 +66,11 @@ test-agreement: $(READY)
 test-h5py2: $(READY)
 	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/h5py2.sh
 
+# The pages of graphs in headless Chromium: Debian's packages chromium and chromium-driver.
+test-browser: $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check selenium
+	$(BIN)/python -m pytest -s tests/browser/page.py
+
 check: $(READY)
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -64,13 +91,23 @@ bench: $(READY)
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)
-	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) sh tests/wheel.sh
+	VENV=$(abspath $(VENV)) PYTHON=$(PYTHON) PAIR=$(PAIR) sh tests/wheel.sh
 
 clean:
-	rm -rf $(VENV) .bench build dist demo-output .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venvs .bench build dist demo-output .mypy_cache .ruff_cache .hypothesis
 
-$(READY): requirements.lock pyproject.toml
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+$(READY): requirements/$(PAIR).txt pyproject.toml $(filter-out %__pycache__,$(wildcard libmxnet/*))
+	[ -e $@ ] || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	$(PIP) install --requirement requirements/$(PAIR).txt
+	$(PIP) install --no-deps --no-build-isolation ./libmxnet
+	$(PIP) install --no-deps --no-build-isolation --editable .
 	touch $@
+
+# What is said where there is no such pair.
+requirements/.txt:
+	@echo 'There is no Python here that ksym is tested with, or not with that NumPy: PYTHON=... names' >&2
+	@echo 'an interpreter, NUMPY=... a NumPy, of' $(patsubst requirements/%.txt,%,$(wildcard requirements/*.txt)) >&2
+	@exit 1

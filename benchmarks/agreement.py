@@ -14,7 +14,7 @@ os.environ["KERAS_BACKEND"] = "ksym.backend"
 import keras
 import numpy as np
 
-from ksym.runtime import loading
+from ksym.runtime.interop import package
 
 STEPS = 10
 RATE = 0.05
@@ -56,7 +56,7 @@ def ksym_losses() -> list[float]:
 
 def gluon_losses() -> list[float]:
     """Train in Gluon, which has channels first and dense weights transposed."""
-    mx = loading.load()
+    mx = package()
     nn = mx.gluon.nn
     net = nn.HybridSequential()
     net.add(

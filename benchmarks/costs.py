@@ -341,7 +341,7 @@ def code() -> list[Measured]:
 
 def main() -> None:
     """Measure and print."""
-    loading.load()  # it settles the threads
+    loading.library()  # it settles the threads
     print(f"threads {os.environ.get('OMP_NUM_THREADS')}, load {os.getloadavg()[0]:.1f}")
     found: list[Measured] = []
     for measure in (native_operators, kernels, divided_graphs, products, threads, code):

@@ -32,7 +32,7 @@ KINDS = ("training", "prediction")
 ALL, AGAIN = "all", "all, built again"
 """The variant with all passes, and its control."""
 
-loading.load()  # it settles the threads, which are printed
+loading.library()  # it settles the threads, which are printed
 
 
 def steps(workload: Workload) -> Steps:

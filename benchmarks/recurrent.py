@@ -25,7 +25,7 @@ import numpy as np
 from ksym.loops.recognition import kept_as_loops
 from ksym.runtime import loading
 
-loading.load()  # it settles the threads, which are printed
+loading.library()  # it settles the threads, which are printed
 Step = Callable[[], float]
 UNITS, FEATURES, SAMPLES = 128, 32, 32
 

@@ -19,9 +19,9 @@ os.environ["KERAS_BACKEND"] = "ksym.backend"
 import keras
 import numpy as np
 
-from ksym.runtime import loading
+from ksym.runtime.interop import package
 
-mx = loading.load()
+mx = package()
 Step = Callable[[], float]
 DIGITS = (32, 8, 8, 1)
 

@@ -12,6 +12,9 @@ compile both with updates of variables into one native function:
 2.5
 """
 
+from ksym import versions as _versions  # the first import, as others need what it checks
+
+# isort: split
 from ksym import pickling as _pickling  # pickle takes tensors
 from ksym import protocol as _protocol  # NumPy's functions take tensors
 from ksym.autodiff import (
@@ -39,8 +42,12 @@ from ksym.errors import (
     KsymError,
     KsymWarning,
     MissingMXNetError,
+    MissingPackageError,
+    NonFiniteError,
+    OutputError,
     ShapeError,
     SymbolicError,
+    UnsupportedVersionError,
 )
 from ksym.export.mxnet import export_mxnet
 from ksym.export.onnx import export_onnx
@@ -56,6 +63,9 @@ from ksym.graph import (
     substitute,
     to_networkx,
 )
+from ksym.inspection.debugprint import debugprint
+from ksym.inspection.drawing import draw
+from ksym.inspection.layers import inspect
 from ksym.loops.api import (
     cond,
     foldl,
@@ -84,6 +94,7 @@ from ksym.runtime.device import (
     get_device,
     set_device,
 )
+from ksym.runtime.interop import to_mxnet
 from ksym.saving.api import (
     load,
     save,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import sys
@@ -11,20 +10,23 @@ from collections.abc import Iterator
 import ksym
 from ksym.errors import KsymError
 from ksym.runtime import device, loading
+from ksym.runtime.library import cuda_libraries, find
+from ksym.versions import installed
 
 
 def report() -> Iterator[str]:
     """Yield the report's lines."""
     yield f"ksym {ksym.__version__}, Python {platform.python_version()}, {platform.platform()}"
-    for name in ("numpy", "keras", "h5py"):
-        yield f"{name}: {_version(name)}"
-    found = loading.distribution()
-    yield f"MXNet: {f'{found[0]} {found[1]}' if found else 'not installed'}"
+    for name in ("numpy", "llvmlite", "keras", "h5py"):
+        yield f"{name}: {installed(name) or 'not installed'}"
+    found = find()
+    yield f"MXNet: {f'{found}, {found.path}' if found else 'not installed'}"
     try:
-        loading.load(prefer_gpu=device.get_device().kind == "gpu")
+        loading.library(prefer_gpu=device.get_device().kind == "gpu")
     except KsymError as error:
         yield from str(error).splitlines()
     else:
+        yield f"engine: {loading.engine().value}"
         chosen = device.get_device()
         reason = os.environ.get(device.ENVIRONMENT)
         yield f"device in use: {chosen}" + (f" ({device.ENVIRONMENT}={reason})" if reason else "")
@@ -32,15 +34,7 @@ def report() -> Iterator[str]:
         f"threads: OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
         f"{loading.available_processors()} processor(s) available"
     )
-    yield f"engine: {os.environ.get('MXNET_ENGINE_TYPE', 'ThreadedEnginePerDevice')}"
     yield from _gpus()
-
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _gpus() -> Iterator[str]:
@@ -53,10 +47,10 @@ def _gpus() -> Iterator[str]:
         yield f"GPU {number}: {gpu.name}, compute capability {major}.{minor}"
         problem = gpu.problem()
         if problem is None and not device.has_cuda_build():
-            problem = "the MXNet that is installed is a CPU build; see ksym[cu112]"
+            problem = f"the MXNet that is installed is a CPU build; {loading.INSTALL_CUDA}"
         yield f"  {f'cannot be used: {problem}' if problem else 'can be used'}"
     if device.has_cuda_build():
-        for soname, path in loading.cuda_libraries().items():
+        for soname, path in cuda_libraries().items():
             yield f"  {soname}: {path or 'not found in the installed packages'}"
 
 

@@ -7,7 +7,7 @@ a change in place) is refused with what to write instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +24,9 @@ OPERATORS: dict[str, Operator] = {}
 
 NUMPY: dict[Callable[..., Any], Callable[..., Any]] = {}
 """For functions of NumPy's those of ksym that mean the same; `ksym.protocol` fills it."""
+
+EVALUATORS: list[Callable[..., Any]] = []
+"""The function that computes a tensor; `ksym.function` enters its `evaluate`."""
 
 _NUMBERS = (int, float, np.generic, np.ndarray)
 
@@ -57,6 +60,26 @@ class ArrayLike:
     def _refused(self, problem: str, remedy: str) -> Exception:
         return SymbolicError(f"{self!r} {problem}", remedy=remedy).located(origin=current_origin())
 
+    def eval(self, feeds: Mapping[Any, Any] | None = None) -> Any:
+        """Return the value of the tensor, computed for given values of placeholders.
+
+        Each call compiles it anew: for many calls, make a `ksym.function`.
+
+        Args:
+            feeds: A value for each placeholder that it depends on.
+
+        Raises:
+            GraphError: It depends on a placeholder that is not given.
+            InputError: A value has a shape that does not fit.
+
+        >>> import ksym
+        >>> x = ksym.placeholder((None,))
+        >>> ksym.sum(x * 2.0).eval({x: [1, 2]}).tolist()
+        6.0
+        """
+        (evaluate,) = EVALUATORS
+        return evaluate(self, feeds)
+
     # --- comparing --------------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
@@ -84,7 +107,7 @@ class ArrayLike:
 
     # --- what has to be known ---------------------------------------------------------------------
 
-    def __array__(self, *_: Any) -> np.ndarray:
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         raise self._refused("is symbolic: it has no value while the graph is built", _EVALUATE)
 
     def _number(self, what: str) -> Any:
@@ -253,6 +276,12 @@ class ArrayLike:
 
     def __round__(self, ndigits: int = 0) -> Any:
         return OPERATORS["round"](self, ndigits)
+
+    def __divmod__(self, other: Any) -> tuple[Any, Any]:
+        return OPERATORS["floor_divide"](self, other), OPERATORS["mod"](self, other)
+
+    def __rdivmod__(self, other: Any) -> tuple[Any, Any]:
+        return OPERATORS["floor_divide"](other, self), OPERATORS["mod"](other, self)
 
     __getitem__ = _operator_method("index")
     __add__ = _operator_method("add")

@@ -14,6 +14,7 @@ from importlib.util import find_spec as _find_spec
 from pathlib import Path as _Path
 
 from ksym import origin as _origin
+from ksym import versions as _versions
 from ksym.keras import phase as _phase
 from ksym.keras import shims as _shims
 from ksym.keras import tensors as _tensors
@@ -229,6 +230,7 @@ def __getattr__(name: str) -> object:
 
 
 def _install() -> None:
+    _versions.check_keras()
     _tensors.install()
     _shims.install()
     keras = _find_spec("keras")

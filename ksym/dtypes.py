@@ -85,14 +85,35 @@ def floating(dtype: str) -> str:
     return dtype if is_float(dtype) else "float64"
 
 
+CASTS_WARN = np.lib.NumpyVersion(np.__version__) >= "1.24.0"
+"""Whether NumPy warns when it casts a number to a float dtype in which that is an infinity."""
+
+
+def cast(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Return an array in another dtype, itself if it has it; too large floats become infinities."""
+    if name_of(array) == dtype:
+        return array
+    with np.errstate(over="ignore", invalid="ignore"):
+        return array.astype(dtype)
+
+
 _NUMBERS = (int, float, np.generic)
 
 
-def _as_array(value: Any) -> np.ndarray:
+def as_array(value: Any) -> np.ndarray:
+    """Return a value as a NumPy array: one of MXNet with its dtype, all others as NumPy does.
+
+    Raises:
+        DTypeError: NumPy makes no array of it.
+    """
     if isinstance(value, np.ndarray):
         return value
     if isinstance(value, _NUMBERS):
         return np.asarray(value)
+    if hasattr(value, "asnumpy"):  # an array of MXNet's Python package
+        value = value.asnumpy()
+    elif isinstance(value, list | tuple) and value and hasattr(value[0], "asnumpy"):
+        value = [as_array(item) for item in value]  # NumPy would ask for one element at a time
     try:
         with warnings.catch_warnings():
             # NumPy before 1.24 makes an array of lists from rows of different lengths, and warns.
@@ -105,7 +126,7 @@ def _as_array(value: Any) -> np.ndarray:
 def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
     """Return a value as an array of a dtype that ksym stores, widened where nothing is lost.
 
-    NumPy values keep their dtype.
+    Values of NumPy, and arrays of MXNet, keep their dtype.
 
     Args:
         value: A number, an array, or nested sequences of numbers.
@@ -115,11 +136,11 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
         DTypeError: The value is not numeric (objects, strings, complex numbers), or its integers
             do not fit into int64.
     """
-    array = _as_array(value)
+    array = as_array(value)
     name = name_of(array)
     if name in SUPPORTED:
         if name == "float64" and not isinstance(value, np.ndarray | np.generic):
-            return array.astype(python_float)
+            return array if hasattr(value, "asnumpy") else cast(array, python_float)
         return array
     if name in _WIDENED:
         if name == "uint64" and array.size and int(array.max()) > np.iinfo(np.int64).max:
@@ -128,7 +149,7 @@ def storable(value: Any, python_float: str = DEFAULT_FLOAT) -> np.ndarray:
             )
         return array.astype(_WIDENED[name])
     if array.dtype.kind == "f":
-        return array.astype("float64")
+        return cast(array, "float64")
     if _is_of_numbers(array) and any(abs(item) >= 2**63 for item in array.flat):
         raise DTypeError("an integer does not fit into int64", remedy="give it as a float")
     if array.dtype == object and not isinstance(value, np.ndarray | list | tuple):
@@ -163,7 +184,7 @@ def fitting(value: Any, dtype: str) -> np.ndarray:
     Raises:
         DTypeError: The value is not numeric, or not among the numbers of an integer dtype.
     """
-    array = _as_array(value)
+    array = as_array(value)
     if name_of(array) == dtype:
         return array
     if _is_of_numbers(array):
@@ -190,7 +211,7 @@ def converted(value: Any, dtype: str) -> np.ndarray:
     Raises:
         DTypeError: As for `fitting`.
     """
-    return fitting(value, dtype).astype(dtype, copy=False)
+    return cast(fitting(value, dtype), dtype)
 
 
 _LIMITS = {dtype: (np.iinfo(dtype).min, np.iinfo(dtype).max) for dtype in INTEGERS}

@@ -10,7 +10,7 @@ problem and the remedy; whoever knows the rest (the operator, the operands, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 
 class KsymError(Exception):
@@ -39,7 +39,7 @@ class KsymError(Exception):
 
     def located(
         self, operator: str | None = None, operands: Sequence[Any] = (), origin: Any = None
-    ) -> KsymError:
+    ) -> Self:
         """Add the operator, the operands and the place to an error; what it already has stays."""
         if self.operator is None:
             self.operator = operator
@@ -93,6 +93,10 @@ class InputError(KsymError, ValueError):
     """Arguments of a call that do not match what the function expects."""
 
 
+class OutputError(KsymError, OSError):
+    """A file that cannot be written."""
+
+
 class DeviceError(KsymError, RuntimeError):
     """A device that does not exist, or cannot be used."""
 
@@ -105,8 +109,23 @@ class MissingMXNetError(KsymError, RuntimeError):
     """
 
 
+class UnsupportedVersionError(KsymError, RuntimeError):
+    """A version of Python or of a package is one that ksym does not work with.
+
+    Not an ImportError, for the reason that `MissingMXNetError` is none.
+    """
+
+
+class MissingPackageError(KsymError, ImportError):
+    """An optional package is not installed."""
+
+
 class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
+
+
+class NonFiniteError(KsymError, FloatingPointError):
+    """A result or a new value is NaN or infinite, in a function with the flag ``nan``."""
 
 
 class FileError(KsymError, ValueError):

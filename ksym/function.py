@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.arguments import Givens, Outputs, listed, named, variables_in, with_givens
+from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
@@ -18,18 +20,16 @@ from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
 from ksym.origin import warn
+from ksym.profiling.profile import Profile, profile_of
+from ksym.profiling.program import kind_of
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.checking import CheckedProgram
-from ksym.runtime.program import Program, target
+from ksym.runtime.program import Program, Source, target
 from ksym.variables import Update, Updates, Variable, collect
 
 SPECIALIZATIONS = 16
 """The number of combinations of input shapes that a function keeps compiled."""
 
-
-Outputs = Tensor | Iterable[Tensor] | Mapping[Any, Tensor] | None
-"""The outputs of a function, as a user gives them."""
 
 Prepared = tuple[Sequence[DeviceArray | None], Program]
 """The arrays that values are put into, and the program that reads them."""
@@ -48,13 +48,14 @@ def function(
     inputs: Tensor | Sequence[Tensor],
     outputs: Outputs = None,
     updates: Updates | None = None,
-    givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None = None,
+    givens: Givens | None = None,
     *,
     on_unused_input: Literal["warn", "ignore", "raise"] = "warn",
     name: str | None = None,
     mode: Literal["native", "interpret"] = "native",
     specializations: int = SPECIALIZATIONS,
     flags: Flags | None = None,
+    profile: bool | None = None,
 ) -> Function:
     """Make a function that computes outputs from inputs, and carries out updates.
 
@@ -76,9 +77,11 @@ def function(
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: The number of combinations of input shapes to keep compiled; the one used
             least recently makes room.
-        flags: Passes to turn off, and checking, as a mapping or a text: ``{"merge": False}``,
-            ``"merge=0,check=1"``.  On top of the environment variable KSYM_FLAGS; see
-            `ksym.compiler.mode`.
+        flags: Passes to turn off, checking and guarding, as a mapping or a text:
+            ``{"merge": False}``, ``"merge=0,check=1"``, ``"nan=1"``.  On top of the environment
+            variable KSYM_FLAGS; see `ksym.compiler.mode`.
+        profile: Whether the parts of each call are timed: ``print(f.profile)`` shows what took how
+            long.  By default, the environment variable KSYM_PROFILE decides.
 
     Raises:
         GraphError: The graph depends on placeholders that are not given, an input is repeated or
@@ -100,6 +103,7 @@ def function(
         specializations,
         flags,
         on_unused_input=on_unused_input,
+        profile=profile,
     )
 
 
@@ -109,6 +113,9 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
     Args:
         tensor: The tensor to compute, or the update to carry out.
         feeds: Values for the placeholders it depends on.
+
+    Raises:
+        GraphError: The tensor depends on a placeholder that is given no value.
     """
     feeds = feeds or {}
     if isinstance(tensor, Update):
@@ -116,11 +123,22 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
         return tensor.variable.get_value()
     if isinstance(tensor, Variable):
         return tensor.get_value()
+    for node in topological_order([tensor], until=feeds):
+        leaf = node.outputs[0]
+        if node.operator is placeholder and node.attributes["default"] is None and not leaf.loop:
+            raise GraphError(
+                f"{tensor.name} depends on the placeholder {leaf.name}, which is given no value",
+                remedy="give one, as in tensor.eval({placeholder: array})",
+            ).located(origin=node.origin)
     result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
     return result
 
 
-_OF_THIS_PROCESS = {"_programs", "_accepted", "_static", "_calls", "_misses", "_group"}
+EVALUATORS[:] = [evaluate]
+
+_OF_THIS_PROCESS = {
+    *("_inputs", "profile", "_programs", "_accepted", "_static", "_calls", "_misses", "_group"),
+}
 """The attributes that `Function._start` sets, which are neither pickled nor copied."""
 
 
@@ -135,6 +153,10 @@ class Function:
     It can be pickled and copied (`copy.deepcopy`): see docs/saving.md.
 
     Tests and benchmarks compile one for other `costs` than those of the machine.
+
+    Attributes:
+        name: The name for messages.
+        profile: What took how long since it is profiled; None if it is not.
     """
 
     def __init__(
@@ -142,30 +164,35 @@ class Function:
         inputs: Tensor | Sequence[Tensor],
         outputs: Outputs,
         updates: Updates | None,
-        givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None,
+        givens: Givens | None,
         name: str | None,
         mode: str,
         specializations: int,
         flags: Flags | None,
         costs: Costs = DEFAULT,
         on_unused_input: str = "warn",
+        profile: bool | None = None,
     ):
         self.name = name or "function"
         self._mode = mode_of(mode, flags)
         self._costs = costs
-        results, self._form, self._keys = _results(outputs, self.name)
+        results, self._form, self._keys = listed(outputs, self.name)
         changes = collect(updates)
         self._variables = [update.variable for update in changes]
         self._count = len(results)
         graph = [as_tensor(r) for r in results] + [update.value for update in changes]
-        graph = _substitute_givens(graph, givens)
+        graph = with_givens(graph, givens)
         given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
         self._report_unused(given, graph, on_unused_input)
         self._slots, self._graph = self._open(given, graph)
-        self._start(specializations)
+        self._start(given, specializations, profile)
 
-    def _start(self, specializations: int) -> None:
+    def _start(
+        self, inputs: Sequence[Tensor], specializations: int, profile: bool | None = None
+    ) -> None:
         """Start without anything compiled, in a group with the functions that share variables."""
+        self._inputs = inputs
+        self.profile = profile_of(self.name, profile)
         self._programs: Recent[Prepared] = Recent(max(1, specializations))
         # For each argument the dtype and shape of the last array that needed no conversion.
         self._accepted: list[Any] = [None for _ in self._slots]
@@ -173,7 +200,7 @@ class Function:
         self._static = [k for k, s in enumerate(self._slots) if s.node.attributes["static"]]
         self._calls = self._misses = 0
         self._group = joined(
-            (Group(), *(v.group for v in _variables_in(self._graph, self._variables))),
+            (Group(), *(v.group for v in variables_in(self._graph, self._variables))),
             f"{self.name} is made",
         )
 
@@ -189,7 +216,7 @@ class Function:
 
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
-        self._start(vars(self).pop("specializations"))
+        self._start(self._slots, vars(self).pop("specializations"))
 
     def _report_unused(self, inputs: Sequence[Any], graph: list[Tensor], policy: str) -> None:
         if policy not in ("warn", "ignore", "raise"):
@@ -324,8 +351,6 @@ class Function:
                 f"argument {position} of {self.name} is the symbolic {value!r}, not a value",
                 remedy="give an array, or put the tensor in place with givens",
             )
-        if hasattr(value, "asnumpy"):
-            value = value.asnumpy()
         try:
             array = dtypes.fitting(value, slot.dtype)
         except DTypeError as error:
@@ -347,7 +372,7 @@ class Function:
     def _program(self, values: Sequence[np.ndarray]) -> Prepared:
         key: list[Any] = [value.shape for value in values]
         for position in self._static:
-            whole = values[position].astype(self._slots[position].dtype)
+            whole = dtypes.cast(values[position], self._slots[position].dtype)
             key[position] = key[position], whole.tobytes()
         self._calls += 1
         return self._programs.get(tuple(key), lambda: self._prepared(values))
@@ -357,17 +382,63 @@ class Function:
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
-                given[slot] = constant(value.astype(slot.dtype))
+                given[slot] = constant(dtypes.cast(value, slot.dtype))
             elif slot.shape == value.shape:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        graph = FrozenGraph(self._graph, self._variables, self._mode, target(self._costs))
         last = self._programs.last
         shared = None if last is None else last[1]
-        kind = CheckedProgram if self._mode.check else Program
+        kind = kind_of(self._mode.check, self._mode.nan, self.profile is not None)
         with collection_paused():
-            return kind.prepare(graph, given, values, shared, self._programs.limit)
+            made = kind.prepare(self.frozen(), given, values, shared, self._programs.limit)
+        if self.profile is not None:
+            self.profile.add(made[1])
+        return made
+
+    def start_profile(self) -> Profile:
+        """Time the parts of each call from now on, and return the profile that the times go to.
+
+        The next call compiles anew.  `stop_profile` ends it; the profile stays.
+
+        >>> f = function([], constant(1.0) + 1.0)
+        >>> profile = f.start_profile()
+        >>> f().tolist(), profile.calls
+        (2.0, 1)
+        """
+        return self._profiled(Profile(self.name))
+
+    def stop_profile(self) -> Profile | None:
+        """Run as fast as ever from now on, and return the profile, if there was one."""
+        return self._profiled(None)
+
+    def _profiled(self, profile: Any) -> Any:
+        with self._group.held(f"{self.name} is profiled"):
+            before, self.profile = self.profile, profile
+            self._programs.clear()
+        return profile or before
+
+    def frozen(self) -> FrozenGraph:
+        """Return the graph that is compiled for each combination of input shapes."""
+        return FrozenGraph(self._graph, self._variables, self._mode, target(self._costs))
+
+    @property
+    def inputs(self) -> dict[Tensor, Tensor]:
+        """The inputs as they were given, and the placeholder that stands for each in the graph."""
+        return dict(zip(self._inputs, self._slots, strict=True))
+
+    @property
+    def results(self) -> dict[str, Tensor]:
+        """The outputs, and the new value of each variable that is updated, by their names."""
+        names = [f"output {i}" for i in range(self._count)] if self._keys is None else self._keys
+        names = [*map(str, names), *(f"update of {v.name}" for v in self._variables)]
+        return named(names, self._graph)
+
+    @property
+    def last_source(self) -> Source | None:
+        """The graph and the shapes that the last call was compiled from; None before any call."""
+        last = self._programs.last
+        return None if last is None else last[1].source
 
     def last_plan(self) -> Plan:
         """Return the plan of what ran at the last call; printed, it says what its parts do.
@@ -388,49 +459,3 @@ class Function:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""
         hits, kept = self._calls - self._misses, len(self._programs)
         return CacheInfo(hits, self._misses, kept, self._programs.limit)
-
-
-def _variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[Variable]:
-    """Return the variables that a graph reads, and those that are updated besides."""
-    leaves = (node.outputs[0] for node in topological_order(graph))
-    return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
-
-
-def _results(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
-    """Return outputs as a list, whether a call returns another form of them, and their names.
-
-    Raises:
-        GraphError: An output is an update.
-    """
-    keys = None
-    if isinstance(outputs, Mapping):
-        keys, outputs = list(outputs), list(outputs.values())
-    alone = isinstance(outputs, Tensor | Update)
-    results: list[Any] = [outputs] if alone else list(outputs or ())
-    for position, result in enumerate(results):
-        if isinstance(result, Update):
-            raise GraphError(
-                f"output {position} of {name} is an update of {result.variable.name!r}, no tensor",
-                remedy="give it by updates=[update]; for the new value itself, let the output be "
-                "update.value",
-            ).located(origin=result.value.node.origin)
-    return results, alone or keys is not None, keys
-
-
-def _substitute_givens(
-    graph: list[Tensor], givens: Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]] | None
-) -> list[Tensor]:
-    if not givens:
-        return graph
-    pairs = list(givens.items() if isinstance(givens, Mapping) else givens)
-    used = set(topological_order(graph))
-    for old, _ in pairs:
-        if isinstance(old, Tensor) and old.node not in used:
-            warn(
-                f"the given for {old!r} has no effect: nothing depends on that tensor",
-                "give the very tensor that the outputs were made of: two x[-1] are two tensors",
-            )
-    return substitute(
-        graph,
-        {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},
-    )

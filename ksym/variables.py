@@ -167,7 +167,7 @@ class Variable(Tensor):
                 f"the value has shape {array.shape}, the variable {self.name!r} {self.shape}",
                 remedy="give a value of the same shape, or make a new variable",
             ).located(origin=self.node.origin)
-        return array.astype(self.dtype, copy=False)
+        return dtypes.cast(array, self.dtype)
 
     def _write(self, array: np.ndarray) -> None:
         if self.storage is not None:

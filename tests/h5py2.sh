@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 build=build/h5py2
 if [ ! -e "$build/packages/h5py" ]; then
     rm -rf "$build"
-    "${PYTHON:-python3.11}" -m venv "$build/environment"
+    "$PYTHON" -m venv "$build/environment"
     pip="$build/environment/bin/python -m pip --quiet --disable-pip-version-check"
     # The last of each that a source of that age builds with.
     $pip install "setuptools<66" wheel "cython<3" numpy==1.23.5 six pkgconfig

@@ -51,6 +51,16 @@ def test_the_readmes_code_runs(capsys):
     assert "[" in capsys.readouterr().out
 
 
+def test_the_code_of_the_page_on_debugging_runs(tmp_path, monkeypatch):
+    """In one namespace from top to bottom; what it writes goes to an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    blocks = blocks_of(ROOT / "docs" / "debugging.md")
+    assert blocks
+    names = {}
+    for block in blocks:
+        exec(compile(block, "debugging.md", "exec"), names)
+
+
 def test_the_code_of_the_page_on_saving_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     page = ROOT / "docs" / "saving.md"

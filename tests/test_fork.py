@@ -134,15 +134,28 @@ STORIES = {
 }
 
 
-@pytest.mark.parametrize("first", ["", "import mxnet"], ids=["", "threaded engine"])
+IN_USE = """
+import ctypes
+from ksym.runtime.library import find
+ctypes.CDLL(str(find().path)).MXEngineSetBulkSize(0, ctypes.byref(ctypes.c_int()))
+"""
+ENGINES = {
+    "NaiveEngine": ({}, ""),
+    "threaded engine": ({"MXNET_ENGINE_TYPE": "ThreadedEnginePerDevice"}, ""),
+    "MXNet in use before": ({}, IN_USE),
+}
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("name", STORIES)
-def test_a_forked_process(name, first):
-    """Keras is not everywhere, and neither engine may hang."""
+def test_a_forked_process(name, engine):
+    """Keras is not everywhere, and no engine may hang."""
     if "Keras" in name:
         pytest.importorskip("keras")
-    restored = "import numpy as np; np.bool = np.bool_; " if first else ""
-    code = f"{restored}{first}\n{BEGIN}\n{textwrap.dedent(STORIES[name])}"
-    environment = {**os.environ, "OMP_NUM_THREADS": "2"}
+    chosen, before = ENGINES[engine]
+    inherited = {k: v for k, v in os.environ.items() if k != "MXNET_ENGINE_TYPE"}
+    code = f"{before}\n{BEGIN}\n{textwrap.dedent(STORIES[name])}"
+    environment = {**inherited, "OMP_NUM_THREADS": "2", **chosen}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", code],
         env=environment,

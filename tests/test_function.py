@@ -149,13 +149,6 @@ def test_arguments_of_any_numeric_kind_are_converted(value):
     assert ksym.function([x], x)(value).dtype == "float32"
 
 
-def test_mxnet_arrays_are_arguments():
-    import mxnet
-
-    x = ksym.placeholder((2,))
-    assert ksym.function([x], x * 2.0)(mxnet.nd.arange(1, 3)).tolist() == [2, 4]
-
-
 def test_arguments_that_do_not_fit_are_named():
     x = ksym.placeholder((None, 3), name="features")
     n = ksym.placeholder((None,), "int32", name="labels")

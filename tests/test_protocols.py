@@ -26,7 +26,7 @@ FUNCTIONS = {
     "zeros_like": lambda x: np.zeros_like(x),
     "around": lambda x: np.around(x),
     "round": lambda x: np.round(x, 1),
-    "fix": lambda x: np.fix(x),
+    "trunc": lambda x: np.trunc(x),
     "amax": lambda x: np.amax(x, 0),
     "equal": lambda x: np.equal(x, 3.0),
     "expand_dims": lambda x: np.expand_dims(x, 0),
@@ -54,8 +54,27 @@ FUNCTIONS = {
     "method squeeze": lambda x: x[None].squeeze(0),
     "attribute T": lambda x: x.T,
     "attribute ndim": lambda x: x * x.ndim,
+    "divmod of Python": lambda x: sum(divmod(x, 2.0)) + divmod(7.0, x)[1],
     "round of Python": lambda x: round(x[0, 0], 1),
 }
+
+if np.lib.NumpyVersion(np.__version__) >= "2.1.0":
+    FUNCTIONS |= {
+        "trapezoid": lambda x: np.trapezoid(x, dx=0.5),
+        "astype": lambda x: np.astype(x, "int32"),
+        "linalg.trace": lambda x: np.linalg.trace(matrices(x), offset=1),
+        "linalg.diagonal": lambda x: np.linalg.diagonal(matrices(x)),
+        "linalg.matrix_transpose": lambda x: np.linalg.matrix_transpose(x),
+        "linalg.outer": lambda x: np.linalg.outer(x[0], x[1]),
+        "concat": lambda x: np.concat([x, X]),
+        "permute_dims": lambda x: np.permute_dims(x, (1, 0)),
+        "pow": lambda x: np.pow(x, 2.0),
+    }
+
+
+def matrices(x):
+    """Three matrices, of which the first two axes differ from the last two."""
+    return np.stack([x, 2.0 * x, x * x])
 
 
 @pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)

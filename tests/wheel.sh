@@ -1,5 +1,6 @@
 # Builds a wheel from the tree, installs it into an empty environment, and uses it there: without
-# MXNet it must say what to install, with it Keras must train.  Run by `make wheel`.
+# MXNet it must say what to install, with it Keras must train.  The lines for pip are those of
+# README.md, with the wheel for the folder.  Run by `make wheel`.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
@@ -9,7 +10,7 @@ trap 'rm -rf "$work"' EXIT
 "$VENV/bin/python" -m pip wheel --quiet --no-deps --no-build-isolation --wheel-dir "$work" "$here"
 wheel=$(ls "$work"/ksym-*.whl)
 "$PYTHON" -m venv "$work/empty"
-pip() { "$work/empty/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$here/requirements.lock" "$@"; }
+pip() { "$work/empty/bin/python" -m pip install --quiet --disable-pip-version-check --constraint "$here/requirements/$PAIR.txt" "$@"; }
 
 cd "$work" # away from the tree, so that only the installed package is found
 pip "$wheel"
@@ -18,15 +19,17 @@ import ksym
 
 x = ksym.placeholder((2,))
 ksym.gradients(ksym.sum(x * x), x)  # graphs need no MXNet
+ksym.draw(x * x, "graph.html")  # nor do pages of them, whose parts are in the wheel
 try:
     ksym.evaluate(ksym.constant(1.0))
 except ksym.MissingMXNetError as error:
-    assert "pip install 'ksym[cpu]'" in str(error), error
+    assert "pip install ./libmxnet" in str(error), error
 else:
     raise SystemExit("a missing MXNet went unnoticed")
 CODE
 
-pip "$wheel[cpu,keras]"
+pip "$here/libmxnet" "$wheel[cpu,keras]"
+"$work/empty/bin/python" -m pip check
 "$work/empty/bin/python" -m ksym
 KERAS_BACKEND=ksym.backend KERAS_HOME="$work" "$work/empty/bin/python" - <<'CODE'
 import pathlib

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from contest.workloads import LENGTHS
-from ksym.runtime import loading
+from ksym.runtime.interop import package
 
-mx = loading.load()
+mx = package()
 Call = Callable[[], Any]
 
 

@@ -13,6 +13,7 @@ from dataclasses import replace
 from ksym import shapes
 from ksym.compiler import Pass, optimize
 from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.effects import in_order
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose, fused_graph
 from ksym.compiler.fusion.kernel import Kernel
@@ -67,6 +68,7 @@ def compile_graph(
             watch(None, tensors)
         tensors = optimize(tensors, mode.passes, watch, target.costs)
         check_sizes(tensors)
+        tensors = in_order(tensors)
         outputs, updates, kernels = _updates(tensors, graph, rest is None)
         read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
         operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]

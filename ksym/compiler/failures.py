@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from ksym import ops
-from ksym.errors import KsymError
+from ksym import ops, shapes
+from ksym.errors import KsymError, ShapeError
 from ksym.graph import Node, Spec, Tensor, replace
 from ksym.loops.body import Body
 from ksym.loops.cond import cond_node
@@ -27,8 +27,10 @@ Replacement = Sequence[Tensor]
 
 def failures(node: Node, inputs: Sequence[Tensor], error: KsymError) -> Replacement:
     """Return what stands for the results of a node that refuses its operands."""
-    if node.operator is ops.slice_gradient and _is_nothing(inputs[0]):
-        return [ops.zeros(inputs[1], node.outputs[0].dtype)]
+    if node.operator in _TARGETS:
+        zeros = _put(node, inputs)
+        if zeros is not None:
+            return zeros
     return [failed(error, tensor.spec) for tensor in node.outputs]
 
 
@@ -43,11 +45,17 @@ def around_failures(node: Node, inputs: Sequence[Tensor]) -> Replacement:
     found = None if rule is None else rule(node, inputs)
     if found is not None:
         return found
+    spec = node.outputs[0].spec
+    if node.operator.elementwise:
+        spec = _elementwise(spec, inputs)
+        if node.origin.gradient and 0 in spec.shape and shapes.is_known(spec.shape):
+            # The gradient of max(x) compares x with the maximum, which an empty x does not have.
+            return [ops.zeros(spec.shape, spec.dtype)]
     bad = next(t for t in inputs if is_failed(t))
     zero = node.origin.gradient and any(
         _is_nothing(inputs[position]) for position in node.operator.linear_in
     )
-    return [_like(bad, tensor.spec, zero) for tensor in node.outputs]
+    return [_like(bad, spec, zero), *(_like(bad, t.spec, zero) for t in node.outputs[1:])]
 
 
 def raise_failures(order: Iterable[Node]) -> None:
@@ -79,6 +87,20 @@ def _is_nothing(tensor: Tensor) -> bool:
     return ops.is_zero(tensor) or any(_is_nothing(node.inputs[i]) for i in node.operator.linear_in)
 
 
+def _elementwise(spec: Spec, inputs: Sequence[Tensor]) -> Spec:
+    """Return the spec of an elementwise result with what its operands tell of the shape."""
+    try:
+        return Spec(shapes.broadcast(*(tensor.shape for tensor in inputs)), spec.dtype)
+    except ShapeError:
+        return spec
+
+
+def _shape(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
+    """The shape of what has failed, if it is known all the same."""
+    (x,) = inputs
+    return [ops.constant(x.shape, "int64")] if shapes.is_known(x.shape) else None
+
+
 def _stretched(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
     """Zeros in the shape of what has failed."""
     x, shape = inputs
@@ -94,11 +116,15 @@ def _sum(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
 
 
 def _put(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
-    """The gradient of a part that there is not, and that nothing has come from."""
-    g, shape, *rest = inputs
-    if not is_failed(g) or not _is_nothing(g) or any(map(is_failed, rest)):
+    """The gradient by a tensor of a part of it, if one of them has no elements or g is zero."""
+    shape = inputs[_TARGETS[node.operator]]
+    if not node.origin.gradient or not is_settled(shape):
         return None
-    return None if is_failed(shape) else [ops.zeros(shape, node.outputs[0].dtype)]
+    assert shape.value is not None
+    target = tuple(shape.value.tolist())
+    if 0 in target or _is_nothing(inputs[0]):
+        return [ops.zeros(target, node.outputs[0].dtype)]
+    return None
 
 
 def _condition(node: Node, inputs: Sequence[Tensor]) -> Replacement | None:
@@ -179,12 +205,16 @@ def _results(
     return (made,) if isinstance(made, Tensor) else made
 
 
+_TARGETS: Mapping[object, int] = {ops.slice_gradient: 1, ops.take_gradient: 2, ops.sum_to: 1}
+"""The operand that is the shape of the result, for operators that add gradients up."""
+
 _RULES: Mapping[object, Callable[[Node, Sequence[Tensor]], Replacement | None]] = {
     cond_node: _condition,
     ops.choose: _choice,
     scan_node: _scan,
     while_node: _while,
+    ops.shape_of: _shape,
     ops.broadcast_to: _stretched,
     ops.add: _sum,
-    ops.slice_gradient: _put,
+    **dict.fromkeys(_TARGETS, _put),
 }

@@ -7,12 +7,16 @@ from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 from ksym.compiler import PIPELINE, Pass
+from ksym.compiler.fusion.updates import fuse_updates
 from ksym.errors import GraphError
 
 ENVIRONMENT = "KSYM_FLAGS"
 
 CHECK = "check"
 """The flag that makes the compiler compare each pass's result with the graph before it."""
+
+NAN = "nan"
+"""The flag that makes a call fail whose results are not finite, and say which node made them so."""
 
 Flags = Mapping[str, bool] | str
 
@@ -24,11 +28,13 @@ class Mode(NamedTuple):
         kind: ``"native"``, or ``"interpret"`` for node by node, without any pass.
         off: The names of the passes that are left out.
         check: Whether passes are checked.
+        nan: Whether results that are not finite are refused.
     """
 
     kind: Literal["native", "interpret"] = "native"
     off: frozenset[str] = frozenset()
     check: bool = False
+    nan: bool = False
 
     @property
     def passes(self) -> list[Pass]:
@@ -50,9 +56,9 @@ def mode_of(kind: str, flags: Flags | None = None) -> Mode:
 
     Args:
         kind: ``"native"`` or ``"interpret"``.
-        flags: False for each pass to turn off, and True for ``"check"``; or a text as in the
-            environment variable KSYM_FLAGS, such as ``"merge=0,check=1"``.  They are added to
-            those of that variable.
+        flags: False for each pass to turn off, and True for ``"check"`` and ``"nan"``; or a text as
+            in the environment variable KSYM_FLAGS, such as ``"merge=0,check=1"``.  They are added
+            to those of that variable.
 
     Raises:
         GraphError: The mode or a flag does not exist.
@@ -60,9 +66,12 @@ def mode_of(kind: str, flags: Flags | None = None) -> Mode:
     if kind not in ("native", "interpret"):
         raise GraphError(f'mode is {kind!r}, not "native" or "interpret"')
     chosen = {**_parsed(os.environ.get(ENVIRONMENT, ""), ENVIRONMENT), **_given(flags)}
-    check = chosen.pop(CHECK, False)
+    check, nan = chosen.pop(CHECK, False), chosen.pop(NAN, False)
     off = frozenset(name for name, on in chosen.items() if not on)
-    return Mode("native" if kind == "native" else "interpret", off, check)
+    if nan:
+        # New values are looked at before variables change, so they need arrays of their own.
+        off |= {fuse_updates.name}
+    return Mode("native" if kind == "native" else "interpret", off, check, nan)
 
 
 def _given(flags: Flags | None) -> dict[str, bool]:
@@ -85,8 +94,8 @@ def _parsed(text: str, source: str) -> dict[str, bool]:
 
 
 def _check_name(name: str, source: str) -> None:
-    if name not in (*names(), CHECK):
+    if name not in (*names(), CHECK, NAN):
         raise GraphError(
             f"{source} names {name!r}, which is no pass",
-            remedy=f"there are {', '.join(names())}; and {CHECK}",
+            remedy=f"there are {', '.join(names())}; and {CHECK}, {NAN}",
         )

@@ -252,7 +252,7 @@ def _lines(plan: Plan) -> list[str]:
     for number, part in enumerate(plan.parts, 1):
         read = [f"{source.get(t, 'given')}: {t.name}" for t in part.inputs]
         lines += [
-            f"part {number}: {_title(part.work, part.nodes)}",
+            f"part {number}: {title_of(part.work, part.nodes)}",
             f"  why    {_WHY[type(part.work)]}",
             *([f"  reads  {', '.join(read)}"] if read else []),
             *(f"  gives  {t.name} {t.spec}" for t in part.outputs),
@@ -265,7 +265,7 @@ def _lines(plan: Plan) -> list[str]:
         lines.append(f"update of {variable.name} {variable.spec}: a copy of {origin}")
     for kernel in plan.kernels:
         names = ", ".join(f"{tensor.name} {tensor.spec}" for tensor in kernel.results)
-        lines.append(f"update of {names}: {_title(kernel, ())}")
+        lines.append(f"update of {names}: {title_of(kernel, ())}")
     if plan.rest is not None:
         waiting = ", ".join(str(tensor.spec) for tensor in plan.outputs)
         what = "values and sizes" if plan.rest.static else "sizes"
@@ -273,7 +273,7 @@ def _lines(plan: Plan) -> list[str]:
     return lines
 
 
-def _title(work: Work, nodes: Sequence[Node]) -> str:
+def title_of(work: Work, nodes: Sequence[Node]) -> str:
     """Return the title of a part: the kind of work, and its operators."""
     if isinstance(work, NativeGraph):
         return f"native graph: {_counted(node.operator.name for node in nodes)}"

@@ -165,5 +165,5 @@ def install() -> None:
     Tensor.__init__ = init  # type: ignore[method-assign]
     Tensor.get_shape = _get_shape  # type: ignore[attr-defined]
     Tensor.set_shape = _set_shape  # type: ignore[attr-defined]
-    Tensor.eval = _eval  # type: ignore[attr-defined]
+    Tensor.eval = _eval  # type: ignore[method-assign, assignment]
     Tensor.op = property(lambda self: Operation(self.node))  # type: ignore[attr-defined]

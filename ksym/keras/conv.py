@@ -223,11 +223,8 @@ def _pool(
     if pool_mode not in ("max", "avg"):
         raise ValueError(f"Invalid pool_mode: {pool_mode}")
     operator = ops.max_pool if pool_mode == "max" else ops.average_pool
-
-    def compute(moved: Tensor) -> Tensor:
-        return operator(moved, tuple(pool_size), tuple(strides), padding)
-
-    return _channels_first(as_tensor(x), compute, data_format)
+    sizes = tuple(pool_size), tuple(strides)
+    return operator(as_tensor(x), *sizes, padding, data_format=data_format)
 
 
 def pool2d(

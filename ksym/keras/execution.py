@@ -90,21 +90,19 @@ class KerasFunction:
         inputs: Sequence[Tensor],
         outputs: Sequence[Any],
         results: Sequence[Tensor],
-        messages: Sequence[str],
         expected: Sequence[tuple[int, ranges.Expected]],
         remake: Callable[[Sequence[Tensor]], KerasFunction],
     ):
         self.compiled = compiled
         self.inputs = inputs
         self.outputs = outputs
-        self._messages = messages
         self._expected = expected
         self._remake = remake
         self._partial: dict[tuple[int, ...], KerasFunction] = {}
         self._scalars = [i for i, output in enumerate(results) if output.rank == 0]
 
     def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """Compute the outputs, carry out the updates, and print the tensors of `print_tensor`.
+        """Compute the outputs, and carry out the updates.
 
         Inputs that the outputs and updates do not need may be left out at the end, or be None.
 
@@ -125,9 +123,7 @@ class KerasFunction:
         values = self.compiled(*given)
         for position in self._scalars:
             values[position] = values[position][()]
-        for message, value in zip(self._messages, values[len(self.outputs) :], strict=True):
-            print(message, value)
-        return values[: len(self.outputs)]
+        return values
 
     def _without_some(self, given: Sequence[Any]) -> list[Any]:
         """Compute the outputs where not every input has a value."""
@@ -184,18 +180,14 @@ def function(
     joined = _join(pending)
     values = {update.variable: update.value for update in joined}
     order = topological_order([*results, *values.values()], until=inputs)
-    printed = {x: x._message for node in order for x in node.outputs if hasattr(x, "_message")}
     results = [_after_updates(result, values) for result in results]
     read = {*results, *values.values(), *(x for node in order for x in node.inputs)}
-    compiled = compile_function(
-        inputs, [*results, *printed], joined, name=name, on_unused_input="ignore"
-    )
+    compiled = compile_function(inputs, results, joined, name=name, on_unused_input="ignore")
     return KerasFunction(
         compiled,
         inputs,
         outputs,
         results,
-        list(printed.values()),
         ranges.collect(order, inputs),
         functools.partial(_with_some, inputs, read, outputs, updates, name),
     )
@@ -278,10 +270,9 @@ def eval(x: Any) -> Any:  # noqa: A001 - Keras's name
 def print_tensor(x: Any, message: str = "") -> Tensor:
     """Return x; functions that compute the result print the message and the value of x.
 
-    A function prints when the call is over, once for each tensor that `print_tensor` returned.
+    It is printed whenever it is computed, in loops at each step, in the order of the program.
     """
     x = as_tensor(x)
-    result = ops.copy(x)
-    result._uses_learning_phase = x._uses_learning_phase
-    result._message = message
+    result: Tensor = ops.print_value(x, message)
+    result._uses_learning_phase = x._uses_learning_phase  # type: ignore[attr-defined]
     return result

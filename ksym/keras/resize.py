@@ -36,11 +36,11 @@ def resize_images(
     axes = _image_axes(data_format, 2)
     if interpolation not in ("nearest", "bilinear"):
         raise ValueError('interpolation should be one of "nearest" or "bilinear".')
-    for axis, factor in zip(axes, whole((height_factor, width_factor)), strict=True):
-        if interpolation == "nearest":
-            x = ops.repeat(x, factor, axis)
-        else:
-            x = _interpolate(x, factor, axis)
+    factors = whole((height_factor, width_factor))
+    if interpolation == "nearest":
+        return ops.upsample(x, factors, data_format=data_format)
+    for axis, factor in zip(axes, factors, strict=True):
+        x = _interpolate(x, factor, axis)
     return x
 
 
@@ -52,11 +52,9 @@ def resize_volumes(
     Raises:
         ValueError: The data format is not known.
     """
-    x = as_tensor(x)
+    _image_axes(data_format, 3)
     factors = whole((depth_factor, height_factor, width_factor))
-    for axis, factor in zip(_image_axes(data_format, 3), factors, strict=True):
-        x = ops.repeat(x, factor, axis)
-    return x
+    return ops.upsample(as_tensor(x), factors, data_format=data_format)
 
 
 def _interpolate(x: Tensor, factor: int, axis: int) -> Tensor:

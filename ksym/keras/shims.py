@@ -1,11 +1,14 @@
-"""Shims that unmodified Keras 2.3.1 needs on a current Python and a current h5py.
+"""Shims that unmodified Keras 2.3.1 needs on a current Python, NumPy and h5py.
 
-There are six, each as narrow as it can be; KSYM_KERAS_SHIMS=0 switches all of them off:
+Each is as narrow as it can be: it changes what one module of Keras sees, as soon as that is loaded,
+and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of them off:
 
-* Python 3.10 took the names of abstract base classes out of ``collections``; Keras uses four.
+* Names that newer versions took away: of ``collections`` (Python 3.10), and of NumPy (1.24 and
+  2.0).  `GONE` and `IMPORTED` say which modules of Keras ask for which.
+* ``skipgrams`` draws from 0 to 10e6, a float, which ``random.randint`` refuses since Python 3.12.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
-  by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``.
-  The rest is changed in the h5py that ``keras.utils.io_utils`` sees, and nowhere else.
+  by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``,
+  for all users of h5py.  The rest is changed in the h5py that ``keras.utils.io_utils`` sees.
 * The step of ``TimeDistributed`` reads a global that Keras does not define.
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
@@ -19,10 +22,15 @@ from __future__ import annotations
 
 import collections
 import collections.abc
+import contextlib
 import functools
+import importlib.abc
+import importlib.machinery
 import os
 import sys
-import types
+import warnings
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -32,43 +40,168 @@ from ksym.keras.tensors import Undeclared
 
 ENVIRONMENT = "KSYM_KERAS_SHIMS"
 
+GONE: dict[str, dict[str, dict[str, Any]]] = {
+    # module of Keras: global in it: what it asks that for
+    "keras.backend.numpy_backend": {"np": {"bool": np.bool_, "int": int}},
+    "keras.callbacks.callbacks": {"np": {"Inf": np.inf}},
+    "keras.engine.training_utils": {
+        "collections": {
+            "Container": collections.abc.Container,
+            "Mapping": collections.abc.Mapping,
+            "Sequence": collections.abc.Sequence,
+        }
+    },
+    "keras.utils.io_utils": {"np": {"string_": np.bytes_}},
+    "keras_preprocessing.sequence": {"np": {"unicode_": np.str_}},
+    # Keras 2.2.4
+    "keras.callbacks": {"np": {"Inf": np.inf}},
+}
+
+IMPORTED = {
+    # module of Keras: what it imports from collections
+    name: {"Iterable": collections.abc.Iterable}
+    for name in ("keras.callbacks.callbacks", "keras.callbacks")
+}
+
 
 def install() -> None:
-    """Install the shims whose modules can be imported; a later call installs the others."""
+    """Install the shims: now in the modules that are loaded, in others when they are."""
     if os.environ.get(ENVIRONMENT) == "0":
         return
-    _restore_collections()
     attributes.install()
-    try:
-        import h5py
-    except ImportError:
-        return  # Keras does without h5py, until a model is to be saved
+    with contextlib.suppress(ImportError):  # Keras does without h5py, until a model is to be saved
+        adapt_h5py()
+    for name in _adapted():
+        module = sys.modules.get(name)
+        if module is not None and not _is_being_loaded(module):
+            _adapt(module)
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def adapt_h5py() -> None:
+    """Install the shims that are for h5py only, which Keras needs on every backend.
+
+    Raises:
+        ImportError: h5py is not installed.
+    """
+    import h5py
+
     if int(h5py.__version__.split(".")[0]) >= 3:
         _decode_attributes(h5py)
-        _adapt_keras(h5py)
+        io_utils = sys.modules.get("keras.utils.io_utils")
+        if io_utils is not None and not _is_being_loaded(io_utils):
+            _adapt_files(io_utils)
 
 
-def _restore_collections() -> None:
-    for name in ("Container", "Iterable", "Mapping", "Sequence"):
-        if not hasattr(collections, name):
-            setattr(collections, name, getattr(collections.abc, name))
+# --- when modules are loaded ----------------------------------------------------------------------
 
 
-def complete() -> None:
-    """Install the shims of modules that Keras loads after its backend."""
-    if os.environ.get(ENVIRONMENT) == "0":
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds the modules that have shims by the other finders, and has them adapted when loaded."""
+
+    def find_spec(
+        self, name: str, path: Any = None, target: Any = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        if name not in _adapted():
+            return None
+        for finder in sys.meta_path:
+            spec = None if finder is self else finder.find_spec(name, path, target)
+            if spec is not None and spec.loader is not None:
+                loader: Any = spec.loader
+                loader.exec_module = functools.partial(_load, name, loader.exec_module)
+                return spec
+        return None
+
+
+def _load(name: str, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
+    with _provided(collections, IMPORTED.get(name, {})):
+        execute(module)
+    _adapt(module)
+
+
+@contextlib.contextmanager
+def _provided(module: ModuleType, names: dict[str, Any]) -> Iterator[None]:
+    """Give a module the names that it lacks, inside the block only."""
+    lacking = _lacking(module, names)
+    vars(module).update(lacking)
+    try:
+        yield
+    finally:
+        for name in lacking:
+            vars(module).pop(name, None)
+
+
+def _lacking(module: Any, names: dict[str, Any]) -> dict[str, Any]:
+    """Return those names that a module does not have."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # NumPy's, about names that it still has
+        return {name: value for name, value in names.items() if not hasattr(module, name)}
+
+
+def _is_being_loaded(module: ModuleType) -> bool:
+    return bool(getattr(module.__spec__, "_initializing", False))
+
+
+def _adapted() -> set[str]:
+    return {*GONE, *_AFTER}
+
+
+def _adapt(module: ModuleType) -> None:
+    """Apply the shims of a module that has been loaded; once more changes nothing."""
+    if vars(module).get("_adapted_by_ksym"):
         return
-    wrappers = sys.modules.get("keras.layers.wrappers")
-    if wrappers is not None:
-        # The name that ``TimeDistributed`` declares global, and reads first.
-        wrappers.__dict__.setdefault("uses_learning_phase", False)
-    saving = sys.modules.get("keras.engine.saving")
-    if saving is not None and not isinstance(saving.K, _NamedTensorFlow):
-        saving.__dict__["K"] = _NamedTensorFlow(saving.K)
-    core, base = sys.modules.get("keras.layers.core"), sys.modules.get("keras.engine.base_layer")
-    if core is not None and base is not None and not isinstance(core.K, _NamedTensorFlow):
-        core.__dict__["K"] = _NamedTensorFlow(core.K)
-        _infer_shapes(base.Layer, core.Lambda)
+    vars(module)["_adapted_by_ksym"] = True
+    for name, gone in GONE.get(module.__name__, {}).items():
+        asked = vars(module).get(name)
+        lacking = _lacking(asked, gone)
+        if asked is not None and lacking:
+            vars(module)[name] = _Namespace(asked, lacking)
+    if module.__name__ in _AFTER:
+        _AFTER[module.__name__](module)
+
+
+class _Namespace(ModuleType):
+    """A module as one module of Keras sees it: with names that it lacks, or others for its own."""
+
+    def __init__(self, module: ModuleType, names: dict[str, Any]):
+        super().__init__(module.__name__)
+        self._module = module
+        vars(self).update(names)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._module, name)
+
+
+# --- modules of Keras -----------------------------------------------------------------------------
+
+
+def _define_uses_learning_phase(wrappers: ModuleType) -> None:
+    """Define the name that ``TimeDistributed`` declares global, and reads first."""
+    vars(wrappers).setdefault("uses_learning_phase", False)
+
+
+def _draw_to_whole_floats(sequence: Any) -> None:
+    """Have a module see a ``random`` that takes floats for whole numbers, as before Python 3.12.
+
+    Older ones warn of them.
+    """
+    original = sequence.random
+
+    def randint(a: float, b: float) -> int:
+        return int(original.randint(int(a), int(b)))
+
+    vars(sequence)["random"] = _Namespace(original, {"randint": randint})
+
+
+def _name_tensorflow(module: Any) -> None:
+    """Have a module see the backend whose kernels have the same layout by name: TensorFlow's."""
+    vars(module)["K"] = _Namespace(module.K, {"backend": lambda: "tensorflow"})
+
+
+def _infer_shapes_of_functions(core: Any) -> None:
+    _name_tensorflow(core)
+    _infer_shapes(core.Layer, core.Lambda)
 
 
 def _infer_shapes(layer: Any, function: Any) -> None:
@@ -92,20 +225,7 @@ def _infer_shapes(layer: Any, function: Any) -> None:
     function.compute_output_shape = functools.wraps(infer)(inferred)
 
 
-class _NamedTensorFlow(types.ModuleType):
-    """The backend as some modules of Keras see it: the same but for its name."""
-
-    def __init__(self, backend: Any):
-        super().__init__(backend.__name__)
-        self._backend = backend
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._backend, name)
-
-    @staticmethod
-    def backend() -> str:
-        """Return the name of the backend whose kernels have the same layout: TensorFlow's."""
-        return "tensorflow"
+# --- h5py -----------------------------------------------------------------------------------------
 
 
 class H5Text(str):
@@ -142,23 +262,13 @@ def _decode_attributes(h5py: Any) -> None:
     h5py.AttributeManager.__getitem__ = getitem
 
 
-class _H5pyForKeras(types.ModuleType):
-    """The module h5py with another `File`."""
-
-    def __init__(self, h5py: Any):
-        super().__init__("h5py")
-        self._h5py = h5py
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._h5py, name)
-
-
-def _adapt_keras(h5py: Any) -> None:
-    io_utils = sys.modules.get("keras.utils.io_utils")
-    if io_utils is None or isinstance(io_utils.h5py, _H5pyForKeras):
+def _adapt_files(io_utils: Any) -> None:
+    """Give the module of Keras that opens files an h5py that opens them as h5py 2 did."""
+    h5py = io_utils.h5py
+    if h5py is None or isinstance(h5py, _Namespace) or int(h5py.__version__.split(".")[0]) < 3:
         return
 
-    class File(h5py.File):  # type: ignore[misc]
+    class File(h5py.File):  # type: ignore[misc, name-defined]
         def __init__(self, name: Any, mode: str | None = None, *args: Any, **options: Any):
             if mode is None:
                 in_memory = options.get("driver") == "core" and not options.get("backing_store")
@@ -169,9 +279,7 @@ def _adapt_keras(h5py: Any) -> None:
         def fid(self) -> Any:
             return self.id
 
-    adapted = _H5pyForKeras(h5py)
-    adapted.File = File  # type: ignore[attr-defined]
-    io_utils.__dict__["h5py"] = adapted
+    vars(io_utils)["h5py"] = _Namespace(h5py, {"File": File})
     _keep_byte_lists(io_utils.H5Dict)
 
 
@@ -190,3 +298,12 @@ def _keep_byte_lists(h5dict: Any) -> None:
             )
 
     h5dict.__setitem__ = setitem
+
+
+_AFTER: dict[str, Callable[[ModuleType], None]] = {
+    "keras.engine.saving": _name_tensorflow,
+    "keras.layers.core": _infer_shapes_of_functions,
+    "keras.layers.wrappers": _define_uses_learning_phase,
+    "keras.utils.io_utils": _adapt_files,
+    "keras_preprocessing.sequence": _draw_to_whole_floats,
+}

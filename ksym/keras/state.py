@@ -8,16 +8,13 @@ from typing import Any
 import numpy as np
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import ShapeError
 from ksym.function import evaluate, function
 from ksym.graph import Tensor
 from ksym.keras import execution
 from ksym.keras.config import dtype_or_floatx
 from ksym.keras.random import seed_or_numpy
-from ksym.keras.shims import complete
-from ksym.keras.tensors import as_scalar, as_tensor, dense, mark_sparse, whole
+from ksym.keras.tensors import as_scalar, as_tensor, counts, dense, mark_sparse, whole
 from ksym.operator.operands import is_settled, packed
-from ksym.origin import current_origin
 from ksym.variables import Update, Variable, get_values, in_dtype_of, set_values
 
 
@@ -47,7 +44,7 @@ def constant(value: Any, dtype: Any = None, shape: Any = None, name: str | None 
         return ops.reshape(result, shape) if result.rank else ops.full(shape, result)
     shape = whole(tuple(shape) if isinstance(shape, list | tuple) else (shape,))
     if result.value is not None and result.value.size == 1:
-        return ops.constant(np.full(_counts(shape), result.value.item(), result.dtype))
+        return ops.constant(np.full(_known(shape), result.value.item(), result.dtype))
     return ops.reshape(result, shape)
 
 
@@ -59,7 +56,6 @@ def placeholder(
     name: str | None = None,
 ) -> Tensor:
     """Return a placeholder; a sparse one takes sparse matrices, which are stored densely."""
-    complete()
     if shape is None:
         shape = (None,) * (ndim or 0)
     result = ops.placeholder(whole(tuple(shape)), dtype_or_floatx(dtype), name)
@@ -86,23 +82,12 @@ def _filled(number: float, shape: Any, dtype: Any, name: str | None) -> Tensor:
     sides = whole(tuple(shape) if np.iterable(shape) else (shape,))
     if any(isinstance(side, Tensor) or side is None for side in sides):
         return ops.full(sides, number, dtype_or_floatx(dtype))
-    return variable(np.full(_counts(sides), number), dtype, name)
+    return variable(np.full(_known(sides), number), dtype, name)
 
 
-def _counts(sides: Sequence[Any]) -> list[int]:
-    """Return a shape as integers.
-
-    Raises:
-        ShapeError: One is negative, or no whole number.
-    """
-    counts = whole(list(sides))
-    if any(isinstance(side, int | np.integer) and side < 0 for side in counts):
-        raise ShapeError(
-            f"there is no tensor of shape {tuple(counts)}",
-            remedy="a layer with such weights has a window that is larger than its input: take a "
-            "smaller window, or larger inputs",
-        ).located("full", origin=current_origin())
-    return list(shapes.known(shapes.normalize(counts)))
+def _known(sides: Sequence[Any]) -> list[int]:
+    """Return the shape of an array that is made now."""
+    return list(shapes.known(shapes.normalize(counts(list(sides), "full"))))
 
 
 def eye(size: Any, dtype: Any = None, name: str | None = None) -> Tensor:
@@ -192,7 +177,7 @@ def set_value(x: Variable, value: Any) -> None:
 
 def _stretched(x: Variable, value: Any) -> np.ndarray:
     """Return a number as an array of the variable's shape, an array as it is."""
-    value = np.asarray(value)
+    value = dtypes.as_array(value)
     return np.broadcast_to(value, shapes.known(x.shape)) if value.ndim == 0 else value
 
 

@@ -95,6 +95,28 @@ def whole(sides: Any) -> Any:
     return int(sides) if isinstance(sides, float | np.floating) and sides == sides // 1 else sides
 
 
+def counts(sides: Any, operator: str) -> Any:
+    """Return the shape of new values, with whole floats as integers.
+
+    Args:
+        sides: The shape; sizes that are tensors stay so.
+        operator: The operator that makes the values, for the error.
+
+    Raises:
+        ShapeError: A size is negative.
+    """
+    sides = whole(sides)
+    listed = sides.tolist() if isinstance(sides, np.ndarray) else sides
+    numbers = listed if isinstance(listed, list | tuple) else [listed]
+    if any(isinstance(side, int | np.integer) and side < 0 for side in numbers):
+        raise ShapeError(
+            f"there is no tensor of shape {tuple(numbers)}",
+            remedy="a layer with such weights has a window that is larger than its input: take a "
+            "smaller window, or larger inputs",
+        ).located(operator, origin=current_origin())
+    return sides
+
+
 def as_tensors(*values: Any) -> list[Tensor]:
     """Return operands as tensors; numbers and arrays give way to the tensors among them.
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import DTypeError, GradientError, KsymError, ShapeError
-from ksym.graph import Node, Spec, Tensor, replace, same, topological_order
+from ksym.graph import Node, Spec, Tensor, replace, rewrite, same, topological_order
 from ksym.operator.declaration import Operator
 from ksym.ops.leaves import failed, is_constant, placeholder
 
@@ -193,6 +193,40 @@ def live_states(
     return sorted(live)
 
 
+def bodies_of(node: Node) -> dict[str, Body]:
+    """Return the bodies of a loop or branch by the names of its attributes; empty for others."""
+    return {key: value for key, value in node.attributes.items() if isinstance(value, Body)}
+
+
+def effects_in(outputs: Iterable[Tensor]) -> list[Node]:
+    """Return the nodes that do more than compute their results, those inside of loops too."""
+    found: list[Node] = []
+    waiting = [list(outputs)]
+    while waiting:
+        for node in topological_order(waiting.pop()):
+            if node.operator.effect:
+                found.append(node)
+            waiting += [list(body.outputs) for body in bodies_of(node).values()]
+    return found
+
+
+def silenced(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return outputs that are computed without effects: for a gradient that computes them again."""
+    if not effects_in(outputs):
+        return list(outputs)
+
+    def silent(node: Node, inputs: Sequence[Tensor]) -> Tensor | Sequence[Tensor] | None:
+        if node.operator.effect:
+            return inputs[0]
+        bodies = {key: Body(b.inputs, silenced(b.outputs)) for key, b in bodies_of(node).items()}
+        if not bodies:
+            return None
+        made: Tensor | Sequence[Tensor] = node.operator.make(inputs, {**node.attributes, **bodies})
+        return made
+
+    return rewrite(outputs, silent)
+
+
 def float_positions(tensors: Sequence[Tensor]) -> list[int]:
     """Return the positions of the tensors that are floats, and so may have gradients."""
     return [i for i, tensor in enumerate(tensors) if dtypes.is_float(tensor.dtype)]
@@ -207,8 +241,10 @@ def refuse_random(node: Node, *bodies: Body) -> None:
     """
     for body in bodies:
         for inside in topological_order(body.outputs, until=body.inputs):
-            parts = [a for a in inside.attributes.values() if isinstance(a, Body)]
+            parts = bodies_of(inside).values()
             refuse_random(node, *parts)
+            if inside.operator.effect:
+                continue  # the gradient is silent
             if not inside.operator.pure and inside.inputs and not parts:
                 raise GradientError(
                     f"the gradient computes the body anew, and its {inside.operator.name} would "

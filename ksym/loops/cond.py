@@ -11,7 +11,13 @@ from ksym import ops, shapes
 from ksym.autodiff import gradients
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor, topological_order
-from ksym.loops.body import Body, float_positions, refuse_random, specialized_or_failed
+from ksym.loops.body import (
+    Body,
+    float_positions,
+    refuse_random,
+    silenced,
+    specialized_or_failed,
+)
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import is_settled
 from ksym.operator.sampling import Draw, Sample
@@ -93,7 +99,7 @@ class _CondOperator(Operator):
             body: Body = node.attributes[key]
             rest = [placeholder(t.shape, t.dtype) for t in closed]
             gs = [placeholder(g.shape, g.dtype) for _, g in seeds]
-            results = body(rest)
+            results = silenced(body(rest))
             found = gradients(
                 [results[i] for i, _ in seeds],
                 [rest[i] for i in smooth],

@@ -12,7 +12,13 @@ from ksym.errors import GraphError
 from ksym.graph import Node, Spec, Tensor
 from ksym.loops.cells import CELLS, as_scan, in_numpy
 from ksym.loops.recurrent_gradient import recurrent_gradient
-from ksym.loops.recurrent_kernel import NativeLayer, check_operands, draw_operands, lacks_kernel
+from ksym.loops.recurrent_kernel import (
+    NativeLayer,
+    check_operands,
+    draw_operands,
+    lacks_kernel,
+    layer_flops,
+)
 from ksym.loops.view import parted
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter, OnnxEmitter
@@ -36,6 +42,9 @@ class _Recurrent(Operator):
         (steps, *_), state, *_ = check_operands(CELLS[cell], *operands)
         dtype = operands[0].dtype
         return Spec((steps, *state), dtype), *[Spec(state, dtype)] * CELLS[cell].states
+
+    def flops(self, node: Node) -> float:
+        return layer_flops(CELLS[node.attributes["cell"]], node.inputs)
 
     def numpy(self, *operands: Any, cell: str) -> Any:
         return in_numpy(CELLS[cell], *operands)

@@ -13,7 +13,13 @@ from ksym.autodiff import gradients
 from ksym.graph import Node, Spec, Tensor
 from ksym.loops.body import Body
 from ksym.loops.cells import CELLS, as_scan
-from ksym.loops.recurrent_kernel import NativeLayer, check_operands, draw_operands, lacks_kernel
+from ksym.loops.recurrent_kernel import (
+    NativeLayer,
+    check_operands,
+    draw_operands,
+    lacks_kernel,
+    layer_flops,
+)
 from ksym.loops.view import parted
 from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
@@ -39,6 +45,10 @@ class _RecurrentGradient(Operator):
         for g, shape in zip(gs, [(steps, *state), *[state] * CELLS[cell].states], strict=True):
             check_meets(g, shape, given[0].dtype)
         return tuple(Spec(shape, given[0].dtype) for shape in shapes_known)
+
+    def flops(self, node: Node) -> float:
+        cell = node.attributes["cell"]
+        return 2.0 * layer_flops(CELLS[cell], self._separated(node.inputs, cell)[1])
 
     def _separated(self, operands: Sequence[Any], cell: str) -> tuple[Sequence[Any], Sequence[Any]]:
         gs, given = parted(operands, 1 + CELLS[cell].states)

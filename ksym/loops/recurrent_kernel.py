@@ -28,6 +28,13 @@ def lacks_kernel(node: Node) -> bool:
     return any(0 in t.shape for t in (*node.inputs, *node.outputs))
 
 
+def layer_flops(cell: Cell, operands: Sequence[Tensor]) -> float:
+    """Return the floating-point operations of the products of a layer, for all steps."""
+    (x,), _, kernels, _ = parted(operands, 1, cell.states, 2)
+    steps, batch, _ = shapes.known(x.shape)
+    return 2.0 * steps * batch * sum(shapes.size(w.shape) or 0 for w in kernels)
+
+
 class NativeLayer:
     """The native form of a recurrent layer whose shapes are known."""
 

@@ -8,6 +8,7 @@ the body again, from the states that the forward loop keeps; the forward loop ke
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from ksym.loops.body import (
     constants_inlined,
     float_positions,
     refuse_random,
+    silenced,
     specialized_or_failed,
     unify_state_shapes,
 )
@@ -153,6 +155,8 @@ def scan_gradient(
         results: Its results.
         arriving: The gradient that arrives at each result, None if there is none.
     """
+    new, outputs = parted(silenced(loop.roots), len(loop.new))
+    loop = dataclasses.replace(loop, new=new, outputs=outputs)
     through, carried, beside = map(float_positions, (loop.sequences, loop.new, loop.closed))
     by_output = _arrived(arriving.stacked)
     by_history = _arrived(arriving.histories)

@@ -135,6 +135,8 @@ class Operator:
     Attributes:
         name: The name in graphs and messages; that of the class unless given.
         pure: Whether equal applications have equal results, so that they may be merged.
+        effect: Whether computing it does something else besides, such as printing: in the order
+            of the attribute ``number``, and not again where a gradient computes a loop again.
         static_operands: Positions of operands (shapes, bounds) whose values must be known once the
             input shapes are.
         linear_in: Positions of operands the results are linear in: if one is zero, they are.
@@ -151,6 +153,8 @@ class Operator:
         keeps_layout: Whether its results are in the layout of its operands, oneDNN's own too.
         repeats: The names of the operators of which one is emitted again by its lowering, so that
             both should be in one native graph.
+        work: The floating-point operations for each element of its largest operand or result, see
+            `flops`; by default one if it is elementwise or has a combination, else none.
         formula: The computation of an element in a kernel (`ksym.operator.machine`), for the
             dtypes that the machine takes.
         no_formula: The reason why an elementwise operator that is not composed of others has no
@@ -163,6 +167,7 @@ class Operator:
     """
 
     pure = True
+    effect = False
     static_operands: tuple[int, ...] = ()
     linear_in: tuple[int, ...] = ()
     elementwise = False
@@ -173,6 +178,7 @@ class Operator:
     own_layout = False
     keeps_layout = False
     repeats: tuple[str, ...] = ()
+    work: float | None = None
     formula: Formula | None = None
     no_formula = ""
     internal = ""
@@ -321,7 +327,8 @@ class Operator:
         elements = shapes.size(output.shape)
         if elements is None or elements > KNOWN_SIZE_LIMIT:
             return
-        value = self.known(*node.inputs, **node.attributes)
+        with np.errstate(all="ignore"):
+            value = self.known(*node.inputs, **node.attributes)
         if value is not None and not any(item is UNKNOWN for item in value.flat):
             value = value.astype(output.dtype)
         output.value = value
@@ -332,8 +339,7 @@ class Operator:
         The default applies `numpy`, in which an unknown dimension absorbs arithmetic.
         """
         try:
-            with np.errstate(all="ignore"):
-                return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
+            return np.asarray(self.numpy(*(t.value for t in operands), **attributes))
         except (NotImplementedError, TypeError, ValueError):
             return None
 
@@ -433,6 +439,16 @@ class Operator:
         By default the nodes that need them are compiled anew for each value that turns up.
         """
         return False
+
+    def flops(self, node: Node) -> float:
+        """Return the number of floating-point operations of a node of known shapes.
+
+        A multiplication and an addition are two; a function such as exp is one.
+        """
+        work = self.work
+        if work is None:
+            work = float(self.elementwise or self.combination is not None)
+        return work * max(shapes.size(t.shape) or 0 for t in (*node.inputs, *node.outputs))
 
     def simplify(self, node: Node) -> Tensor | Sequence[Tensor] | None:
         """Return a simpler equal of the node's outputs, or None."""

@@ -122,7 +122,7 @@ def _operand_array(value: Any, tensors: Sequence[Tensor]) -> np.ndarray:
 
 
 def _fit(array: Any, dtype: str) -> np.ndarray:
-    result: np.ndarray = array.astype(dtype)
+    result = dtypes.cast(array, dtype)
     if dtypes.kind(dtype) == 1 and array.dtype.kind in "iu" and not np.array_equal(result, array):
         raise DTypeError(
             f"the constant {array} does not fit into {dtype}",

@@ -48,6 +48,7 @@ from ksym.ops.nn.separable import *
 from ksym.ops.nn.softmax import *
 from ksym.ops.nn.standardization import *
 from ksym.ops.nn.transposed import *
+from ksym.ops.printing import *
 from ksym.ops.random.discrete import *
 from ksym.ops.random.distributions import *
 from ksym.ops.random.standard import *

@@ -1,7 +1,8 @@
 """Arrays on the device: allocate, read and write them.
 
-On CPU with a synchronous engine the host can access an array as soon as a call returns, so
-reading and writing are plain copies between buffers; otherwise they go through MXNet's engine.
+On CPU the host can access an array as soon as a call returns, so reading and writing are plain
+copies between buffers; on a GPU, or if the user has asked for an asynchronous engine, they go
+through MXNet's engine.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.graph import Spec, Tensor
 from ksym.runtime import device, loading
+from ksym.runtime.capi import NDArray
 from ksym.variables import Variable
 
 
 def is_direct() -> bool:
     """Return whether the host can access the memory of arrays as soon as a call returns."""
-    return device.get_device().kind == "cpu" and loading.is_synchronous()
+    on_cpu = device.get_device().kind == "cpu"
+    return on_cpu and loading.engine() is not loading.Engine.ASYNCHRONOUS
 
 
 class DeviceArray:
@@ -33,7 +36,7 @@ class DeviceArray:
         in_blocks: Whether oneDNN may have left the contents in a layout of its own.
     """
 
-    def __init__(self, native: Any, spec: Spec, in_blocks: bool = False):
+    def __init__(self, native: NDArray, spec: Spec, in_blocks: bool = False):
         self.native = native
         self.spec = spec
         self.in_blocks = in_blocks
@@ -44,7 +47,7 @@ class DeviceArray:
         """Return an array with arbitrary contents."""
         context = device.context()
         with loading.numpy_shapes():
-            native = loading.load().nd.empty(shapes.known(spec.shape), context, spec.dtype)
+            native = NDArray.empty(shapes.known(spec.shape), spec.dtype, context)
         return cls(native, spec)
 
     @classmethod
@@ -56,12 +59,10 @@ class DeviceArray:
 
     def _memory(self) -> np.ndarray:
         """Return a NumPy view of the array's memory."""
-        pointer = ctypes.c_void_p()
-        loading.check(loading.library().MXNDArrayGetData(self.native.handle, ctypes.byref(pointer)))
         dtype = np.dtype(self.spec.dtype)
         shape = shapes.known(self.spec.shape)
         count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        buffer: Any = (ctypes.c_char * count).from_address(pointer.value or 0)
+        buffer: Any = (ctypes.c_char * count).from_address(self.native.address())
         return np.ndarray(shape, dtype, buffer)
 
     def read(self) -> np.ndarray:
@@ -69,20 +70,24 @@ class DeviceArray:
         if self.view is not None:
             self.settle()
             return self.view.copy()
-        if 0 in self.spec.shape:
-            return np.empty(shapes.known(self.spec.shape), self.spec.dtype)
-        with loading.native_calls():
-            value: np.ndarray = self.native.asnumpy()
+        value = np.empty(shapes.known(self.spec.shape), self.spec.dtype)
+        if value.size:
+            with loading.running:
+                self.native.read_into(value)
         return value
 
     def write(self, value: np.ndarray) -> None:
         """Replace the contents by an array of the same shape; its dtype is converted."""
         if self.view is not None:
-            self.view[...] = value
+            if dtypes.CASTS_WARN and value.dtype.itemsize > self.view.itemsize:
+                with np.errstate(over="ignore"):
+                    self.view[...] = value
+            else:
+                self.view[...] = value
         elif 0 not in self.spec.shape:
-            value = np.asarray(value, self.spec.dtype, order="C")
-            with loading.native_calls():
-                self.native._sync_copyfrom(value)
+            value = np.asarray(dtypes.cast(value, self.spec.dtype), order="C")
+            with loading.running:
+                self.native.write(value)
 
     def copy_from(self, other: DeviceArray) -> None:
         """Replace the contents by those of another array of the same shape and dtype."""
@@ -92,8 +97,8 @@ class DeviceArray:
             other.settle()
             self.view[...] = other.view
         elif 0 not in self.spec.shape:
-            with loading.native_calls():
-                other.native.copyto(self.native)
+            with loading.numpy_shapes():
+                other.native.copy_to(self.native)
 
     def load(self, stack: DeviceArray, position: int) -> None:
         """Replace the contents by one slice of another array along its first axis."""
@@ -101,8 +106,8 @@ class DeviceArray:
             stack.settle()
             self.view[...] = stack.view[position]
         elif 0 not in self.spec.shape:
-            with loading.native_calls():
-                stack.native[position].copyto(self.native)
+            with loading.numpy_shapes():
+                stack.native[position].copy_to(self.native)
 
     def store(self, position: int, value: DeviceArray) -> None:
         """Replace one slice along the first axis."""
@@ -110,8 +115,8 @@ class DeviceArray:
             value.settle()
             self.view[position] = value.view
         elif 0 not in self.spec.shape:
-            with loading.native_calls():
-                value.native.copyto(self.native[position])
+            with loading.numpy_shapes():
+                value.native.copy_to(self.native[position])
 
     def fill(self, value: float) -> None:
         """Make all elements equal."""
@@ -122,14 +127,13 @@ class DeviceArray:
     def wait(self) -> None:
         """Wait until the contents are computed, and raise the error if that failed."""
         if self.view is None:
-            with loading.native_calls():
-                self.native.wait_to_read()
+            with loading.running:
+                self.native.wait()
 
     def settle(self) -> None:
         """Convert the contents from oneDNN's own layout to row-major order, if need be."""
         if self.in_blocks:
-            pointer = ctypes.byref(ctypes.c_void_p())
-            loading.check(loading.library().MXNDArrayGetData(self.native.handle, pointer))
+            self.native.address()
 
 
 Arrays = Mapping[Tensor, DeviceArray]

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.compiler.codegen.blocks import block_work
+from ksym.compiler.codegen.finite import emit_finite
 from ksym.compiler.codegen.llvm import ENTRY, emit
 from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
 from ksym.compiler.costs import Costs
@@ -161,6 +162,13 @@ def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
     return name, load_functions(text, [name], hastily=False)[name]
 
 
+@once
+def _finite(dtype: str) -> int:
+    """Return the address of the function that looks for elements that are not finite."""
+    name, text = emit_finite(dtype)
+    return load_functions(text, [name], hastily=False)[name]
+
+
 def _sides(matrix: Matrix, transposed: bool) -> tuple[int, int]:
     sides = matrix.rows, matrix.columns
     return sides[::-1] if transposed else sides
@@ -176,6 +184,18 @@ def copy_call(to: DeviceArray, source: DeviceArray, position: int = 0) -> list[C
         raise AssertionError(f"{source.spec} is copied to {to.spec}")
     at = _address(source) + position
     return [_called("copy", _address(to), at, to.view.nbytes, arrays=[to, source])]
+
+
+def finite_call(array: DeviceArray, found: np.ndarray) -> Call:
+    """Return the call that looks for an element that is not finite.
+
+    Args:
+        array: The array, of floats.
+        found: The int64 that becomes 1 if there is such an element, and else stays what it is.
+    """
+    words = [_address(array), _view(array).size, found.ctypes.data]
+    table = np.array(words, "int64")
+    return Call(_finite(array.spec.dtype), table, (0,), (array,), tapes=(found,))
 
 
 class Move(NamedTuple):

@@ -6,7 +6,8 @@ with them, too.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from ksym.loops.body import Body
 from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.native import draw
-from ksym.runtime.program import SIZES, Program, feeds_for, interpreted, read_only
+from ksym.runtime.program import SIZES, Program, Source, feeds_for, interpreted, read_only
 from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
@@ -49,7 +50,7 @@ class CheckedProgram(Program):
         check = Check(dict(zip(given.values(), found, strict=True)))
         plan = compile_graph(graph, given, check)
         feeds = feeds_for(plan, given.values())
-        program = cls(plan, read_only(feeds), shared, limit)
+        program = cls(plan, read_only(feeds), shared, limit, Source(graph, given))
         for feed, value in zip(feeds.values(), found, strict=True):
             if feed is not None:
                 feed.write(value)
@@ -103,7 +104,7 @@ class Check:
         """
         if done is None:
             self._tensors = tuple(result)
-            self._streams = [(stream, stream.get_state()) for stream in _streams(result)]
+            self._streams = [(stream, stream.get_state()) for stream in streams_in(result)]
             self.expected = self._values(result)
         else:
             self.compare(f"the pass {done.name}", self._values(result))
@@ -137,7 +138,7 @@ class Check:
                 ).located(tensor.node.operator.name, [tensor.spec], tensor.node.origin)
 
 
-def _streams(tensors: Sequence[Tensor]) -> list[RandomStream]:
+def streams_in(tensors: Sequence[Tensor]) -> list[RandomStream]:
     """Return the streams that a graph draws from, also in the bodies of its loops."""
     found: dict[RandomStream, None] = {}
     waiting = [list(tensors)]
@@ -148,6 +149,17 @@ def _streams(tensors: Sequence[Tensor]) -> list[RandomStream]:
             bodies = [value for value in node.attributes.values() if isinstance(value, Body)]
             waiting.extend(list(body.outputs) for body in bodies)
     return list(found)
+
+
+@contextmanager
+def streams_kept(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Let the streams that a graph draws from go on afterwards from where they were before."""
+    states = [(stream, stream.get_state()) for stream in streams_in(tensors)]
+    try:
+        yield
+    finally:
+        for stream, state in states:
+            stream.set_state(state)
 
 
 def _difference(expected: np.ndarray, found: np.ndarray) -> str | None:

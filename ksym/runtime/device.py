@@ -5,11 +5,13 @@ from __future__ import annotations
 import ctypes
 import os
 import re
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from ksym.errors import DeviceError
 from ksym.locking import reentrant_lock
 from ksym.runtime import loading
+from ksym.runtime.capi import Context
+from ksym.runtime.library import find
 
 ENVIRONMENT = "KSYM_DEVICE"
 
@@ -112,7 +114,7 @@ def _check(device: Device) -> None:
     if not has_cuda_build():
         raise DeviceError(
             f"{device} cannot be used: the MXNet that is installed is a CPU build",
-            remedy="pip uninstall mxnet && pip install 'ksym[cu112]', or use the CPU",
+            remedy=f"{loading.INSTALL_CUDA}, or use the CPU",
         )
     present = gpus()
     if device.number >= len(present):
@@ -127,8 +129,8 @@ def _check(device: Device) -> None:
 
 def has_cuda_build() -> bool:
     """Return whether the installed MXNet is a CUDA build."""
-    found = loading.distribution()
-    return found is not None and found[0] != "mxnet"
+    found = find()
+    return found is not None and found.has_cuda
 
 
 def gpus() -> list[Gpu]:
@@ -156,13 +158,13 @@ def gpus() -> list[Gpu]:
     return found
 
 
-def context() -> Any:
-    """Return the MXNet context of the device in use.
+def context() -> Context:
+    """Return MXNet's context for the device in use, after loading MXNet.
 
     On CPU it is ``cpu(1)``, which is the same memory and the same cores as ``cpu(0)``: for
     ``cpu(0)`` MXNet rewrites every graph it binds for inference (its oneDNN subgraphs), and that
     rewriting refuses gradient kernels.
     """
     device = get_device()
-    mxnet = loading.load(prefer_gpu=device.kind == "gpu")
-    return mxnet.cpu(1) if device.kind == "cpu" else mxnet.gpu(device.number)
+    loading.library(prefer_gpu=device.kind == "gpu")
+    return Context("cpu", 1) if device.kind == "cpu" else Context("gpu", device.number)

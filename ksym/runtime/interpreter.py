@@ -6,8 +6,6 @@ oracle that tests hold compiled graphs against.  It uses the same lowering.
 
 from __future__ import annotations
 
-import ctypes
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -21,15 +19,8 @@ from ksym.graph import Node, Spec, Tensor, topological_order
 from ksym.operator.emitter import Emitter
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.capi import Executor, NDArray, invoke, train_mode
 from ksym.runtime.native import draw
-
-
-@functools.cache
-def _handle(operator: str) -> ctypes.c_void_p:
-    handle = ctypes.c_void_p()
-    loading.check(loading.library().NNGetOpHandle(operator.encode(), ctypes.byref(handle)))
-    return handle
-
 
 STATEFUL = {"RNN"}
 """Operators with hidden state that their gradient kernels read."""
@@ -74,34 +65,11 @@ class EagerEmitter(Emitter):
         operator: str,
         inputs: Sequence[Any],
         attributes: Mapping[str, Any],
-        into: Sequence[Any] = (),
-    ) -> list[Any]:
-        mxnet = loading.load()
-        handles = mxnet.base.c_handle_array
+        into: Sequence[NDArray] = (),
+    ) -> list[NDArray]:
         if not inputs and "ctx" not in attributes:
-            attributes = {**attributes, "ctx": str(device.context())}
-        count = ctypes.c_int(len(into))
-        outputs = ctypes.POINTER(ctypes.c_void_p)()
-        if into:
-            outputs = ctypes.cast(handles(into), ctypes.POINTER(ctypes.c_void_p))
-        storage_types = ctypes.POINTER(ctypes.c_int)()
-        loading.check(
-            loading.library().MXImperativeInvokeEx(
-                _handle(operator),
-                ctypes.c_int(len(inputs)),
-                handles(inputs),
-                ctypes.byref(count),
-                ctypes.byref(outputs),
-                ctypes.c_int(len(attributes)),
-                mxnet.base.c_str_array(list(attributes)),
-                mxnet.base.c_str_array([str(value) for value in attributes.values()]),
-                ctypes.byref(storage_types),
-            )
-        )
-        if into:
-            return list(into)
-        wrap = mxnet.nd.NDArray
-        return [wrap(ctypes.c_void_p(outputs[i])) for i in range(count.value)]
+            attributes = {**attributes, "ctx": device.context()}
+        return invoke(operator, inputs, attributes, into)
 
     def _through_graph(
         self, operator: str, inputs: Sequence[Any], outputs: int, attributes: Mapping[str, Any]
@@ -166,11 +134,9 @@ def _graph_of(values: Sequence[Any]) -> tuple[GraphEmitter, dict[str, Any], list
 
 def _run(graph: NativeGraph, values: Mapping[str, Any]) -> list[Any]:
     """Run a graph once and return its results."""
-    symbol = loading.load().sym.load_json(graph.to_json())
-    arguments = [values[name] for name in symbol.list_arguments()]
-    executor = symbol.bind(device.context(), arguments, grad_req="null")
-    executor.forward(is_train=True)
-    return list(executor.outputs)
+    executor = Executor(graph.to_json(), values, device.context())
+    executor.forward(training=True)
+    return executor.outputs
 
 
 def interpret(
@@ -194,19 +160,18 @@ def interpret(
     order = topological_order(outputs, until=values)
     last_use = {tensor: node for node in order for tensor in node.inputs}
     kept = set(outputs)
-    autograd = loading.load().autograd
-    with loading.running, loading.numpy_shapes(), autograd.train_mode():
+    with loading.running, loading.numpy_shapes(), train_mode():
         for node in order:
             try:
                 results = lower_node(emit, node, [values[tensor] for tensor in node.inputs])
                 for result in results:
-                    result.wait_to_read()
-            except (loading.NativeError, loading.load().MXNetError) as error:
+                    result.wait()
+            except loading.NativeError as error:
                 raise ExecutionError(f"MXNet failed: {first_line(error)}").located(
                     node.operator.name, [t.spec for t in node.inputs], node.origin
                 ) from None
             for tensor, result in zip(node.outputs, results, strict=True):
-                found = Spec(tuple(result.shape), np.dtype(result.dtype).name)
+                found = Spec(result.shape, result.dtype)
                 if found != tensor.spec:
                     raise AssertionError(
                         f"{node.operator.name} gave {found}, inferred was {tensor.spec}"

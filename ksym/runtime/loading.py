@@ -1,54 +1,60 @@
-"""Loading MXNet into the process, with settings under which it runs well.
+"""Loading MXNet's C library into the process, with settings under which it runs well.
 
-Nothing is loaded until a value is needed.  Then, before ``import mxnet``: threads and engine are
-set where the user has not, names that NumPy dropped are put back, and the CUDA libraries that the
-CUDA build needs are opened from the wheels they come in.
+Nothing is loaded until a value is needed.  Then threads and engine are set where the user has not,
+and the CUDA libraries that the CUDA build needs are opened from the wheels they come in.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import ctypes
+import enum
 import functools
-import importlib.metadata
-import importlib.util
 import os
 import sys
 import tempfile
-import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 from typing import Any
-
-import numpy as np
 
 from ksym.errors import MissingMXNetError
 from ksym.locking import reentrant_lock
-
-CUDA_LIBRARIES = (
-    # soname, and the folder of its wheel; each after those it needs itself
-    ("libcudart.so.11.0", "cuda_runtime"),
-    ("libnvToolsExt.so.1", "nvtx"),
-    ("libnvrtc.so.11.2", "cuda_nvrtc"),
-    ("libcublasLt.so.11", "cublas"),
-    ("libcublas.so.11", "cublas"),
-    ("libcudnn.so.8", "cudnn"),
-    ("libcurand.so.10", "curand"),
-    ("libcufft.so.10", "cufft"),
-    ("libcusolver.so.11", "cusolver"),
-    ("libnccl.so.2", "nccl"),
+from ksym.origin import warn
+from ksym.runtime.library import (
+    FILE,
+    Installation,
+    cuda_libraries,
+    find,
+    folders,
+    is_loaded,
+    open_library,
 )
 
 INSTALL = (
-    "install MXNet with `pip install 'ksym[cpu]'`, or `pip install 'ksym[cu112]'` for NVIDIA GPUs "
-    "of compute capability 5.0 to 8.9"
+    "install its library: `pip install ./libmxnet` in a checkout of ksym, or "
+    "`pip install --no-deps mxnet==1.9.1`"
 )
+INSTALL_CUDA = (
+    "for NVIDIA GPUs of compute capability 5.0 to 8.9 `pip install ./libmxnet-cu112 '.[cu112]'` in "
+    "a checkout of ksym"
+)
+VERSION = 10901
+"""The MXNet that ksym is written for, 1.9.1, as its library says it."""
+
+
+class Engine(enum.Enum):
+    """The way in which MXNet runs operators on the CPU, as ksym uses it."""
+
+    SYNCHRONOUS = "NaiveEngine, which runs operators on the calling thread"
+    AWAITED = "threaded, as MXNet was in use before ksym; each call waits for its operators"
+    ASYNCHRONOUS = "threaded, which runs operators on threads of MXNet"
+
 
 _quiet = reentrant_lock(awaited=True)
 _lock = reentrant_lock(awaited=True)  # made after _quiet, as that is taken while it is held
-_loaded: ModuleType | None = None
-_synchronous = False
+_loaded: ctypes.CDLL | None = None
+_engine = Engine.SYNCHRONOUS
 
 
 def available_processors() -> int:
@@ -61,21 +67,8 @@ def available_processors() -> int:
     return count or 1
 
 
-def distribution() -> tuple[str, str] | None:
-    """Return the name and version of the installed MXNet, None if there is none."""
-    spec = importlib.util.find_spec("mxnet")
-    if (
-        spec is None or spec.origin is None
-    ):  # a folder of this name that is no package has no origin
-        return None
-    for name in ("mxnet", "mxnet-cu112"):
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            return name, importlib.metadata.version(name)
-    return "mxnet", "unknown"
-
-
-def load(prefer_gpu: bool = False) -> ModuleType:
-    """Return the mxnet module, importing it at the first call.
+def library(prefer_gpu: bool = False) -> ctypes.CDLL:
+    """Return MXNet's C library, which the first call loads.
 
     Args:
         prefer_gpu: Leave the engine to MXNet's default, which overlaps work on a GPU.
@@ -83,28 +76,139 @@ def load(prefer_gpu: bool = False) -> ModuleType:
     Raises:
         MissingMXNetError: MXNet is not installed, or fails to load; the message has the reason.
     """
-    global _loaded, _synchronous
+    return _loaded or _load(prefer_gpu)
+
+
+def _load(prefer_gpu: bool) -> ctypes.CDLL:
+    global _loaded, _engine
     with _lock:
         if _loaded is None:
-            # If MXNet was imported before, its engine is chosen, and cannot be queried.
-            first = "mxnet" not in sys.modules
-            if first:
-                _set_defaults(prefer_gpu)
-            _restore_numpy_names()
-            _loaded = _import()
-            _dismiss_threads_at_fork(_loaded.base._LIB)
-            _synchronous = first and os.environ.get("MXNET_ENGINE_TYPE") == "NaiveEngine"
+            found = find()
+            if found is None:
+                raise MissingMXNetError(_absence(), remedy=INSTALL)
+            named = os.environ.get("MXNET_LIBRARY_PATH")
+            if named and named != str(found.path):
+                warn(
+                    f"MXNET_LIBRARY_PATH is {named!r}, and {found.path} is loaded",
+                    "give the absolute path of a file, before mxnet is imported, or unset it",
+                )
+            loaded = _opened(found)
+            _check_version(loaded, found)
+            _engine = _started_engine(loaded, prefer_gpu)
+            # This registers the operators of MXNet's oldest interface; without them binding a
+            # depthwise convolution ends the process.
+            count, names = ctypes.c_uint(), ctypes.POINTER(ctypes.c_char_p)()
+            loaded.MXListAllOpNames(ctypes.byref(count), ctypes.byref(names))
+            _dismiss_threads_at_fork(loaded)
+            if _engine is not Engine.SYNCHRONOUS:
+                # Its threads must not outlive what they work on.  MXNotifyShutdown would have it
+                # skip all later work, so that whoever computes at exit waits for ever.
+                atexit.register(loaded.MXNDArrayWaitAll)
+            _loaded = loaded
         return _loaded
 
 
-def _set_defaults(prefer_gpu: bool) -> None:
-    """Set the environment variables that MXNet reads at import, unless the user has set them."""
-    # MXNet would assume that half of the processors are hyperthreads.
-    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
+def engine() -> Engine:
+    """Return how operators run on the CPU."""
+    library()
+    return _engine
+
+
+def _absence() -> str:
+    """Return what is missing, if no library is found."""
+    places = [str(folder) for folder in folders("mxnet")]
+    return f"{places[0]} has no {FILE}" if places else "MXNet is not installed"
+
+
+def _opened(found: Installation) -> ctypes.CDLL:
+    """Load a library, with settings under which it runs well where the user has made none."""
+    threads = available_processors()
+    own = "OMP_NUM_THREADS" in os.environ
+    try:
+        if found.has_cuda:
+            paths = [path for path in cuda_libraries().values() if path is not None]
+            _cuda.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
+        if not is_loaded(found.path):
+            # MXNet would assume that half of the processors are hyperthreads.
+            os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+            with quietly(), _settings():
+                return open_library(found.path)
+        loaded = open_library(found.path)
+    except (OSError, AttributeError) as error:
+        raise MissingMXNetError(
+            f"{found} cannot be loaded: {error}", remedy=remedy_for(str(error))
+        ) from error
+    # The user's own import of mxnet has loaded it.
+    if not own:
+        loaded.MXSetNumOMPThreads(threads)
+        loaded.omp_set_num_threads(threads)
+    _warn_of_slow_products(loaded)
+    return loaded
+
+
+def remedy_for(reason: str) -> str:
+    """Return what to do if the library cannot be loaded.
+
+    Args:
+        reason: What the dynamic linker says.
+    """
+    if "libcuda.so" in reason:
+        return (
+            "the CUDA build of MXNet needs NVIDIA's driver; on a machine without GPU uninstall it, "
+            f"and {INSTALL}"
+        )
+    if "libgomp" in reason or "libquadmath" in reason:
+        return (
+            "install what it needs of the system: `apt-get install libgomp1 libquadmath0` on "
+            "Debian and Ubuntu, `dnf install libgomp libquadmath` on Fedora and its kin"
+        )
+    return f"check the installation; {INSTALL}"
+
+
+def _check_version(loaded: ctypes.CDLL, found: Installation) -> None:
+    """Raise an error for a library of another version of MXNet."""
+    version = ctypes.c_int()
+    loaded.MXGetVersion(ctypes.byref(version))
+    if version.value != VERSION:
+        there, needed = (
+            f"{n // 10000}.{n // 100 % 100}.{n % 100}" for n in (version.value, VERSION)
+        )
+        raise MissingMXNetError(
+            f"ksym needs MXNet {needed}, and {found.path} is MXNet {there}",
+            remedy=f"uninstall that, and {INSTALL}",
+        )
+
+
+_cuda: list[ctypes.CDLL] = []
+
+
+def _started_engine(loaded: ctypes.CDLL, prefer_gpu: bool) -> Engine:
+    """Have MXNet choose its engine, and return what it is.
+
+    MXNet chooses when the engine is first used, which `import mxnet` by itself does not.
+    """
+    name = "MXNET_ENGINE_TYPE"
+    asked = name in os.environ
     if not prefer_gpu:
         # On CPU the threaded engine's workers and OpenMP's threads compete for the cores: every
         # graph that was measured ran faster on the calling thread (docs/mxnet.md).
-        os.environ.setdefault("MXNET_ENGINE_TYPE", "NaiveEngine")
+        os.environ.setdefault(name, "NaiveEngine")
+    before, found = ctypes.c_int(), ctypes.c_int()
+    with quietly():  # it prints its name
+        status = loaded.MXEngineSetBulkSize(1, ctypes.byref(before))
+    if status != 0:
+        raise MissingMXNetError(
+            f"MXNet has no engine {os.environ.get(name)!r}, which {name} names",
+            remedy=f"unset {name}, or set it to NaiveEngine or ThreadedEnginePerDevice",
+        )
+    # Threaded engines store the size, for this thread; the other one has none to store.
+    loaded.MXEngineSetBulkSize(before.value, ctypes.byref(found))
+    if found.value == 0:
+        return Engine.SYNCHRONOUS
+    if asked or prefer_gpu:
+        return Engine.ASYNCHRONOUS
+    del os.environ[name]
+    return Engine.AWAITED
 
 
 _PAUSE_SOFT = 1
@@ -122,23 +226,65 @@ def _dismiss_threads_at_fork(library: Any) -> None:
         os.register_at_fork(before=functools.partial(pause, _PAUSE_SOFT))
 
 
-@contextlib.contextmanager
-def _known_processor() -> Iterator[None]:
-    """Make MXNet's OpenBLAS, if it is loaded inside, use AVX2 if the processor has it.
+SPINS = 3000
+"""How often a thread of libgomp looks for work before it sleeps; the default is 300,000 times.
 
-    OpenBLAS 0.3.13, which is in the wheel, uses only SSE3 on processors that are newer than itself.
-    The variable is set only inside: other copies of OpenBLAS may know the processor.
+A thread that spins for that long takes the processor from the one that it waits for, if other
+processes leave them only one.  Means of predicting with ResNet-20 on two processors, in ms: alone,
+as one of two processes that do so, and beside a process that computes without end (three runs):
+
+    =======  =====  ============  ============
+    spins    alone  one of two    beside
+    =======  =====  ============  ============
+    300,000   19.9  86 to 1,275   152 to 1,042
+    3,000     19.7  83 to 102     100 to 127
+    1,000     19.7  43 to 91      50 to 72
+    =======  =====  ============  ============
+
+Training a network of small layers takes 2 % longer with 3,000 spins, 10 to 20 % with 1,000.
+"""
+
+
+@contextlib.contextmanager
+def _settings() -> Iterator[None]:
+    """Set what libraries read when they are loaded, where the user has not, inside only.
+
+    MXNet's OpenBLAS 0.3.13 uses only SSE3 on processors that are newer than itself; other copies
+    of OpenBLAS may know the processor.  libgomp is told how long to spin, see `SPINS`.
     """
-    name = "OPENBLAS_CORETYPE"
-    core = blas_core()
-    if core is None or name in os.environ:
-        yield
-        return
-    os.environ[name] = core
+    chosen = {"OPENBLAS_CORETYPE": blas_core()}
+    if "OMP_WAIT_POLICY" not in os.environ:
+        chosen["GOMP_SPINCOUNT"] = str(SPINS)
+    made = {name: value for name, value in chosen.items() if value and name not in os.environ}
+    os.environ.update(made)
     try:
         yield
     finally:
-        del os.environ[name]
+        for name in made:
+            del os.environ[name]
+
+
+VECTOR_CORES = ("Haswell", "Zen", "SkylakeX", "Cooperlake")
+"""OpenBLAS's names for the processors whose AVX2 or AVX-512 it uses."""
+
+
+def _warn_of_slow_products(loaded: ctypes.CDLL) -> None:
+    """Warn if OpenBLAS, which chooses its kernels when it is loaded, uses no AVX2 though it may."""
+    core = blas_core()
+    if core is None or "OPENBLAS_CORETYPE" in os.environ:
+        return
+    asked = getattr(loaded, "openblas_get_corename", None)
+    if asked is None:  # another BLAS
+        return
+    asked.restype = ctypes.c_char_p
+    chosen = (asked() or b"").decode()
+    if chosen not in VECTOR_CORES:
+        warn(
+            f"mxnet was imported before ksym computed anything, and its OpenBLAS takes this "
+            f"processor for a {chosen}: products of matrices take up to twice as long",
+            f"set OPENBLAS_CORETYPE={core} before mxnet is imported, or have ksym compute a value "
+            "before: ksym.evaluate(ksym.constant(0.0))",
+        )
 
 
 @functools.cache
@@ -163,60 +309,6 @@ def blas_core() -> str | None:
 def has_avx512() -> bool:
     """Return whether the processor has AVX-512, which oneDNN uses and OpenBLAS does not."""
     return "avx512f" in _processor()[1]
-
-
-def _restore_numpy_names() -> None:
-    """Restore the names in NumPy that MXNet reads at import, and NumPy 1.24 dropped."""
-    if "bool" not in vars(np):
-        np.bool = np.bool_  # type: ignore[attr-defined]
-
-
-def _import() -> ModuleType:
-    found = distribution()
-    if found is None:
-        raise MissingMXNetError("MXNet is not installed", remedy=INSTALL)
-    if found[0] != "mxnet":
-        paths = [path for path in cuda_libraries().values() if path is not None]
-        _opened.extend(ctypes.CDLL(path, ctypes.RTLD_GLOBAL) for path in paths)
-    try:
-        with quietly(), _known_processor(), warnings.catch_warnings():
-            # MXNet uses deprecated names of NumPy and distutils.
-            warnings.simplefilter("ignore")
-            import mxnet
-
-            # The first array starts the engine, which prints its name.
-            mxnet.nd.empty((1,))
-    except (ImportError, OSError, AttributeError) as error:
-        reason, remedy = str(error), f"check the installation; {INSTALL}"
-        if "libcuda.so" in reason:
-            remedy = (
-                "the CUDA build of MXNet needs NVIDIA's driver; on a machine without GPU use "
-                "`pip uninstall mxnet-cu112 && pip install 'ksym[cpu]'`"
-            )
-        elif isinstance(error, AttributeError) and "numpy" in reason:
-            remedy = f"NumPy {np.__version__} is too new for it: pip install 'numpy<2'"
-        raise MissingMXNetError(
-            f"{found[0]} {found[1]} cannot be loaded: {reason}", remedy=remedy
-        ) from error
-    return mxnet
-
-
-_opened: list[ctypes.CDLL] = []
-
-
-def cuda_libraries() -> dict[str, str | None]:
-    """Return the files of the CUDA 11 libraries in NVIDIA's wheels, None for one that is missing.
-
-    They are opened by their full paths before MXNet's own library, which then finds them without a
-    search path.
-    """
-    spec = importlib.util.find_spec("nvidia")
-    roots = [Path(p) for p in (spec.submodule_search_locations or ())] if spec else []
-    result: dict[str, str | None] = {}
-    for soname, folder in CUDA_LIBRARIES:
-        files = [root / folder / "lib" / soname for root in roots]
-        result[soname] = next((str(file) for file in files if file.is_file()), None)
-    return result
 
 
 NOISE = (
@@ -248,18 +340,15 @@ def quietly() -> Iterator[None]:
                     sys.stderr.write(line)
 
 
-def is_synchronous() -> bool:
-    """Return whether operators run on the calling thread, so that memory can be accessed."""
-    load()
-    return _synchronous
-
-
 running = reentrant_lock(awaited=True)
 """The lock that a thread holds while MXNet's kernels run.
 
 Working memory belongs to the thread on which a graph was bound, not to the graph.  Two graphs that
 two threads run at once would write to the same memory (resource.cc, `GetSpace`), and each could
 free memory that the other one uses.  A kernel uses all cores anyway.
+
+A thread holds it, too, while it waits for an asynchronous engine: a fork waits for the lock, and in
+the forked process nobody could wake that thread, nor whoever waits for the engine next.
 """
 
 
@@ -270,14 +359,7 @@ class NativeError(Exception):
 def check(status: int) -> None:
     """Raise the error that MXNet reports if a call of its C library failed."""
     if status != 0:
-        message = load().base._LIB.MXGetLastError
-        message.restype = ctypes.c_char_p
-        raise NativeError((message() or b"").decode(errors="replace"))
-
-
-def library() -> Any:
-    """Return MXNet's C library."""
-    return load().base._LIB
+        raise NativeError((library().MXGetLastError() or b"").decode(errors="replace"))
 
 
 @contextlib.contextmanager
@@ -296,14 +378,3 @@ def numpy_shapes() -> Iterator[None]:
         yield
     finally:
         undo()
-
-
-@contextlib.contextmanager
-def native_calls() -> Iterator[None]:
-    """Do as `numpy_shapes`, and turn errors of MXNet's Python code into `NativeError`."""
-    mxnet = load()
-    try:
-        with numpy_shapes():
-            yield
-    except mxnet.MXNetError as error:
-        raise NativeError(str(error)) from None

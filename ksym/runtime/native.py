@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,8 @@ from ksym import shapes
 from ksym.compiler.codegen.nnvm import NativeGraph
 from ksym.graph import Node, Spec, Tensor
 from ksym.runtime import device, loading
-from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.arrays import DeviceArray, is_direct
+from ksym.runtime.capi import Executor
 
 
 class Executable:
@@ -42,40 +42,43 @@ class Executable:
             arrays[name] = DeviceArray.of(value)
         for name, spec in graph.scratch.items():
             arrays[name] = DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype))
-        mxnet = loading.load()
         with loading.numpy_shapes():
-            try:
-                symbol = mxnet.sym.load_json(graph.to_json())
-                self._executor: Any = symbol.bind(
-                    device.context(),
-                    [arrays[name].native for name in symbol.list_arguments()],
-                    grad_req="null",
-                    aux_states=[arrays[name].native for name in symbol.list_auxiliary_states()],
-                    shared_exec=None if shared is None else shared._executor,
-                )
-            except mxnet.MXNetError as error:
-                raise loading.NativeError(str(error)) from None
+            self._executor: Executor = Executor(
+                graph.to_json(),
+                {name: array.native for name, array in arrays.items()},
+                device.context(),
+                None if shared is None else shared._executor,
+            )
             heads = [
-                DeviceArray(
-                    native, Spec(tuple(native.shape), np.dtype(native.dtype).name), graph.in_blocks
-                )
+                DeviceArray(native, Spec(native.shape, native.dtype), graph.in_blocks)
                 for native in self._executor.outputs
             ]
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
         self._arrays = arrays
         self._forward = loading.library().MXExecutorForward
-        self._handle = self._executor.handle
-        self._mode = ctypes.c_int(graph.training)
+        self._arguments = self._executor.handle, graph.training
+        waits = is_direct() and loading.engine() is loading.Engine.AWAITED
+        self._awaited = self._executor.outputs if waits else ()
         # The first run of an average pooling prints a line that means nothing.
         self._silent = not any(
             node["op"] == "Pooling" and node["attrs"]["pool_type"] == "avg" for node in graph.nodes
         )
 
+    def memory(self) -> int:
+        """Return the bytes of the working memory, in whole MiB."""
+        return self._executor.memory()
+
+    def watch(self, callback: Callable[[str], None]) -> None:
+        """Call a function with the name of each native node's result as soon as it is computed."""
+        self._executor.watch(callback)
+
     def run(self) -> None:
         """Compute the outputs from the contents of the leaves' arrays."""
         printing = contextlib.nullcontext() if self._silent else loading.quietly()
         with loading.running, printing:
-            loading.check(self._forward(self._handle, self._mode))
+            loading.check(self._forward(*self._arguments))
+            for array in self._awaited:
+                array.wait()
         self._silent = True
 
 

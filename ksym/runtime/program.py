@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -52,6 +53,18 @@ def target(costs: Costs = DEFAULT) -> Target:
         costs: The costs on the device.
     """
     return Target(is_direct(), costs)
+
+
+class Source(NamedTuple):
+    """What a plan was compiled from.
+
+    Attributes:
+        graph: The graph.
+        given: For each placeholder one of known shape, or a constant.
+    """
+
+    graph: FrozenGraph
+    given: Mapping[Tensor, Tensor]
 
 
 class _Known(dict[Tensor, DeviceArray]):
@@ -143,9 +156,11 @@ class Program:
         arrays: The array of each placeholder, and of other tensors that are given.
         shared: Another program, which never runs at the same time: both use one working memory.
         limit: The number of programs to keep for the rest.
+        source: What the plan was compiled from, if it is not the plan of a body.
 
     Attributes:
         plan: The plan.
+        source: What the plan was compiled from.
         parts: The bound parts, in the order in which they run.
         outputs: The arrays of the plan's outputs; with a rest, those of its last run.
         calls: The calls that the whole program consists of; None if some part is not compiled.
@@ -157,8 +172,10 @@ class Program:
         arrays: Mapping[Tensor, DeviceArray],
         shared: Program | None = None,
         limit: int = SIZES,
+        source: Source | None = None,
     ):
         self.plan = plan
+        self.source = source
         known = self._arrays = _Known(arrays)
         self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
         known.update((node.outputs[0], array) for node, array in self._draws)
@@ -206,7 +223,8 @@ class Program:
         """
         plan = compile_graph(graph, given)
         feeds = feeds_for(plan, given.values())
-        return list(feeds.values()), cls(plan, read_only(feeds), shared, limit)
+        source = Source(graph, given)
+        return list(feeds.values()), cls(plan, read_only(feeds), shared, limit, source)
 
     def _found(self, tensors: Iterable[Tensor]) -> list[DeviceArray]:
         """Return the arrays of tensors that the parts compute, as the last run left them."""
@@ -220,12 +238,15 @@ class Program:
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
             return [functools.partial(target.copy_from, array) for target, array in copies]
-        arrays = _Known(self._arrays)
-        arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
-        costs = plan.target.costs
-        calls = [call for kernel in plan.kernels for call in kernel_calls(kernel, arrays, costs)]
+        calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
+
+    def _update_calls(self, kernel: Kernel) -> list[Call]:
+        """Return the calls of a kernel that writes new values of variables."""
+        plan, arrays = self.plan, _Known(self._arrays)
+        arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
+        return kernel_calls(kernel, arrays, plan.target.costs)
 
     def __call__(
         self, feeds: Sequence[DeviceArray | None], values: Sequence[np.ndarray]

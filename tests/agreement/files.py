@@ -114,7 +114,7 @@ def main():
     me = keras.backend.backend().partition(".")[0]
     if h5py.version.version_tuple[0] > 2 and me != "ksym":
         # Elsewhere too, Keras 2.3.1 decodes text that h5py 3 has decoded already.
-        importlib.import_module("ksym.keras.shims").install()
+        importlib.import_module("ksym.keras.shims").adapt_h5py()
     what, folder, *cases = sys.argv[1:]
     worst = 0.0
     for case in cases:

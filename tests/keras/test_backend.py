@@ -371,6 +371,18 @@ def test_print_tensor_prints_when_a_function_has_run(capsys):
     assert capsys.readouterr().out == " [1.5]\n"
 
 
+def test_print_tensor_in_a_step_prints_at_each_step(capsys):
+    x = K.placeholder((1, 3, 1))
+
+    def step(element, states):
+        state = K.print_tensor(states[0] + element, "sum")
+        return state, [state]
+
+    last, _, _ = K.rnn(step, x, [K.zeros((1, 1))])
+    assert K.function([x], [last])([[[[1], [2], [3]]]])[0].tolist() == [[6.0]]
+    assert capsys.readouterr().out == "sum [[1.]]\nsum [[3.]]\nsum [[6.]]\n"
+
+
 def test_print_tensor_inside_of_a_model(capsys):
     x = keras.layers.Input((2,))
     seen = keras.layers.Lambda(lambda t: K.print_tensor(t, "seen"))(x)
@@ -478,15 +490,6 @@ def test_text_attributes_are_text_for_everyone_and_decode_for_keras(tmp_path):
         assert value.decode("utf-8") == "plain"
         assert type(pickle.loads(pickle.dumps(value))) is str
         assert [item.decode() for item in file.attrs["names"]] == ["a", "b"]
-
-
-def test_the_shims_can_be_switched_off():
-    code = (
-        "import collections, ksym.keras.shims as s; s.install();"
-        "print(hasattr(collections, 'Mapping'))"
-    )
-    assert fresh(code) == "True"
-    assert fresh(code, KSYM_KERAS_SHIMS="0") == "False"
 
 
 # --- cross entropies behind a softmax ------------------------------------------------------------

@@ -98,6 +98,6 @@ def test_h5py_2_is_left_alone(monkeypatch):
     changed = []
     monkeypatch.setattr(h5py, "__version__", "2.10.0")
     monkeypatch.setattr(shims, "_decode_attributes", changed.append)
-    monkeypatch.setattr(shims, "_adapt_keras", changed.append)
+    monkeypatch.setattr(shims, "_adapt_files", changed.append)
     shims.install()
     assert not changed

@@ -39,7 +39,14 @@ def test_a_window_larger_than_its_input_is_refused_by_the_layers_name(case, data
         make(data_format=data_format)(x)
     message = str(caught.value)
     assert "test_windows.py" in message
-    assert "to do" in message or "random" in message
+    assert "larger inputs" in message
+
+
+@pytest.mark.parametrize("initializer", ["zeros", "random_normal", "he_normal", "lecun_uniform"])
+def test_weights_of_a_negative_size_are_refused_whatever_draws_them(initializer):
+    with pytest.raises(ShapeError, match="larger inputs") as caught:
+        L.LocallyConnected1D(4, 7, kernel_initializer=initializer, name="wide")(L.Input((5, 2)))
+    assert "wide" in str(caught.value)
 
 
 def test_of_sizes_that_the_call_gives_the_call_says_it():

@@ -40,7 +40,7 @@ import listing  # noqa: E402
 
 BUILD = fetching.BUILD / "keras-examples"
 EXAMPLES = BUILD / "examples"
-PACKAGES = BUILD / "packages"
+PACKAGES = BUILD / f"packages-{fetching.PAIR}"
 DATA = BUILD / "datasets"
 LIST = HERE / "not_passed.txt"
 OUTCOMES = BUILD / "outcomes"

@@ -12,7 +12,12 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 BUILD = Path(__file__).resolve().parents[2] / "build"
+PAIR = f"python{sys.version_info[0]}.{sys.version_info[1]}-numpy{np.__version__}"
+"""Names the environment that packages are fetched for."""
+
 KERAS = "2.3.1"
 
 

@@ -2,25 +2,50 @@
 
 The list is text: sections, each with a header that says what comes of its tests and why, and below
 it their ids, one to a line.  An id stands for everything below it: a file for its tests, a test for
-all its parameters.
+all its parameters.  A section may hold for some versions or machines only, and says for which:
+``[failed with numpy>=1.24: why]``, ``[failed with python>=3.12: why]``, or ``[failed without dot:
+why]`` for machines that have no such program.
 """
 
 from __future__ import annotations
 
+import platform
 import re
+import shutil
 from collections import defaultdict
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 OUTCOMES = ("failed", "skipped", "not run")
-HEADER = re.compile(rf"\[({'|'.join(OUTCOMES)}): (.+)\]")
+HEADER = re.compile(rf"\[({'|'.join(OUTCOMES)})( with \w+>=[\d.]+| without \w+)?: (.+)\]")
 
 
 class Entry(NamedTuple):
-    """What is expected of a test that does not pass."""
+    """What is expected of a test that does not pass.
+
+    Attributes:
+        outcome: What comes of it.
+        reason: Why.
+        where: For which versions or machines, as in the header; everywhere if empty.
+    """
 
     outcome: str
     reason: str
+    where: str = ""
+
+    def holds(self) -> bool:
+        """Return whether this is expected here."""
+        if self.where.startswith(" without "):
+            return shutil.which(self.where.removeprefix(" without ")) is None
+        name, _, least = self.where.removeprefix(" with ").partition(">=")
+        here = {"": "", "numpy": np.__version__, "python": platform.python_version()}[name]
+        return _numbers(here) >= _numbers(least)
+
+
+def _numbers(version: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", version)]
 
 
 class Result(NamedTuple):
@@ -44,7 +69,7 @@ def read(path: Path) -> dict[str, Entry]:
             continue
         header = HEADER.fullmatch(line)
         if header:
-            section = Entry(header[1], header[2])
+            section = Entry(header[1], header[3], header[2] or "")
         elif section is None or line.startswith("["):
             raise ValueError(f"{path}:{number}: no header like [failed: why]")
         elif line in entries:
@@ -69,7 +94,8 @@ def above(identity: str) -> list[str]:
 
 def expected(entries: dict[str, Entry], identity: str) -> Entry | None:
     """Return what the list says of a test, None if it says nothing."""
-    return next((entries[name] for name in above(identity) if name in entries), None)
+    found = (entries[name] for name in above(identity) if name in entries)
+    return next((entry for entry in found if entry.holds()), None)
 
 
 def differences(
@@ -87,7 +113,7 @@ def differences(
             lines.append(f"{identity}: {result.outcome}{said}, listed as {wanted}")
     for identity, entry in entries.items():
         here = above(identity)[-1] in files
-        if here and entry.outcome != "not run" and identity not in met:
+        if here and entry.outcome != "not run" and entry.holds() and identity not in met:
             lines.append(f"{identity}: listed as {entry.outcome}, but there is no such test")
     return lines
 
@@ -99,7 +125,7 @@ def updated(
     fresh = {
         identity: entry
         for identity, entry in entries.items()
-        if entry.outcome == "not run" or above(identity)[-1] not in files
+        if entry.outcome == "not run" or above(identity)[-1] not in files or not entry.holds()
     }
     sections: defaultdict[Entry, set[str]] = defaultdict(set)
     for identity, result in results.items():
@@ -131,7 +157,7 @@ def write(path: Path, entries: dict[str, Entry]) -> None:
         sections[entry].append(identity)
     lines = [*comment]
     for entry in sorted(sections, key=lambda e: (OUTCOMES.index(e.outcome), e.reason)):
-        lines += ["", f"[{entry.outcome}: {entry.reason}]", *sorted(sections[entry])]
+        lines += ["", f"[{entry.outcome}{entry.where}: {entry.reason}]", *sorted(sections[entry])]
     path.write_text("\n".join(lines) + "\n")
 
 

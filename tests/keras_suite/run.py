@@ -62,7 +62,7 @@ class Suite(NamedTuple):
     @property
     def packages(self) -> Path:
         """The folder of what they use besides ksym's environment."""
-        return self.build / "packages"
+        return self.build / f"packages-{fetching.PAIR}"
 
     def prepare(self) -> None:
         """Fetch the tests, and the packages they use, unless they are there."""

@@ -51,6 +51,33 @@ def test_every_difference_is_said(changed, said):
     assert said in line
 
 
+@pytest.mark.parametrize(
+    ("where", "holds"),
+    [
+        ("", True),
+        (" with numpy>=1.9", True),
+        (" with numpy>=99.1", False),
+        (" with python>=3.2", True),
+        (" with python>=4.0", False),
+        (" without sh", False),
+        (" without a_program_that_nobody_has", True),
+    ],
+)
+def test_a_section_may_hold_for_some_versions_or_machines_only(where, holds, tmp_path):
+    path = tmp_path / "list.txt"
+    path.write_text(f"# why\n\n[failed{where}: known]\nb.py::test_four\n")
+    entries = listing.read(path)
+    results = {"b.py::test_four": RESULTS["b.py::test_four"]}
+    assert bool(listing.differences(entries, results, {"b.py"})) != holds
+    passed = {"b.py::test_four": Result("passed")}
+    assert bool(listing.differences(entries, passed, {"b.py"})) == holds
+    # Elsewhere it is kept as it is.
+    fresh = listing.updated(entries, passed, {"b.py"})
+    assert fresh == ({} if holds else entries)
+    listing.write(path, entries)
+    assert listing.read(path) == entries
+
+
 def test_tests_that_are_gone_are_said():
     entries = {**listing.updated({}, RESULTS, FILES), "a.py::test_old": Entry("failed", "?")}
     (line,) = listing.differences(entries, RESULTS, FILES)

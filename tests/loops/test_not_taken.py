@@ -71,9 +71,16 @@ def test_an_output_that_needs_what_is_refused_raises_its_error():
     first = X[0]
     y = ksym.cond(SOME, lambda: first, lambda: ksym.zeros((3,)))
     assert ksym.function([X], y)(NONE).tolist() == [0, 0, 0]
-    for outputs in ([y, first], [y, ksym.gradients(ksym.sum(first**2), X)]):
+    other = ksym.placeholder((3,))
+    by_other = ksym.gradients(ksym.sum(first * other), other)
+    for inputs, outputs in (([X], [y, first]), ([X, other], [y, by_other])):
         with pytest.raises(ShapeError, match="axis 0 has size 0"):
-            ksym.function([X], outputs)(NONE)
+            ksym.function(inputs, outputs)(NONE, *[np.ones(3)] * (len(inputs) - 1))
+
+
+def test_a_gradient_by_a_tensor_without_elements_has_none():
+    for loss in (ksym.sum(X[0] ** 2), ksym.sum(ksym.max(X, axis=0))):
+        assert ksym.function([X], ksym.gradients(loss, X))(NONE).shape == (0, 3)
 
 
 @modes
@@ -129,3 +136,39 @@ def test_loops_that_take_no_step(options):
     )
     with pytest.raises(ShapeError, match="axis 0 has size 0"):
         f(NONE, 1)
+
+
+# Of all rows, and made outside of what does not run; without rows there is none.
+WHOLES = {
+    "a maximum": lambda x: ksym.max(x, axis=0),
+    "of everything": lambda x: ksym.min(x),
+    "a product": lambda x: ksym.prod(x, axis=0) * x[-1],
+    "a median": lambda x: ksym.median(x, axis=0),
+    "logsumexp": lambda x: ksym.logsumexp(x, axis=0),
+    "a number": lambda x: ksym.sum(ksym.max(x, axis=0) * x[0]),
+    "the largest of a row": lambda x: ksym.top_k(ksym.transpose(x), 1)[0][:, 0],
+    "a root": lambda x: ksym.sqrt(ksym.maximum(ksym.max(x, axis=0), 0.0)),
+}
+
+
+@modes
+@pytest.mark.parametrize("whole", WHOLES)
+def test_the_gradient_by_way_of_a_tensor_from_outside(whole, options):
+    n = ksym.placeholder((), "int64")
+    y = WHOLES[whole](X)
+    one = ksym.ones((3,))
+    rows = ksym.map_fn(lambda row: row * y, X)
+    steps = ksym.scan(lambda s: (s, s * y), states=one, steps=n).states
+    until = ksym.while_loop(
+        lambda i, s: i < ksym.shape_of(X)[0], lambda i, s: (i + 1, s * y), (0, one)
+    )[1]
+    taken = ksym.cond(SOME, lambda: y * X[0], lambda: ksym.zeros((3,)))
+    found = [rows, steps, taken, until]
+    slopes = [ksym.gradients(ksym.sum(t), X) for t in found]
+    f = ksym.function([X, n], [*found, *slopes], **options)
+    assert [r.shape for r in f(NONE, 0)] == [(0, 3), (3,), (3,), (3,), *[(0, 3)] * 4]
+    direct = [X * y, y * y * one, y * X[0], y * y * one]
+    slopes = [ksym.gradients(ksym.sum(t), X) for t in direct]
+    expected = ksym.function([X], [*direct, *slopes])(ONES)
+    for result, value in zip(f(ONES, 2), expected, strict=True):
+        np.testing.assert_allclose(result, value, rtol=1e-5)

@@ -51,6 +51,7 @@ class NativeGraph:
         scratch: Shape and dtype of memory that operators write to, by name.
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
         training: Whether to run in training mode, in which a pooling keeps what its gradient needs.
+        makers: The node for which each native node was emitted first, by the name of that.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -61,6 +62,7 @@ class NativeGraph:
     scratch: dict[str, Spec] = field(default_factory=dict)
     in_blocks: bool = False
     training: bool = True
+    makers: dict[str, Node] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """Return the graph in the form that MXNet loads."""
@@ -225,6 +227,8 @@ def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGrap
     emit = GraphEmitter()
     entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
     for node in topological_order(outputs, until=entries):
+        before = len(emit.graph.nodes)
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
+        emit.graph.makers.update((made["name"], node) for made in emit.graph.nodes[before:])
         entries.update(zip(node.outputs, results, strict=True))
     return emit.finish([entries[tensor] for tensor in outputs])

@@ -253,9 +253,11 @@ class _Probe(Mathematics):
 
     def __init__(self) -> None:
         self.calls = False
+        self.instructions = 0.0
 
     def _of(self, dtypes: Collection[str], *operands: Register, dtype: str = "") -> Register:
         """Check that the operands have one dtype, one of `dtypes`, and return a result."""
+        self.instructions += 1
         (found, *others) = {x.dtype for x in operands}
         if others or found not in dtypes:
             raise NoFormula(f"{found} where {dtypes} are meant")
@@ -288,6 +290,7 @@ class _Probe(Mathematics):
 
     def call(self, function: str, *operands: Register) -> Register:
         self.calls = True
+        self.instructions += _CALL
         return self._of(COMPILED_FLOATS, *operands)
 
     def magnitude(self, x: Register) -> Register:
@@ -327,16 +330,22 @@ _OF_ARITHMETIC = {
 }
 
 
+_CALL = 100.0
+"""The instructions that a call of a function for one element stands for."""
+
+
 class Known(NamedTuple):
     """The properties of a formula that are known before its code is generated.
 
     Attributes:
         dtype: The dtype of its result.
         calls: Whether it calls a function for each element, instead of computing many at once.
+        instructions: How many instructions it takes for an element, about.
     """
 
     dtype: str
     calls: bool
+    instructions: float
 
 
 def known(
@@ -363,4 +372,4 @@ def _known(
         result = operator.formula(probe, *operands, **dict(attributes))
     except NoFormula:
         return None
-    return Known(result.dtype, probe.calls)
+    return Known(result.dtype, probe.calls, probe.instructions)

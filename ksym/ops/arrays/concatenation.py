@@ -67,6 +67,23 @@ def _pays_as_rows(shape: tuple[int, ...], axis: int) -> bool:
     return math.prod(shape[axis + 1 :]) < SHORT_RUN and math.prod(shape) >= FEW_JOINED
 
 
+def joined(
+    emit: Emitter, parts: Sequence[tuple[Any, tuple[int, ...]]], axis: int, dtype: str
+) -> Any:
+    """Emit the concatenation of values with their shapes, all of which have elements."""
+    shape = list(parts[0][1])
+    shape[axis] = sum(own[axis] for _, own in parts)
+    if dtype != "float32" or not _pays_as_rows(tuple(shape), axis):
+        values = [value for value, _ in parts]
+        return emit("_npi_concatenate", *values, num_args=len(values), axis=axis)
+    rows = math.prod(shape[:axis])
+    flat = [
+        emit("_np_reshape", value, newshape=(rows, math.prod(own[axis:]))) for value, own in parts
+    ]
+    result = emit("Concat", *flat, num_args=len(flat), dim=1)
+    return emit("_np_reshape", result, newshape=tuple(shape))
+
+
 class _Joining(Operator):
     """Operands side by side."""
 
@@ -112,19 +129,11 @@ class _Concatenate(_Joining):
         return emit("Concat", *values, axis=node.attributes["axis"])
 
     def lower(self, emit: Emitter, node: Node, *values: Any) -> Any:
-        full = {i: v for i, v in enumerate(values) if 0 not in node.inputs[i].shape}
-        if len(full) == 1:
-            return emit("_copy", *full.values())
-        shape, axis = shapes.known(node.outputs[0].shape), node.attributes["axis"]
-        if node.outputs[0].dtype != "float32" or not _pays_as_rows(shape, axis):
-            return emit("_npi_concatenate", *full.values(), num_args=len(full), axis=axis)
-        rows = math.prod(shape[:axis])
-        parts = []
-        for i, value in full.items():
-            columns = math.prod(shapes.known(node.inputs[i].shape)[axis:])
-            parts.append(emit("_np_reshape", value, newshape=(rows, columns)))
-        joined = emit("Concat", *parts, num_args=len(parts), dim=1)
-        return emit("_np_reshape", joined, newshape=shape)
+        known = [shapes.known(tensor.shape) for tensor in node.inputs]
+        parts = [(v, shape) for v, shape in zip(values, known, strict=True) if 0 not in shape]
+        if len(parts) == 1:
+            return emit("_copy", parts[0][0])
+        return joined(emit, parts, node.attributes["axis"], node.outputs[0].dtype)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         axis = node.attributes["axis"]

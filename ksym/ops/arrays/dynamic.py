@@ -232,7 +232,7 @@ class _UniquePositions(Operator):
         _, index, inverse, counts = np.unique(
             x, return_index=True, return_inverse=True, return_counts=True
         )
-        return index, inverse, counts
+        return index, inverse.reshape(-1), counts  # NumPy 2 gives it the shape of x
 
     def sample(self, draw: Draw) -> Sample:
         dtype = draw.dtype("integer", "float")

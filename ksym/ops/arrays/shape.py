@@ -98,6 +98,13 @@ class _Reshaping(Operator):
             x = x.node.inputs[0]
         return not x.node.operator.viewing
 
+    def simplify(self, node: Node) -> Tensor | None:
+        (x, *_), shape = node.inputs, node.outputs[0].shape
+        if not isinstance(x.node.operator, _Reshaping) or shape.count(None) > 1:
+            return None
+        before = x.node.inputs[0]
+        return before if before.shape == shape else None
+
     def layout(self, node: Node, operand: Layout) -> Layout:
         shape, result = operand.shape, shapes.known(node.outputs[0].shape)
         if operand.strides == contiguous(shape):

@@ -105,8 +105,11 @@ def _sample_trapz(draw: Draw) -> Sample:
     return Sample(y, draw.array(along, dtype=dtype), attributes={"axis": axis})
 
 
+_TRAPEZOID = np.trapezoid if hasattr(np, "trapezoid") else np.trapz  # NumPy 2.0 renamed it
+
+
 def _trapz_numpy(*arrays: Any, **attributes: Any) -> Any:
-    return np.trapz(*(array.astype("float64") for array in arrays), **attributes)
+    return _TRAPEZOID(*(array.astype("float64") for array in arrays), **attributes)
 
 
 @composite(numpy=_trapz_numpy, sample=_sample_trapz)

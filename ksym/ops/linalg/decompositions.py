@@ -20,12 +20,15 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.operands import floating
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
-from ksym.ops.linalg.solving import OfSquare, check_square, triangle
+from ksym.ops.linalg.solving import OfSquare, check_square, cubed, triangle
 
 __all__ = ["cholesky", "eigh", "qr"]
 
 
 class _Cholesky(OfSquare):
+    def flops(self, node: Node) -> float:
+        return cubed(node) / 3.0
+
     def numpy(self, a: Any) -> Any:
         return np.linalg.cholesky(a)
 
@@ -126,6 +129,9 @@ class _Eigh(Operator):
         check_square(a)
         return Spec(a.shape[:-1], a.dtype), a.spec
 
+    def flops(self, node: Node) -> float:
+        return 9.0 * cubed(node)
+
     def numpy(self, a: Any) -> Any:
         values, vectors = np.linalg.eigh(a)
         return values, vectors * signs(vectors) if vectors.size else vectors
@@ -212,6 +218,9 @@ class _TallQR(Operator):
         if shorter is not None and shorter != columns:
             raise ShapeError(f"there are fewer rows than columns, {rows} and {columns}")
         return a.spec, Spec((*a.shape[:-2], columns, columns), a.dtype)
+
+    def flops(self, node: Node) -> float:
+        return 4.0 * cubed(node)  # the reflections, and the product of them
 
     def numpy(self, a: Any) -> Any:
         return np.linalg.qr(a)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
@@ -24,18 +25,24 @@ Labels = tuple[int, ...]
 def _sizes(tensors: Sequence[Tensor], labels: Sequence[Labels]) -> dict[int, int | None]:
     """Return the size of each index; axes of an ellipsis broadcast, others must agree."""
     sizes: dict[int, int | None] = {}
-    for tensor, own in zip(tensors, labels, strict=True):
+    places: dict[int, str] = {}
+    for position, (tensor, own) in enumerate(zip(tensors, labels, strict=True)):
         if tensor.rank != len(own):
             raise ShapeError(f"{len(own)} indices for a tensor of rank {tensor.rank}")
-        for label, side in zip(own, tensor.shape, strict=True):
+        for axis, (label, side) in enumerate(zip(own, tensor.shape, strict=True)):
             there = sizes.get(label, side)
+            place = f"axis {axis} of operand {position}"
             if label < 0 and label in sizes:
                 sizes[label] = shapes.broadcast((there,), (side,))[0]
             elif None not in (there, side) and there != side:
-                name = repr(chr(label)) if label >= 32 else f"number {label}"
-                raise ShapeError(f"index {name} has size {there} and size {side}")
-            else:
-                sizes[label] = side if there is None else there
+                index = f" by index {chr(label)!r}" if label >= 32 else ""
+                raise ShapeError(
+                    f"{places[label]}, of size {there}, "
+                    f"is paired{index} with {place}, of size {side}",
+                    remedy="transpose or reshape one operand, or pair other axes",
+                )
+            elif label not in sizes or there is None:
+                sizes[label], places[label] = side, place
     return sizes
 
 
@@ -73,6 +80,10 @@ class _Contraction(Operator):
             raise ShapeError("an index of one operand only is one of the result, and the reverse")
         sizes = _sizes([a, b], [labels_a, labels_b])
         return Spec(tuple(sizes[i] for i in output), a.dtype)
+
+    def flops(self, node: Node) -> float:
+        labels = (node.attributes["labels_a"], node.attributes["labels_b"])
+        return 2.0 * math.prod(size or 0 for size in _sizes(node.inputs, labels).values())
 
     def numpy(self, a: Any, b: Any, labels_a: Labels, labels_b: Labels, output: Labels) -> Any:
         return _by_numpy([a, b], [labels_a, labels_b], output)

@@ -67,6 +67,11 @@ class _Matmul(Operator):
         batch = shapes.broadcast(a.shape[:-2], b.shape[:-2])
         return Spec((*batch, rows, columns), a.dtype)
 
+    def flops(self, node: Node) -> float:
+        a = node.inputs[0].shape
+        inner = a[-2] if node.attributes["transpose_a"] else a[-1]
+        return 2.0 * (shapes.size(node.outputs[0].shape) or 0) * (inner or 0)
+
     def numpy(self, a: Any, b: Any, transpose_a: bool, transpose_b: bool) -> Any:
         a = np.swapaxes(a, -1, -2) if transpose_a else a
         b = np.swapaxes(b, -1, -2) if transpose_b else b

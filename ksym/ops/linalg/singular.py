@@ -25,6 +25,7 @@ from ksym.ops.linalg.decompositions import (
     swapped,
     well_conditioned,
 )
+from ksym.ops.linalg.solving import cubed
 
 __all__ = ["svd", "pinv"]
 
@@ -76,6 +77,9 @@ class _SVD(Operator):
             Spec((*batch, shorter), a.dtype),
             Spec((*batch, shorter, columns), a.dtype),
         )
+
+    def flops(self, node: Node) -> float:
+        return 20.0 * cubed(node)
 
     def numpy(self, a: Any) -> Any:
         u, values, vh = np.linalg.svd(a, full_matrices=False)

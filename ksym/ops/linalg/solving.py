@@ -61,6 +61,12 @@ def dominant(draw: Draw, batch: Sequence[int]) -> np.ndarray:
     return (a + np.diag(draw.array((n,), 1.5, 3.0))).astype(a.dtype)
 
 
+def cubed(node: Node) -> float:
+    """Return the size of a node's first operand times its last side: n cubed for a square."""
+    (shape, *_) = (t.shape for t in node.inputs)
+    return float((shapes.size(shape) or 0) * (shape[-1] or 0))
+
+
 class OfSquare(Operator):
     """An operator from a square matrix, or each of a stack of them, to another one."""
 
@@ -81,6 +87,9 @@ class OfSquare(Operator):
 
 
 class _Inverse(OfSquare):
+    def flops(self, node: Node) -> float:
+        return 2.0 * cubed(node)
+
     def numpy(self, a: Any) -> Any:
         return np.linalg.inv(a)
 
@@ -121,6 +130,10 @@ class _Solve(Operator):
 
     def infer(self, a: Tensor, b: Tensor) -> Spec:
         return _system(a, b)
+
+    def flops(self, node: Node) -> float:
+        a, b = (t.shape for t in node.inputs)
+        return 2.0 / 3.0 * cubed(node) + 2.0 * (shapes.size(b) or 0) * (a[-1] or 0)
 
     def numpy(self, a: Any, b: Any) -> Any:
         return np.linalg.solve(a, b)
@@ -168,6 +181,10 @@ class _TriangularSolve(_Solve):
 
     def infer(self, a: Tensor, b: Tensor, lower: bool, transpose_a: bool) -> Spec:  # type: ignore[override]
         return _system(a, b)
+
+    def flops(self, node: Node) -> float:
+        a, b = (t.shape for t in node.inputs)
+        return 1.0 * (shapes.size(b) or 0) * (a[-1] or 0)
 
     def numpy(self, a: Any, b: Any, lower: bool, transpose_a: bool) -> Any:  # type: ignore[override]
         a = np.tril(a) if lower else np.triu(a)
@@ -229,6 +246,9 @@ class _Det(Operator):
     def infer(self, a: Tensor) -> Spec:
         check_square(a)
         return Spec(a.shape[:-2], a.dtype)
+
+    def flops(self, node: Node) -> float:
+        return 2.0 / 3.0 * cubed(node)
 
     def numpy(self, a: Any) -> Any:
         return np.linalg.det(a)

@@ -125,6 +125,12 @@ def check_kernel(x: Tensor, w: Tensor) -> None:
         raise ShapeError(f"the window of a kernel of shape {w.shape} is empty")
 
 
+def kernel_flops(windows: Tensor, w: Tensor) -> float:
+    """Return the floating-point operations of a kernel at all places of windows, (N, F, ...)."""
+    batch, _, *sides = windows.shape
+    return 2.0 * (shapes.size((batch, *sides)) or 0) * (shapes.size(w.shape) or 0)
+
+
 class _Convolution(BothFormats):
     half = False
     own_layout = True
@@ -166,6 +172,9 @@ class _Convolution(BothFormats):
         strides, dilation, padding = geometry(attributes)
         sides = output_sides(x.shape[2:], w.shape[2:], strides, dilation, padding)
         return Spec((x.shape[0], w.shape[0], *sides), x.dtype)
+
+    def flops(self, node: Node) -> float:
+        return kernel_flops(node.outputs[0], node.inputs[1])
 
     def numpy(self, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
         y = correlate(x, w, attributes)
@@ -244,6 +253,10 @@ class _ConvolutionGradient(Operator):
         y = convolution.infer(*operands, **attributes)
         check_meets(g, y.shape, y.dtype)
         return tuple(operand.spec for operand in operands)
+
+    def flops(self, node: Node) -> float:
+        g, _, w, *_ = node.inputs
+        return 2.0 * kernel_flops(g, w)
 
     def numpy(self, g: Any, x: Any, w: Any, *bias: Any, **attributes: Any) -> Any:
         dx, by_kernel = correlate_transposed(g, w, x.shape, attributes)

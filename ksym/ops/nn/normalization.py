@@ -51,6 +51,8 @@ class _BatchNorm(Operator):
     half = False
     own_layout = True
 
+    work = 7.0  # mean 1, variance 3, and 3 for the result
+
     def prepare(
         self, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -193,6 +195,8 @@ class _BatchNormGradient(Operator):
     repeats = ("batch_norm",)
     linear_in = (0,)
 
+    work = 11.0  # mean and variance 4, two sums 3, and 4 for the gradient
+
     def prepare(
         self, g: Any, x: Any, gamma: Any, beta: Any, axis: int = 1, epsilon: float = 1e-3
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
@@ -266,6 +270,8 @@ batch_norm_gradient = _BatchNormGradient(
 
 class _Normalize(Operator):
     half = False
+
+    work = 3.0
 
     def prepare(
         self,

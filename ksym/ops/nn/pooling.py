@@ -144,10 +144,51 @@ class _NativePooling:
         return emit("slice", result, begin=begin, end=end)
 
 
+def _window_flops(node: Node) -> float:
+    """Return the number of elements of all windows."""
+    x = node.inputs[-1]
+    windows = shapes.size(_output_shape(x.shape, node.attributes)) or 0
+    return float(windows * math.prod(node.attributes["window"]))
+
+
 class _Pool(BothFormats):
     _onnx = ""
     own_layout = True
     mode: str
+
+    def call(  # type: ignore[override]  # the arguments of all poolings
+        self,
+        x: Any,
+        window: Any,
+        strides: Any = None,
+        padding: Any = "valid",
+        *,
+        data_format: str = "channels_first",
+    ) -> Any:
+        x = as_tensor(x)
+        check_format(data_format)
+        first = 2 if data_format == "channels_first" else 1
+        given = _attributes(x, window, strides, padding)
+        padding = given["padding"]
+        idle = [
+            i
+            for i, (side, stride) in enumerate(zip(given["window"], given["strides"], strict=True))
+            if side == stride == x.shape[first + i] == 1
+            and (isinstance(padding, str) or padding[i] == (0, 0))
+        ][: x.rank - 3]
+        if not idle:
+            return super().call(x, window, strides, padding, data_format=data_format)
+        # Pooling of one axis is 15 times as fast as of two of which the second has one element.
+        kept = [i for i in range(x.rank - 2) if i not in idle]
+        gone = [first + i for i in idle]
+        y = super().call(
+            ops.squeeze(x, gone),
+            [given["window"][i] for i in kept],
+            [given["strides"][i] for i in kept],
+            padding if isinstance(padding, str) else [padding[i] for i in kept],
+            data_format=data_format,
+        )
+        return ops.expand_dims(y, gone)
 
     def prepare(
         self,
@@ -168,6 +209,9 @@ class _Pool(BothFormats):
 
     def check(self, node: Node) -> None:
         _check_windows(node, node.inputs[0])
+
+    def flops(self, node: Node) -> float:
+        return _window_flops(node)
 
     def onnx(self, emit: OnnxEmitter, node: Node, x: Any) -> Any:
         given = onnx_padding(node.attributes["padding"])
@@ -255,6 +299,9 @@ class _Carrier(Operator):
         check_floats(x)
         check_meets(g, _output_shape(x.shape, attributes), x.dtype)
         return x.spec
+
+    def flops(self, node: Node) -> float:
+        return _window_flops(node)
 
     def sample(self, draw: Draw) -> Sample:
         x, attributes = _sample_pooling(draw)

@@ -10,12 +10,13 @@ import numpy as np
 from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
+from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.nn.windows import BothFormats, check_floats, check_format
+from ksym.ops.nn.windows import BothFormats, check_floats, check_format, per_axis
 
-__all__ = ["resize"]
+__all__ = ["resize", "upsample"]
 
 
 def interpolation_matrix(before: int, after: int, method: str, coordinates: str) -> np.ndarray:
@@ -39,6 +40,59 @@ def interpolation_matrix(before: int, after: int, method: str, coordinates: str)
     np.add.at(weights, (np.clip(below, 0, before - 1), columns), 1.0 - share)
     np.add.at(weights, (np.clip(below + 1, 0, before - 1), columns), share)
     return weights
+
+
+def _by_factors(x: Any, factors: Any, data_format: str = "channels_first") -> Any:
+    first = 2 if data_format == "channels_first" else 1
+    for axis, factor in enumerate(factors, start=first):
+        x = np.repeat(x, factor, axis)
+    return x
+
+
+def _sample_upsample(draw: Draw) -> Sample:
+    axes = draw.integer(1, 3)
+    x = draw.array(draw.shape(2 + axes, 2 + axes), dtype=draw.dtype("float", "integer", "bool"))
+    factors = tuple(draw.integer(1, 3) for _ in range(axes))
+    data_format = draw.choose(("channels_first", "channels_last"))
+    return Sample(x, attributes={"factors": factors, "data_format": data_format})
+
+
+@composite(numpy=_by_factors, sample=_sample_upsample)
+def upsample(x: Any, factors: Any, *, data_format: str = "channels_first") -> Tensor:
+    """Repeat each element along the spatial axes.
+
+    >>> ksym.evaluate(ksym.upsample([[[1, 2, 3]]], 2)).tolist()
+    [[[1, 1, 2, 2, 3, 3]]]
+
+    Args:
+        x: (batch, channels, spatial axes...).
+        factors: How often, an int or one for each spatial axis.
+        data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
+            (batch, spatial axes..., channels).
+
+    Raises:
+        ShapeError: A factor is not a positive integer, or x has no spatial axes.
+    """
+    x = as_tensor(x)
+    check_format(data_format)
+    if x.rank < 3:
+        raise ShapeError(f"{x.spec} has no spatial axes", remedy="give (batch, channels, axes...)")
+    factors = per_axis(factors, x.rank - 2, "factors")
+    if max(factors) == 1:
+        return x
+    first = 2 if data_format == "channels_first" else 1
+    channels = x.shape[1 if first == 2 else -1]
+    if x.rank == 4 and x.dtype == "float32" and channels:
+        # The transpose of the convolution that adds up each window: oneDNN does both a few times
+        # faster than MXNet repeats, and between convolutions the elements stay in its layout.
+        ones = ops.ones((channels, 1, *factors), x.dtype)
+        sides = ops.shape_of(x)[first : first + 2] * np.array(factors)
+        return ops.convolution_transpose(
+            x, ones, sides, factors, groups=channels, data_format=data_format
+        )
+    for axis, factor in enumerate(factors, start=first):
+        x = ops.repeat(x, factor, axis)
+    return x
 
 
 class _Resize(BothFormats):
@@ -88,19 +142,24 @@ class _Resize(BothFormats):
         return x
 
     def expand(self, node: Node) -> Tensor:
-        x, attributes = node.inputs[0], node.attributes
-        for axis, target in enumerate(static(node, 1), start=2):
-            side, after = shapes.known(x.shape)[axis], int(target)
-            weights = interpolation_matrix(
-                side, after, attributes["method"], attributes["coordinates"]
-            )
-            repeated = np.repeat(np.eye(side), after // side, axis=1)
-            if side == after and np.array_equal(weights, np.eye(side)):
+        x = node.inputs[0]
+        method, coordinates = node.attributes["method"], node.attributes["coordinates"]
+        before, sides = shapes.known(x.shape)[2:], [int(side) for side in static(node, 1)]
+        along = [
+            interpolation_matrix(side, after, method, coordinates)
+            for side, after in zip(before, sides, strict=True)
+        ]
+        factors = [after // side for side, after in zip(before, sides, strict=True)]
+        # An axis whose elements are repeated, or stay as they are.
+        repeated = [
+            np.array_equal(weights, np.repeat(np.eye(side), factor, axis=1))
+            for side, factor, weights in zip(before, factors, along, strict=True)
+        ]
+        x = upsample(x, [f if same else 1 for f, same in zip(factors, repeated, strict=True)])
+        for axis, (weights, same) in enumerate(zip(along, repeated, strict=True), start=2):
+            if same:
                 continue
-            if after % side == 0 and np.array_equal(weights, repeated):
-                x = ops.repeat(x, after // side, axis)
-                continue
-            if attributes["method"] == "nearest":
+            if method == "nearest":
                 x = ops.take(x, weights.argmax(axis=0), axis)
                 continue
             # (before axes, side, after axes): one product with the weights.

@@ -21,6 +21,7 @@ from ksym.ops.nn.convolution import (
     convolution_gradient,
     geometry,
     groups_of,
+    kernel_flops,
 )
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
 from ksym.ops.nn.windows import (
@@ -62,6 +63,9 @@ class _ConvolutionTranspose(BothFormats):
         return [x, w, shape_operand(sides)], convolution_attributes(
             x, strides, padding, dilation, groups
         )
+
+    def flops(self, node: Node) -> float:
+        return kernel_flops(node.inputs[0], node.inputs[1])
 
     def infer(self, x: Tensor, w: Tensor, sides: Tensor, **attributes: Any) -> Spec:
         check_kernel(x, w)

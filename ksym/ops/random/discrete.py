@@ -292,6 +292,8 @@ def random_shuffle(x: Any, stream: Stream = None) -> Tensor:
 def dropout(x: Any, rate: float, noise_shape: Any = None, stream: Stream = None) -> Tensor:
     """Return x with a share of its elements set to zero and the others scaled up to match.
 
+    It is a product with 0 or 1 / (1 - rate), as in TensorFlow 1: infinity, if dropped, is NaN.
+
     Args:
         x: A tensor of floats.
         rate: The share to drop, from 0 up to, not including, 1.
@@ -315,5 +317,5 @@ def dropout(x: Any, rate: float, noise_shape: Any = None, stream: Stream = None)
     drawn = random_integers(shape, bits.min, bits.max + 1, "int32", stream)
     within(drawn.shape, x.shape, "the noise")
     first = np.int32(min(bits.min + round(rate * 2**32), bits.max))
-    # Selected, not multiplied by a mask: 0 times infinity would be NaN, also in gradients.
-    return ops.where(drawn >= first, x * (1.0 / (1.0 - rate)), ops.zeros_like(x))
+    # One product, where a selection takes MXNet's kernels ten times as long beside convolutions.
+    return x * (ops.cast(drawn >= first, x.dtype) * (1.0 / (1.0 - rate)))

@@ -76,6 +76,8 @@ class Reduction(Operator):
         combination: As for `Operator`.
     """
 
+    work = 1.0
+
     def __init__(
         self,
         name: str,
@@ -384,6 +386,8 @@ def _holds_positions(dtype: str, side: int) -> str:
 
 
 class _ArgExtremum(Operator):
+    work = 1.0
+
     def __init__(self, name: str, numpy: Callable[..., Any], doc: str):
         self._numpy = numpy
         super().__init__(name, doc)

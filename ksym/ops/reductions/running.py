@@ -40,6 +40,8 @@ class _RunningTotal(Operator):
 
     half = False  # in float16 the total would be rounded at each element
 
+    work = 1.0
+
     def prepare(self, x: Any, axis: Any = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
         x = as_tensor(x)
         if axis is None:
@@ -210,6 +212,8 @@ def exclusive_cumprod(x: Any, axis: int = 0) -> Tensor:
 
 class _LinearRecurrence(Operator):
     linear_in = (1,)
+
+    work = 2.0
 
     def prepare(self, a: Any, b: Any, axis: int = 0) -> tuple[Sequence[Tensor], dict[str, Any]]:
         a, b = promoted(a, b)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import ksym
+from ksym.errors import ShapeError
 from ksym.testing import verify_gradient
 
 
@@ -52,7 +53,10 @@ def test_gradients_of_functions_that_do_not_depend_on_signs(rng):
 )
 def test_solve_takes_vectors_and_broadcasts_stacks(left, right, rng):
     a, b = rng.standard_normal(left) + 3 * np.eye(3), rng.standard_normal(right)
-    expected = np.linalg.solve(a, b)
+    # Of a stack of vectors NumPy 2 makes a matrix.
+    expected = (
+        np.linalg.solve(a, b[..., None])[..., 0] if b.ndim == a.ndim - 1 else np.linalg.solve(a, b)
+    )
     np.testing.assert_allclose(ksym.evaluate(ksym.solve(a, b)), expected, rtol=1e-9, atol=1e-12)
 
 
@@ -170,3 +174,24 @@ def test_full_matrices_of_svd_are_refused():
 def test_powers_of_matrices_are_counted_in_whole_numbers():
     with pytest.raises(ksym.ShapeError, match="whole number"):
         ksym.matrix_power(np.eye(2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("product", "mended"),
+    [
+        (lambda a, b: ksym.dot(a, b), lambda a, b: ksym.dot(a, b.T)),
+        (lambda a, b: ksym.tensordot(a, b, 1), lambda a, b: ksym.tensordot(a, b, ((1,), (1,)))),
+        (lambda a, b: ksym.einsum("ij,jk->ik", a, b), lambda a, b: ksym.einsum("ij,kj->ik", a, b)),
+    ],
+    ids=["dot", "tensordot", "einsum"],
+)
+def test_axes_of_different_sizes_are_named_and_the_remedy_works(product, mended):
+    a, b = ksym.placeholder((3, 5)), ksym.placeholder((4, 5))
+    with pytest.raises(ShapeError) as caught:
+        product(a, b)
+    message = str(caught.value)
+    assert "axis 1 of operand 0, of size 5, is paired" in message
+    assert "with axis 0 of operand 1, of size 4" in message
+    assert "to do: transpose or reshape one operand, or pair other axes" in message
+    x, y = np.ones((3, 5)), np.arange(20.0).reshape(4, 5)
+    np.testing.assert_allclose(ksym.function([a, b], mended(a, b))(x, y), x @ y.T)

@@ -1,0 +1,80 @@
+"""The outputs and givens of a function, in the forms in which users give them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from ksym.errors import GraphError
+from ksym.graph import Tensor, substitute, topological_order
+from ksym.ops.leaves import constant
+from ksym.origin import warn
+from ksym.variables import Update, Variable
+
+Outputs = Tensor | Iterable[Tensor] | Mapping[Any, Tensor] | None
+"""The outputs of a function, as a user gives them."""
+
+Givens = Mapping[Tensor, Any] | Iterable[tuple[Tensor, Any]]
+"""Tensors, and what replaces each."""
+
+
+def variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[Variable]:
+    """Return the variables that a graph reads, and those that are updated besides."""
+    leaves = (node.outputs[0] for node in topological_order(graph))
+    return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
+
+
+def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
+    """Return tensors by their names; of equal names all but the first get a number.
+
+    >>> from ksym.ops import constant
+    >>> list(named(["a", "b", "a"], [constant(1), constant(2), constant(3)]))
+    ['a', 'b', 'a (2)']
+    """
+    result: dict[str, Tensor] = {}
+    for name, tensor in zip(names, tensors, strict=True):
+        unique, count = name, 1
+        while unique in result:
+            count += 1
+            unique = f"{name} ({count})"
+        result[unique] = tensor
+    return result
+
+
+def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
+    """Return outputs as a list, whether a call returns another form of them, and their names.
+
+    Raises:
+        GraphError: An output is an update.
+    """
+    keys = None
+    if isinstance(outputs, Mapping):
+        keys, outputs = list(outputs), list(outputs.values())
+    alone = isinstance(outputs, Tensor | Update)
+    results: list[Any] = [outputs] if alone else list(outputs or ())
+    for position, result in enumerate(results):
+        if isinstance(result, Update):
+            raise GraphError(
+                f"output {position} of {name} is an update of {result.variable.name!r}, no tensor",
+                remedy="give it by updates=[update]; for the new value itself, let the output be "
+                "update.value",
+            ).located(origin=result.value.node.origin)
+    return results, alone or keys is not None, keys
+
+
+def with_givens(graph: list[Tensor], givens: Givens | None) -> list[Tensor]:
+    """Return a graph with tensors replaced by other tensors, or by values."""
+    if not givens:
+        return graph
+    pairs = list(givens.items() if isinstance(givens, Mapping) else givens)
+    used = set(topological_order(graph))
+    for old, _ in pairs:
+        if isinstance(old, Tensor) and old.node not in used:
+            warn(
+                f"the given for {old!r} has no effect: nothing depends on that tensor",
+                "give the very tensor that the outputs were made of: two x[-1] are two tensors",
+            )
+    return substitute(
+        graph,
+        {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},
+    )

@@ -1,0 +1,1 @@
+"""Looking into graphs, functions and models: as text, as pictures, as statistics."""

@@ -1,0 +1,1 @@
+../libmxnet/repack.py
