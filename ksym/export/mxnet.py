@@ -308,9 +308,9 @@ class SymbolOf(Symbol):
                     rhs_begin=axis,
                     rhs_end=axis + stop - start,
                 )
-        raise self.refused(
-            "no tensor has the sizes that are not known of its result next to each other",
-            "give the placeholders, or the model's inputs, all sizes but that of the batch",
+        ones = self.constant(np.ones([1] * len(shape), "float32"))
+        return self.emit(
+            "reshape_like", x, self._broadcast(ones, [(1,) * len(shape[0])] * len(shape), shape)
         )
 
     def _with_sizes(self, sides: Sequence[Varying]) -> tuple[Entry, int] | None:

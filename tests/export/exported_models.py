@@ -101,5 +101,6 @@ MODELS = {
         (None, 3), (_made(L.LSTM, return_sequences=True), 6), (L.Conv1D, 4, 3), (L.GlobalMaxPool1D,)
     ),
     "attention": _of([(5, 3)], _attention),
+    "attention of any length": _of([(None, 3)], _attention),
     "two inputs": _of([(5,), (5,)], _two),
 }
