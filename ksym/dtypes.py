@@ -237,7 +237,8 @@ def _check_range(array: np.ndarray, dtype: str) -> None:
             f"{dtype} holds whole numbers from {least} to {most}, no fractions and not {wrong}",
             remedy=remedy,
         )
-    lowest, highest = int(np.minimum.reduce(array, None)), int(np.maximum.reduce(array, None))
+    values: Any = array
+    lowest, highest = int(values.min()), int(values.max())
     if lowest < least or highest > most:
         raise DTypeError(
             f"{lowest if lowest < least else highest} does not fit into {dtype}, which holds whole "

@@ -224,7 +224,8 @@ def _is_exception(tensor: Tensor, small: Tensor, large: Sequence[Tensor]) -> boo
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
-    return np.array_equal(first.value, second.value)  # type: ignore[arg-type]
+    one: Any = first.value
+    return bool(np.array_equal(one, second.value))  # type: ignore[arg-type,unused-ignore]
 
 
 def in_order(outputs: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Node]:

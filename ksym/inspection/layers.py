@@ -61,7 +61,7 @@ class Statistics:
         """
         values = np.asarray(array, "float64")
         good = values[np.isfinite(values)]
-        some = good if good.size else np.zeros(1)
+        some: Any = good if good.size else np.zeros(1)
         # Scaled to at most 1: the widths of bins neither vanish nor overflow then.
         scale = float(np.abs(some).max()) or 1.0
         low, high = some.min() / scale, some.max() / scale

@@ -55,10 +55,10 @@ def check(expected: Sequence[tuple[int, Expected]], values: Sequence[Any]) -> No
     for position, note in expected:
         if position >= len(values):
             continue  # too few values: the function says so
-        array = np.asarray(values[position])
+        array: Any = np.asarray(values[position])
         if array.size == 0 or array.dtype.kind not in "iuf":
             continue
-        low, high = np.minimum.reduce(array, None), np.maximum.reduce(array, None)
+        low, high = array.min(), array.max()
         if not (low > -1 and high < note.limit):
             wrong = low if not low > -1 else high
             raise InputError(

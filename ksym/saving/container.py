@@ -202,7 +202,7 @@ class _Reader:
         if math.prod(side or 1 for side in sides) >= 2**60:  # NumPy refuses it, empty or not
             raise self.damaged("an array has too many elements")
         array = np.empty(sides, dtype.newbyteorder("<"))
-        flat = array.reshape(-1).view(np.uint8)
+        flat: Any = array.reshape(-1).view(np.uint8)
         if self._file.readinto(flat.data) != length:  # type: ignore[attr-defined]
             raise self.damaged("it became shorter while it was read")
         self._position += length

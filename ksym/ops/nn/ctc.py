@@ -79,7 +79,7 @@ class _CTCLoss(Operator):
             if any(not 0 <= label < classes for label in path):
                 continue
             # total[s]: the probability of all ways to have read path[:s + 1], by its logarithm.
-            total = np.full(len(path), -np.inf)
+            total: Any = np.full(len(path), -np.inf)
             total[0] = 0.0
             before_start = True
             for t in range(steps):
@@ -93,10 +93,10 @@ class _CTCLoss(Operator):
                             ways.append(total[s - 1])
                         if s > 1 and label not in (blank, path[s - 2]):
                             ways.append(total[s - 2])
-                    after[s] = np.logaddexp.reduce(ways) + scores[t, b, label]
+                    after[s] = _logsum(ways) + scores[t, b, label]
                 total, before_start = after, False
             if steps:
-                losses[b] = -np.logaddexp.reduce(total[-2:])
+                losses[b] = -_logsum(total[-2:])
             elif count == 0:
                 losses[b] = 0.0
         return losses
@@ -181,6 +181,12 @@ class _CTCLoss(Operator):
             lengths,
             attributes={"blank": blank},
         )
+
+
+def _logsum(logarithms: Any) -> Any:
+    """Return the logarithm of a sum whose terms are given by theirs."""
+    add: Any = np.logaddexp
+    return add.reduce(np.asarray(logarithms))
 
 
 def _moved_on(total: Tensor, by: int) -> Tensor:

@@ -216,7 +216,8 @@ class _Sum(Reduction):
     linear_in = (0,)
 
     def numpy(self, x: Any, axis: tuple[int, ...], keepdims: bool) -> Any:
-        return np.sum(x, axis=axis, keepdims=keepdims)
+        array: Any = np.asarray(x)
+        return array.sum(axis=axis, keepdims=keepdims)
 
     def _lower_filled(
         self, emit: Emitter, source: Tensor, out: Tensor, axis: tuple[int, ...], x: Any

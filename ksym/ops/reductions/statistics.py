@@ -119,7 +119,8 @@ def std(x: Any, axis: Any = None, *, keepdims: bool = False) -> Tensor:
 
 
 def _logsumexp_numpy(x: Any, axis: Any, keepdims: bool) -> Any:
-    return np.log(np.sum(np.exp(x.astype("float64")), axis=axis, keepdims=keepdims))
+    powers: Any = np.exp(x.astype("float64"))
+    return np.log(powers.sum(axis=axis, keepdims=keepdims))
 
 
 @composite(numpy=_logsumexp_numpy, sample=_sample_statistic(*_ANY))
@@ -152,7 +153,8 @@ def _norm_numpy(x: Any, axis: Any, keepdims: bool, **given: Any) -> Any:
     x = x.astype("float64")
     if axis is None and given["ord"] is None:
         # NumPy drops the axes it should keep where it flattens.
-        return np.sqrt(np.sum(np.square(x), axis=axis, keepdims=keepdims))
+        squares: Any = np.square(x)
+        return np.sqrt(squares.sum(axis=axis, keepdims=keepdims))
     return np.linalg.norm(x, given["ord"], axis, keepdims)
 
 
