@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import reference
+from scripts import run_script
 
 import ksym
 from ksym.graph import OPERATORS
@@ -43,28 +44,31 @@ def blocks_of(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_the_readmes_code_runs(capsys):
+def script_of(page):
+    """The blocks of code of a page, each on the lines it has there; the rest is left out."""
+    lines, is_code = [], False
+    for line in page.read_text().splitlines():
+        is_fence = line.startswith("```")
+        lines.append(line if is_code and not is_fence else "")
+        if is_fence:
+            is_code = line == "```python"
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p)], ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page, tmp_path):
+    """From top to bottom, as typed into one file."""
+    script = tmp_path / f"{page.stem}.py"
+    script.write_text(script_of(page))
+    run_script(script, tmp_path)
+
+
+def test_each_block_of_the_readme_stands_alone(capsys):
     blocks = blocks_of(ROOT / "README.md")
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "[" in capsys.readouterr().out
-
-
-def test_the_code_of_the_page_on_debugging_runs(tmp_path, monkeypatch):
-    """In one namespace from top to bottom; what it writes goes to an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    blocks = blocks_of(ROOT / "docs" / "debugging.md")
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(compile(block, "debugging.md", "exec"), names)
-
-
-def test_the_code_of_the_page_on_saving_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "saving.md"
-    exec(compile("".join(blocks_of(page)), str(page), "exec"), {})
 
 
 def test_the_page_on_extending_names_parts_that_there_are():
