@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import reference
 from scripts import run_script
@@ -125,3 +126,22 @@ def test_the_list_of_pages_is_complete():
 def test_the_page_of_operators_is_what_the_declarations_say():
     page = (ROOT / "docs" / "operators.md").read_text()
     assert page == reference.page(), "run `make docs`"
+
+
+def rows_of(section):
+    """The codes in the second column of the tables below a heading."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| .*\|$", section, re.MULTILINE)
+    return [code for _, here in rows for code in re.findall(r"^`(.+)`$", here)]
+
+
+def test_each_name_on_the_page_from_theano_is_there(tmp_path, monkeypatch):
+    """Each cell is an expression of the tensors of the block above the table."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "from_theano.md").read_text()
+    section = page[page.index("## The hundred names") :]
+    names = {"np": np, "ksym": ksym}
+    exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], names)
+    codes = rows_of(section)
+    assert len(codes) >= 100
+    for code in codes:
+        eval(code, names)
