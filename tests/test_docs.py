@@ -8,8 +8,10 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
+import pages
 import pytest
 import reference
 from scripts import run_script
@@ -59,7 +61,7 @@ def script_of(page):
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p)], ids=lambda page: page.name)
 def test_the_code_of_a_page_runs(page, tmp_path):
     """From top to bottom, as typed into one file."""
-    script = tmp_path / f"{page.stem}.py"
+    script = tmp_path / f"page_{page.stem}.py"  # keras.py would stand before Keras
     script.write_text(script_of(page))
     run_script(script, tmp_path)
 
@@ -105,7 +107,8 @@ def test_the_operators_of_the_page_on_extending_have_the_properties_of_all(tmp_p
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
@@ -121,6 +124,20 @@ def test_files_that_are_named_are_there(page):
 def test_the_list_of_pages_is_complete():
     listed = re.findall(r"\]\((\w+\.md)\)", (ROOT / "docs" / "README.md").read_text())
     assert sorted([*listed, "README.md"]) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))
+
+
+def test_the_site_has_each_page_and_links_out_of_it():
+    index = (ROOT / "docs" / "README.md").read_text()
+    sections = pages.navigation(index)[1:]
+    found = [page for section in sections for entries in section.values() for page in entries]
+    listed = re.findall(r"\]\((\w+\.md)\)", index)
+    assert [path for page in found for path in page.values()] == listed
+    text = "see [a](../examples/serving.py), [b](saving.md) and [c](../CONTRIBUTING.md#style)"
+    url = "https://host/repository"
+    assert pages.in_repository(text, url) == (
+        f"see [a]({url}/blob/main/examples/serving.py), [b](saving.md) and "
+        f"[c]({url}/blob/main/CONTRIBUTING.md#style)"
+    )
 
 
 def test_the_page_of_operators_is_what_the_declarations_say():
@@ -145,3 +162,46 @@ def test_each_name_on_the_page_from_theano_is_there(tmp_path, monkeypatch):
     assert len(codes) >= 100
     for code in codes:
         eval(code, names)
+
+
+def named(path):
+    """The object that a dotted path from `ksym` leads to."""
+    parts = path.split(".")
+    found = importlib.import_module(parts[0])
+    for position, part in enumerate(parts[1:], 2):
+        module = ".".join(parts[:position])
+        inside = vars(found).get(part)
+        last = position == len(parts)
+        # `ksym.function` is a function, and `ksym.function.function` goes through its module.
+        if module in MODULES and not (last and inside is not None):
+            found = importlib.import_module(module)
+        else:
+            found = getattr(found, part)
+    return found
+
+
+def test_each_public_name_is_on_a_page_of_the_reference():
+    paths = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert len(paths) == len(set(paths))
+    pytest.importorskip("keras")
+    shown = [named(path) for path in paths]
+    operators = (ROOT / "docs" / "operators.md").read_text()
+    public = {n: o for n, o in vars(ksym).items() if n[0] != "_" and not isinstance(o, ModuleType)}
+    assert len(public) > 300
+    for name, value in public.items():
+        if isinstance(value, Operator):
+            assert f"| `{value.name}(" in operators
+        else:
+            assert any(value is other for other in shown), f"{name} is not in docs/api.md"
+
+
+def test_names_on_pages_are_there():
+    pytest.importorskip("keras")
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it tells of names that are gone
+            continue
+        for path in re.findall(r"(?<![\w/.\"'-])ksym(?:\.[A-Za-z_]\w*)+", page.read_text()):
+            try:
+                named(path)
+            except AttributeError as error:
+                raise AssertionError(f"{page.name}: {path}: {error}") from None
