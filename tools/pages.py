@@ -22,7 +22,7 @@ def navigation(index: str) -> list[dict[str, Any]]:
         {title: [{name: page} for name, page in _PAGE.findall(body)]}
         for title, body in _SECTION.findall(index)
     ]
-    return [{"ksym": "README.md"}, *(section for section in sections if any(section.values()))]
+    return [{"Pages": "README.md"}, *(section for section in sections if any(section.values()))]
 
 
 def in_repository(markdown: str, url: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import pickle
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -134,6 +135,22 @@ def _refuse_others(gradients: Sequence[Tensor | None], given: Sequence[Tensor], 
 with_gradient = WithGradient("with_gradient")
 
 
+def _check_count(rule: GradientRule, arguments: int) -> None:
+    """Refuse a rule that cannot be called with the arguments, the result and its gradient."""
+    try:
+        signature = inspect.signature(rule.function)
+    except ValueError:  # of some functions written in C nothing is known
+        return
+    try:
+        signature.bind(*range(arguments + 2))
+    except TypeError:
+        raise ArgumentError(
+            f"the rule {rule.name}{signature} is called with {arguments + 2} values: "
+            f"{arguments} argument(s), the result, and the gradient that arrives",
+            remedy="write it as (*arguments, result, g), such as lambda x, y, g: g",
+        ) from None
+
+
 def custom_gradient(
     function: Callable[..., Tensor], gradient: Callable[..., Any]
 ) -> Callable[..., Tensor]:
@@ -156,8 +173,8 @@ def custom_gradient(
         A function with the arguments of the first one.
 
     Raises:
-        ArgumentError: One of the two is not a function, or the first returns something else than
-            one tensor.
+        ArgumentError: One of the two is not a function; at a call, the first returns something
+            else than one tensor, or the rule takes another number of values.
         GradientError: While gradients are taken, the rule returns too many or too few, or one of
             another shape, or reads another variable or placeholder.
 
@@ -182,6 +199,7 @@ def custom_gradient(
     @functools.wraps(function, updated=())
     def with_rule(*arguments: Any) -> Tensor:
         operands = [as_tensor(argument) for argument in arguments]
+        _check_count(rule, len(operands))
         result = function(*operands)
         if not isinstance(result, Tensor):
             raise ArgumentError(

@@ -158,6 +158,15 @@ def test_what_makes_no_function():
         ksym.custom_gradient(lambda x: [x, x], through)(ksym.placeholder(()))
 
 
+def test_a_rule_of_another_number_of_values_is_refused_at_the_call():
+    x = ksym.placeholder((3,))
+    for rule in (lambda x, g: g, lambda a, b, y, g: g):
+        with pytest.raises(ArgumentError, match=r"(?s)called with 3 values.*to do: write it as"):
+            ksym.custom_gradient(ksym.square, rule)(x)
+    any_number = ksym.custom_gradient(ksym.square, lambda *values: values[-1])
+    assert ksym.gradients(any_number(x), x).eval({x: np.ones(3)}).tolist() == [1.0, 1.0, 1.0]
+
+
 def test_another_tensor_that_the_function_uses_gets_no_gradient():
     x, w = ksym.placeholder((3,)), ksym.Variable(2.0)
     y = ksym.custom_gradient(lambda x: x * w, through)(x)

@@ -41,7 +41,11 @@ class _CrossEntropy(Operator):
 def _same_shape(labels: Tensor, scores: Tensor, called: str = "logits") -> None:
     check_floats(labels, scores)
     if not shapes.compatible(labels.shape, scores.shape):
-        raise ShapeError(f"the labels have shape {labels.shape}, the {called} {scores.shape}")
+        raise ShapeError(
+            f"the labels have shape {labels.shape}, the {called} {scores.shape}",
+            remedy="give both the same shape; of numbers of classes, ksym.one_hot(labels, classes) "
+            "makes distributions",
+        )
 
 
 def _check_classes(logits: Tensor, axis: int) -> None:
