@@ -43,9 +43,11 @@ test-versions:
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/properties
 
-# The page of all operators is written from their declarations.
+# The page of all operators is written from their declarations; build/site has all pages as a site.
 docs: $(READY)
 	$(BIN)/python tools/reference.py > docs/operators.md
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # Keras's own tests, compared with the list of those that do not pass.
 # KERAS=2.2.4 takes that version and its tests, and the list for it.

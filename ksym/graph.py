@@ -15,7 +15,7 @@ import operator
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 import numpy as np
 
@@ -281,10 +281,29 @@ def replace(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[T
     return rewrite(outputs, lambda node, inputs: None, given=given)
 
 
-def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor]) -> list[Tensor]:
+@overload
+def substitute(outputs: Tensor, replacements: Mapping[Tensor, Tensor]) -> Tensor: ...
+
+
+@overload
+def substitute(
+    outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor]
+) -> list[Tensor]: ...
+
+
+def substitute(
+    outputs: Tensor | Sequence[Tensor], replacements: Mapping[Tensor, Tensor]
+) -> Tensor | list[Tensor]:
     """Return outputs with each key of replacements replaced by its value.
 
     All replacements happen at once: the values' own operands are not replaced.
+
+    Args:
+        outputs: A tensor, or a sequence of them.
+        replacements: For each tensor to be replaced another one of its dtype and shape.
+
+    Returns:
+        A new tensor, or a list; a tensor that depends on none of the keys is returned as it is.
 
     Raises:
         GraphError: A value has another rank or dtype than the tensor it replaces.
@@ -293,6 +312,8 @@ def substitute(outputs: Sequence[Tensor], replacements: Mapping[Tensor, Tensor])
     for old, new in replacements.items():
         if old.dtype != new.dtype or not shapes.compatible(old.shape, new.shape):
             raise GraphError(f"cannot replace {old!r} by {new!r}: shape or dtype differ")
+    if isinstance(outputs, Tensor):
+        return replace([outputs], replacements)[0]
     return replace(outputs, replacements)
 
 

@@ -8,9 +8,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import numpy as np
+import pages
 import pytest
 import reference
+from scripts import run_script
 
 import ksym
 from ksym.graph import OPERATORS
@@ -43,28 +47,31 @@ def blocks_of(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 
 
-def test_the_readmes_code_runs(capsys):
+def script_of(page):
+    """The blocks of code of a page, each on the lines it has there; the rest is left out."""
+    lines, is_code = [], False
+    for line in page.read_text().splitlines():
+        is_fence = line.startswith("```")
+        lines.append(line if is_code and not is_fence else "")
+        if is_fence:
+            is_code = line == "```python"
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if blocks_of(p)], ids=lambda page: page.name)
+def test_the_code_of_a_page_runs(page, tmp_path):
+    """From top to bottom, as typed into one file."""
+    script = tmp_path / f"page_{page.stem}.py"  # keras.py would stand before Keras
+    script.write_text(script_of(page))
+    run_script(script, tmp_path)
+
+
+def test_each_block_of_the_readme_stands_alone(capsys):
     blocks = blocks_of(ROOT / "README.md")
     assert len(blocks) >= 2
     for block in blocks:
         exec(compile(block, "README.md", "exec"), {})
     assert "[" in capsys.readouterr().out
-
-
-def test_the_code_of_the_page_on_debugging_runs(tmp_path, monkeypatch):
-    """In one namespace from top to bottom; what it writes goes to an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    blocks = blocks_of(ROOT / "docs" / "debugging.md")
-    assert blocks
-    names = {}
-    for block in blocks:
-        exec(compile(block, "debugging.md", "exec"), names)
-
-
-def test_the_code_of_the_page_on_saving_runs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    page = ROOT / "docs" / "saving.md"
-    exec(compile("".join(blocks_of(page)), str(page), "exec"), {})
 
 
 def test_the_page_on_extending_names_parts_that_there_are():
@@ -100,7 +107,8 @@ def test_the_operators_of_the_page_on_extending_have_the_properties_of_all(tmp_p
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page):
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+    prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    for target in re.findall(r"\]\(([^)#]+)\)", prose):
         if "://" not in target:
             assert (page.parent / target).exists(), target
 
@@ -118,6 +126,82 @@ def test_the_list_of_pages_is_complete():
     assert sorted([*listed, "README.md"]) == sorted(p.name for p in (ROOT / "docs").glob("*.md"))
 
 
+def test_the_site_has_each_page_and_links_out_of_it():
+    index = (ROOT / "docs" / "README.md").read_text()
+    sections = pages.navigation(index)[1:]
+    found = [page for section in sections for entries in section.values() for page in entries]
+    listed = re.findall(r"\]\((\w+\.md)\)", index)
+    assert [path for page in found for path in page.values()] == listed
+    text = "see [a](../examples/serving.py), [b](saving.md) and [c](../CONTRIBUTING.md#style)"
+    url = "https://host/repository"
+    assert pages.in_repository(text, url) == (
+        f"see [a]({url}/blob/main/examples/serving.py), [b](saving.md) and "
+        f"[c]({url}/blob/main/CONTRIBUTING.md#style)"
+    )
+
+
 def test_the_page_of_operators_is_what_the_declarations_say():
     page = (ROOT / "docs" / "operators.md").read_text()
     assert page == reference.page(), "run `make docs`"
+
+
+def rows_of(section):
+    """The codes in the second column of the tables below a heading."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| .*\|$", section, re.MULTILINE)
+    return [code for _, here in rows for code in re.findall(r"^`(.+)`$", here)]
+
+
+def test_each_name_on_the_page_from_theano_is_there(tmp_path, monkeypatch):
+    """Each cell is an expression of the tensors of the block above the table."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "from_theano.md").read_text()
+    section = page[page.index("## The hundred names") :]
+    names = {"np": np, "ksym": ksym}
+    exec(re.search(r"```python\n(.*?)```", section, re.DOTALL)[1], names)
+    codes = rows_of(section)
+    assert len(codes) >= 100
+    for code in codes:
+        eval(code, names)
+
+
+def named(path):
+    """The object that a dotted path from `ksym` leads to."""
+    parts = path.split(".")
+    found = importlib.import_module(parts[0])
+    for position, part in enumerate(parts[1:], 2):
+        module = ".".join(parts[:position])
+        inside = vars(found).get(part)
+        last = position == len(parts)
+        # `ksym.function` is a function, and `ksym.function.function` goes through its module.
+        if module in MODULES and not (last and inside is not None):
+            found = importlib.import_module(module)
+        else:
+            found = getattr(found, part)
+    return found
+
+
+def test_each_public_name_is_on_a_page_of_the_reference():
+    paths = re.findall(r"^::: (\S+)$", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert len(paths) == len(set(paths))
+    pytest.importorskip("keras")
+    shown = [named(path) for path in paths]
+    operators = (ROOT / "docs" / "operators.md").read_text()
+    public = {n: o for n, o in vars(ksym).items() if n[0] != "_" and not isinstance(o, ModuleType)}
+    assert len(public) > 300
+    for name, value in public.items():
+        if isinstance(value, Operator):
+            assert f"| `{value.name}(" in operators
+        else:
+            assert any(value is other for other in shown), f"{name} is not in docs/api.md"
+
+
+def test_names_on_pages_are_there():
+    pytest.importorskip("keras")
+    for page in PAGES:
+        if page.name == "CHANGELOG.md":  # it tells of names that are gone
+            continue
+        for path in re.findall(r"(?<![\w/.\"'-])ksym(?:\.[A-Za-z_]\w*)+", page.read_text()):
+            try:
+                named(path)
+            except AttributeError as error:
+                raise AssertionError(f"{page.name}: {path}: {error}") from None

@@ -9,6 +9,7 @@ import ksym
 from ksym import graph, ops
 from ksym.errors import DTypeError, GraphError, ShapeError
 from ksym.graph import FrozenArray
+from ksym.testing import assert_same_graph
 
 
 def line():
@@ -115,6 +116,8 @@ def test_substitution_rebuilds_what_depends_and_keeps_the_rest():
     (new,) = ksym.substitute([(x + shared) * 2.0], {x: z})
     assert new.node.inputs[0].node.inputs == (z, shared)
     assert ksym.substitute([shared], {x: z}) == [shared]
+    assert ksym.substitute(shared, {x: z}) is shared
+    assert_same_graph([ksym.substitute((x + shared) * 2.0, {x: z})], [new])
 
 
 def test_substitutions_happen_at_once():

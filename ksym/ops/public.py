@@ -28,6 +28,7 @@ from ksym.ops.elementwise.rounding import *
 from ksym.ops.elementwise.special import *
 from ksym.ops.elementwise.trigonometry import *
 from ksym.ops.elementwise.unary import *
+from ksym.ops.gradient_rules import *
 from ksym.ops.leaves import *
 from ksym.ops.linalg.decompositions import *
 from ksym.ops.linalg.einsum import *

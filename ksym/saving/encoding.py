@@ -18,6 +18,7 @@ from ksym.errors import GraphError, KsymError
 from ksym.graph import FrozenArray, Node, Spec, Tensor, collection_paused
 from ksym.loops.body import Body
 from ksym.operator.declaration import operator_named
+from ksym.ops.gradient_rules import with_gradient
 from ksym.ops.leaves import placeholder, variable_leaf
 from ksym.ops.random.streams import RandomStream
 from ksym.origin import Origin, provenance
@@ -66,12 +67,14 @@ class Encoder:
             GraphError: An attribute of a node is of a kind that files do not hold.
         """
         for node in sorted(_with_bodies(outputs), key=lambda node: node.number):
-            if node not in self._positions:
+            if node not in self._positions and node.operator is not with_gradient:
                 self._positions[node] = len(self.nodes)
                 self.nodes.append(self._node(node))
 
     def reference(self, tensor: Tensor) -> list[int]:
         """Return the position of a tensor's node, and its number among the results."""
+        while tensor.node.operator is with_gradient:  # nothing is differentiated in a file
+            tensor = tensor.node.inputs[0]
         return [self._positions[tensor.node], tensor.index]
 
     def _node(self, node: Node) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Printing while a graph runs: each value once, in the order of the program."""
+"""Printing and checking while a graph runs: each value once, in the order of the program."""
 
 import contextlib
 import io
@@ -159,3 +159,50 @@ def test_the_guard_does_not_print_again(printed):
     with pytest.raises(ksym.NonFiniteError):
         f([0, 1])
     assert printed() == ["x [0. 1.]"]
+
+
+# --- checks --------------------------------------------------------------------------------------
+
+
+@MODES
+def test_a_call_fails_where_a_condition_is_false(mode):
+    x, total = ksym.placeholder((None,)), ksym.Variable(0.0)
+    root = ksym.sqrt(ksym.check_value(x, x >= 0.0, "x is not negative"))
+    f = ksym.function([x], root, updates=[total.assign_add(ksym.sum(root))], mode=mode)
+    assert f([4, 9]).tolist() == [2.0, 3.0]
+    with pytest.raises(
+        ksym.ExecutionError, match=r"(?s)x is not negative.*1 of 3, first at \(1,\)"
+    ):
+        f([4, -1, 9])
+    assert total.get_value() == 5.0
+    assert f([4]).tolist() == [2.0]
+
+
+@MODES
+def test_the_step_of_a_loop_is_checked_and_the_gradient_is_silent(mode):
+    x = ksym.placeholder((None,))
+
+    def step(element, total):
+        total = ksym.check_value(total + element, total < 3.0, "the total is small")
+        return total, total
+
+    total = ksym.scan(step, x, 0.0).outputs[-1]
+    f = ksym.function([x], [total, ksym.gradients(total, x)], mode=mode)
+    assert [r.tolist() for r in f([1, 2])] == [3.0, [1.0, 1.0]]
+    with pytest.raises(ksym.ExecutionError, match="the total is small"):
+        f([1, 2, 3])
+
+
+def test_a_condition_that_is_known_fails_at_the_call_only():
+    x = ksym.placeholder(())
+    f = ksym.function([x], ksym.check_value(x, ksym.constant(False)))
+    with pytest.raises(ksym.ExecutionError, match="the condition is false"):
+        f(1.0)
+
+
+def test_what_is_no_condition_is_refused():
+    x = ksym.placeholder((2,))
+    with pytest.raises(ksym.DTypeError, match="compare, as in"):
+        ksym.check_value(x, x)
+    with pytest.raises(ksym.ArgumentError, match="not a text"):
+        ksym.check_value(x, x > 0, 3)

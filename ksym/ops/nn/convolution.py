@@ -219,8 +219,9 @@ convolution = _Convolution(
         w: (filters, channels / groups, one size for each spatial axis).
         bias: A number added to the results of each filter, or None.
         strides: The distance between positions, an int or one for each spatial axis.
-        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), (before, after) for each axis, or for
-            one axis ``"causal"``: no result depends on later elements.
+        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), a number of elements for all sides,
+            for each axis a number or (before, after), or for one axis ``"causal"``: no result
+            depends on later elements.
         dilation: The distance between neighbours in the window.
         groups: The number of groups that the channels are split into; None gives each
             channel a group of its own.

@@ -15,7 +15,13 @@ from ksym.operator.operands import as_tensor, cast_to, promoted, widened
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.nn.windows import check_floats
 
-__all__ = ["sigmoid_cross_entropy", "softmax_cross_entropy", "sparse_softmax_cross_entropy"]
+__all__ = [
+    "binary_cross_entropy",
+    "cross_entropy",
+    "sigmoid_cross_entropy",
+    "softmax_cross_entropy",
+    "sparse_softmax_cross_entropy",
+]
 
 
 class _CrossEntropy(Operator):
@@ -32,10 +38,14 @@ class _CrossEntropy(Operator):
         raise NotImplementedError(self.name)
 
 
-def _same_shape(labels: Tensor, logits: Tensor) -> None:
-    check_floats(labels, logits)
-    if not shapes.compatible(labels.shape, logits.shape):
-        raise ShapeError(f"the labels have shape {labels.shape}, the logits {logits.shape}")
+def _same_shape(labels: Tensor, scores: Tensor, called: str = "logits") -> None:
+    check_floats(labels, scores)
+    if not shapes.compatible(labels.shape, scores.shape):
+        raise ShapeError(
+            f"the labels have shape {labels.shape}, the {called} {scores.shape}",
+            remedy="give both the same shape; of numbers of classes, ksym.one_hot(labels, classes) "
+            "makes distributions",
+        )
 
 
 def _check_classes(logits: Tensor, axis: int) -> None:
@@ -186,5 +196,93 @@ sparse_softmax_cross_entropy = _SparseSoftmaxCrossEntropy(
     Raises:
         DTypeError: The labels are not integers, or the logits are not floats.
         ShapeError: The shapes do not fit, or there are no classes.
+    """,
+)
+
+
+def _times_log(labels: Any, probabilities: Any) -> Any:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(labels == 0, 0, labels * np.log(probabilities))
+
+
+class _BinaryCrossEntropy(_CrossEntropy):
+    def prepare(self, labels: Any, probabilities: Any) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        return promoted(labels, probabilities), {}
+
+    def infer(self, labels: Tensor, probabilities: Tensor) -> Spec:
+        _same_shape(labels, probabilities, "probabilities")
+        return Spec(shapes.merge(labels.shape, probabilities.shape), probabilities.dtype)
+
+    def numpy(self, labels: Any, probabilities: Any) -> Any:
+        return -_times_log(labels, probabilities) - _times_log(1 - labels, 1 - probabilities)
+
+    def _entropy(self, labels: Tensor, probabilities: Tensor) -> Tensor:  # type: ignore[override]
+        return -ops.xlogy(labels, probabilities) - ops.xlogy(1.0 - labels, 1.0 - probabilities)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_side=0)
+        return Sample(draw.array(shape, 0.1, 0.9), draw.array(shape, 0.1, 0.9))
+
+
+binary_cross_entropy = _BinaryCrossEntropy(
+    "binary_cross_entropy",
+    doc="""Return the cross entropy of independent events, given their probabilities.
+
+    Computed as -z * log(p) - (1 - z) * log(1 - p), element by element, where a factor of 0 gives 0.
+    Nothing is clipped: a probability of 0 for an event that happens gives infinity.  If the
+    probabilities are a `sigmoid` of logits, `sigmoid_cross_entropy` of the logits is exact.
+
+    Args:
+        labels: The probability of each event, z.
+        probabilities: The prediction for each of them, p, between 0 and 1; of the same shape.
+
+    Raises:
+        DTypeError: The operands are not floats.
+        ShapeError: The shapes differ.
+    """,
+)
+
+
+class _ProbabilityCrossEntropy(_CrossEntropy):
+    def prepare(
+        self, labels: Any, probabilities: Any, axis: int = -1
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        labels, probabilities = promoted(labels, probabilities)
+        return [labels, probabilities], {"axis": shapes.axis(axis, probabilities.rank)}
+
+    def infer(self, labels: Tensor, probabilities: Tensor, axis: int) -> Spec:
+        _same_shape(labels, probabilities, "probabilities")
+        _check_classes(probabilities, axis)
+        both = shapes.merge(labels.shape, probabilities.shape)
+        return Spec(shapes.reduce(both, (axis,), keepdims=False), probabilities.dtype)
+
+    def numpy(self, labels: Any, probabilities: Any, axis: int) -> Any:
+        return -_times_log(labels, probabilities).sum(axis=axis)
+
+    def _entropy(self, labels: Tensor, probabilities: Tensor, axis: int) -> Tensor:  # type: ignore[override]
+        return -ops.sum_(ops.xlogy(labels, probabilities), axis)
+
+    def sample(self, draw: Draw) -> Sample:
+        shape = draw.shape(min_rank=1)
+        axis = draw.integer(-len(shape), len(shape) - 1)
+        operands = draw.array(shape, 0.1, 0.9), draw.array(shape, 0.1, 0.9)
+        return Sample(*operands, attributes={"axis": axis})
+
+
+cross_entropy = _ProbabilityCrossEntropy(
+    "cross_entropy",
+    doc="""Return the cross entropy between distributions over classes, given probabilities.
+
+    The sum of -z * log(p), where a label of 0 gives 0.  Nothing is clipped or normalised.  If the
+    probabilities are a `softmax` of logits, `softmax_cross_entropy` of the logits is exact.
+
+    Args:
+        labels: The probability of each class, z.
+        probabilities: The prediction for each of them, p, between 0 and 1; of the same shape.
+        axis: The axis of the classes; it is gone from the result.
+
+    Raises:
+        DTypeError: The operands are not floats.
+        ShapeError: The shapes differ, or there are no classes.
     """,
 )

@@ -271,7 +271,8 @@ max_pool = _MaxPool(
         x: (batch, channels, 1 to 3 spatial axes).
         window: Its size, an int or one for each spatial axis.
         strides: The distance between positions; by default its own size.
-        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
+        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), a number of elements for all sides,
+            or for each axis a number or (before, after).
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
             (batch, spatial axes..., channels).
 
@@ -423,7 +424,8 @@ average_pool = _AveragePool(
         x: (batch, channels, 1 to 3 spatial axes).
         window: Its size, an int or one for each spatial axis.
         strides: The distance between positions; by default its own size.
-        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), or (before, after) for each axis.
+        padding: ``"valid"``, ``"same"`` (as TensorFlow pads), a number of elements for all sides,
+            or for each axis a number or (before, after).
         data_format: ``"channels_first"``, or ``"channels_last"`` for x and the result in the order
             (batch, spatial axes..., channels).
 

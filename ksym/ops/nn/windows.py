@@ -45,7 +45,8 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
     """Return the name of a padding, or a pair (before, after) for each spatial axis.
 
     Args:
-        padding: ``"valid"``, ``"same"``, ``"causal"``, or pairs of ints.
+        padding: ``"valid"``, ``"same"``, ``"causal"``, a count for all sides, or for each axis a
+            count or a pair of them.
         axes: The number of spatial axes.
         causal: Whether the operator knows causal padding, which is for one axis.
 
@@ -58,16 +59,28 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
                 raise ShapeError(f"causal padding is for one axis, not for {axes}")
         elif padding not in ("valid", "same"):
             raise ShapeError(
-                f"padding {padding!r} is not known", remedy='use "valid", "same", or pairs of ints'
+                f"padding {padding!r} is not known",
+                remedy='use "valid", "same", a count, or for each axis (before, after)',
             )
         return padding
     try:
-        pairs = tuple((index(before), index(after)) for before, after in padding)
+        pairs = tuple(
+            _pair(n) for n in (padding if hasattr(padding, "__iter__") else [padding] * axes)
+        )
     except (TypeError, ValueError):
         pairs = ()
     if len(pairs) != axes or any(n < 0 for pair in pairs for n in pair):
-        raise ShapeError(f"padding {padding!r} must be {axes} pairs (before, after) of counts")
+        raise ShapeError(
+            f"padding {padding!r} must be a count, or for each of the {axes} axes a count or "
+            "(before, after)",
+            remedy=f"write padding={((1, 1),) * axes}, such as for a window of 3",
+        )
     return pairs
+
+
+def _pair(count: Any) -> tuple[int, int]:
+    before, after = count if hasattr(count, "__iter__") else (count, count)
+    return index(before), index(after)
 
 
 def check_floats(*tensors: Tensor) -> None:

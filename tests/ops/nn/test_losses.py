@@ -1,7 +1,9 @@
-"""Cross entropies of classes that are masked by minus infinity."""
+"""Cross entropies: classes masked by minus infinity, and entropies of probabilities."""
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ksym
 
@@ -58,3 +60,39 @@ def test_the_shares_of_log_softmax_add_up_to_one(options):
     found = ksym.function([x], ksym.log_softmax(x), **options)(values)
     # The rounding of numbers of up to 8; oneDNN's kernel alone is 4e-6 off, in all of a row.
     np.testing.assert_allclose(np.exp(found.astype("float64")).sum(axis=1), 1.0, rtol=1e-6)
+
+
+# --- of probabilities ----------------------------------------------------------------------------
+
+
+@given(st.lists(st.tuples(st.floats(-5, 5), st.floats(0, 1)), min_size=1, max_size=6))
+def test_entropies_of_probabilities_are_those_of_logits(pairs):
+    logits = ksym.placeholder((None,), "float64")
+    labels = [label for _, label in pairs]
+    shares = np.array(labels) / max(sum(labels), 1.0)
+    losses = [
+        ksym.binary_cross_entropy(labels, ksym.sigmoid(logits)),
+        ksym.sigmoid_cross_entropy(labels, logits),
+        ksym.cross_entropy(shares, ksym.softmax(logits)),
+        ksym.softmax_cross_entropy(shares, logits),
+    ]
+    results = losses + [ksym.gradients(loss, logits) for loss in losses]
+    found = ksym.function(logits, results)([logit for logit, _ in pairs])
+    for of_probabilities, of_logits in zip(found[::2], found[1::2], strict=True):
+        np.testing.assert_allclose(of_probabilities, of_logits, rtol=1e-9, atol=1e-10)
+
+
+def test_probabilities_of_zero_and_one():
+    labels = [1.0, 0.0, 1.0, 0.0]
+    p = ksym.placeholder((4,))
+    loss = ksym.binary_cross_entropy(labels, p)
+    of_classes = ksym.cross_entropy([[0.0, 1.0], [1.0, 0.0]], ksym.reshape(p, (2, 2)))
+    found = ksym.function(p, [loss, of_classes])([1.0, 0.0, 0.0, 1.0])
+    np.testing.assert_array_equal(found[0], [0.0, 0.0, np.inf, np.inf])
+    np.testing.assert_array_equal(found[1], [np.inf, np.inf])
+
+
+def test_labels_of_another_kind_say_how_to_make_them():
+    p = ksym.placeholder((None, 3))
+    with pytest.raises(ksym.ShapeError, match=r"ksym.one_hot\(labels, classes\)"):
+        ksym.cross_entropy(ksym.placeholder((None,)), p)
