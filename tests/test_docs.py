@@ -132,12 +132,15 @@ def test_the_site_has_each_page_and_links_out_of_it():
     found = [page for section in sections for entries in section.values() for page in entries]
     listed = re.findall(r"\]\((\w+\.md)\)", index)
     assert [path for page in found for path in page.values()] == listed
-    text = "see [a](../examples/serving.py), [b](saving.md) and [c](../CONTRIBUTING.md#style)"
-    url = "https://host/repository"
-    assert pages.in_repository(text, url) == (
-        f"see [a]({url}/blob/main/examples/serving.py), [b](saving.md) and "
-        f"[c]({url}/blob/main/CONTRIBUTING.md#style)"
-    )
+    site = pages.Site(ROOT).pages
+    assert set(listed) < set(site)
+    assert site["README.md"].count("](repository/CONTRIBUTING.md)") == 1
+    assert "(../extending.md)" in site["repository/CONTRIBUTING.md"]
+    assert "```python\n" in site["repository/examples/serving.py.md"]
+    for path, text in site.items():
+        prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        for target in re.findall(r"\]\(([^)#\s:]+)(?:#[^)\s]*)?\)", prose):
+            assert os.path.normpath(os.path.join(os.path.dirname(path), target)) in site, target
 
 
 def test_the_page_of_operators_is_what_the_declarations_say():

@@ -1,17 +1,19 @@
 """Hooks of MkDocs: the pages of docs/ as a site.
 
-The pages are written to be read in the repository.  So links go to files, also to files outside of
+The pages are written to be read in the repository: links go to files, also to files outside of
 docs/, and the list of pages is docs/README.md.  Here the site's navigation is made of that list,
-and links out of docs/ become links to the repository.
+and each file that a page links to is put into the site, as a page in the folder `repository`.
 """
 
 from __future__ import annotations
 
 import posixpath
 import re
+from pathlib import Path
 from typing import Any
 
-_OUTSIDE = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
+_LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
+_FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n?)*)", re.MULTILINE)
 _PAGE = re.compile(r"^- \[(.+?)\]\((\w+\.md)\)", re.MULTILINE)
 
@@ -25,18 +27,71 @@ def navigation(index: str) -> list[dict[str, Any]]:
     return [{"Pages": "README.md"}, *(section for section in sections if any(section.values()))]
 
 
-def in_repository(markdown: str, url: str) -> str:
-    """Return a page whose links out of docs/ lead to files at the repository's address."""
-    return _OUTSIDE.sub(lambda match: posixpath.join(url, "blob/main", match[1]), markdown)
+def site_path(path: str) -> str:
+    """Return the path of a file of the repository within the site's sources."""
+    if path.startswith("docs/"):
+        return path.removeprefix("docs/")
+    return f"repository/{path}" if path.endswith(".md") else f"repository/{path}.md"
+
+
+class Site:
+    """The pages of docs/ and the files of the repository that they link to.
+
+    Attributes:
+        pages: The text of each page, by its path within the site's sources.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self.pages: dict[str, str] = {}
+        waiting = [f"docs/{page.name}" for page in sorted((root / "docs").glob("*.md"))]
+        while waiting:
+            path = waiting.pop()
+            if site_path(path) in self.pages:
+                continue
+            text = (root / path).read_text(encoding="utf-8")
+            if path.endswith(".md"):
+                self.pages[site_path(path)], linked = self._linked(path, text)
+                waiting += linked
+            else:
+                name = posixpath.basename(path)
+                language = "python" if path.endswith(".py") else "text"
+                self.pages[site_path(path)] = f"# {name}\n\n```{language}\n{text}```\n"
+
+    def _linked(self, path: str, text: str) -> tuple[str, list[str]]:
+        """Return a page with its links as the site has them, and the files that they lead to."""
+        here = posixpath.dirname(site_path(path))
+        linked: list[str] = []
+
+        def link(found: re.Match[str]) -> str:
+            target = posixpath.normpath(posixpath.join(posixpath.dirname(path), found[2]))
+            if not (self._root / target).is_file():
+                return found[1]  # a folder: the site has its files only
+            linked.append(target)
+            there = posixpath.relpath(site_path(target), here or ".")
+            return f"[{found[1]}]({there}{found[3] or ''})"
+
+        parts, last = [], 0
+        for fence in _FENCE.finditer(text):  # code has no links
+            parts += [_LINK.sub(link, text[last : fence.start()]), fence[0]]
+            last = fence.end()
+        return "".join([*parts, _LINK.sub(link, text[last:])]), linked
 
 
 def on_config(config: Any) -> Any:
     """Take the navigation from docs/README.md."""
-    with open(posixpath.join(config["docs_dir"], "README.md"), encoding="utf-8") as file:
-        config["nav"] = navigation(file.read())
+    index = Path(config["docs_dir"], "README.md").read_text(encoding="utf-8")
+    config["nav"] = navigation(index)
     return config
 
 
-def on_page_markdown(markdown: str, *, config: Any, **_: Any) -> str:
-    """Turn links to files outside of docs/ into links to the repository."""
-    return in_repository(markdown, config["repo_url"])
+def on_files(files: Any, *, config: Any) -> Any:
+    """Replace the pages by those with the site's links, and add the files that they link to."""
+    from mkdocs.structure.files import File
+
+    for path, text in Site(Path(config["docs_dir"]).parent).pages.items():
+        old = files.get_file_from_path(path)
+        if old is not None:
+            files.remove(old)
+        files.append(File.generated(config, path, content=text))
+    return files
