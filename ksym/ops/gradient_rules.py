@@ -16,6 +16,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder, variable_leaf
+from ksym.origin import current_origin
 
 __all__ = ["custom_gradient", "clip_gradient"]
 
@@ -199,13 +200,17 @@ def custom_gradient(
     @functools.wraps(function, updated=())
     def with_rule(*arguments: Any) -> Tensor:
         operands = [as_tensor(argument) for argument in arguments]
-        _check_count(rule, len(operands))
+        specs = [operand.spec for operand in operands]
+        try:
+            _check_count(rule, len(operands))
+        except ArgumentError as error:
+            raise error.located("custom_gradient", specs, current_origin()) from None
         result = function(*operands)
         if not isinstance(result, Tensor):
             raise ArgumentError(
-                f"the function of a custom_gradient returns {result!r}, not a tensor",
+                f"the function returns {result!r}, not a tensor",
                 remedy="return one tensor; concatenate several, or make a function for each",
-            )
+            ).located("custom_gradient", specs, current_origin())
         return with_gradient(result, *operands, rule=rule)
 
     return with_rule
