@@ -107,11 +107,12 @@ def function(
     )
 
 
-def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None) -> np.ndarray:
+def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     """Return the value of a tensor, or carry out an update and return the variable's new value.
 
     Args:
-        tensor: The tensor to compute, or the update to carry out.
+        tensor: The tensor to compute, several as `function` takes outputs, or the update to carry
+            out.
         feeds: Values for the placeholders it depends on.
 
     Raises:
@@ -123,15 +124,15 @@ def evaluate(tensor: Tensor | Update, feeds: Mapping[Tensor, Any] | None = None)
         return tensor.variable.get_value()
     if isinstance(tensor, Variable):
         return tensor.get_value()
-    for node in topological_order([tensor], until=feeds):
+    results, _, _ = listed(tensor, "evaluate")
+    for node in topological_order([as_tensor(result) for result in results], until=feeds):
         leaf = node.outputs[0]
         if node.operator is placeholder and node.attributes["default"] is None and not leaf.loop:
             raise GraphError(
-                f"{tensor.name} depends on the placeholder {leaf.name}, which is given no value",
+                f"what is evaluated depends on {leaf.name}, a placeholder without a value",
                 remedy="give one, as in tensor.eval({placeholder: array})",
             ).located(origin=node.origin)
-    result: np.ndarray = function(list(feeds), tensor)(*feeds.values())
-    return result
+    return function(list(feeds), tensor)(*feeds.values())
 
 
 EVALUATORS[:] = [evaluate]

@@ -25,7 +25,8 @@ def test_an_operator_shows_the_users_signature_and_its_docstring(name):
     assert "Spec" not in str(signature)
     assert inspect.isroutine(operator)
     text = pydoc.plain(pydoc.render_doc(operator))
-    assert f"{name}{signature}" in text
+    # Python 3.13 writes the parameters of a long signature on lines of their own.
+    assert "".join(f"{name}{signature}".split()) in "".join(text.split())
     assert operator.__doc__.splitlines()[0] in text
 
 

@@ -6,6 +6,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * Names that newer versions took away: of ``collections`` (Python 3.10), and of NumPy (1.24 and
   2.0).  `GONE` and `IMPORTED` say which modules of Keras ask for which.
 * ``skipgrams`` draws from 0 to 10e6, a float, which ``random.randint`` refuses since Python 3.12.
+* The data sets of texts are rows of several lengths, which NumPy makes no array of since 1.24.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``,
   for all users of h5py.  The rest is changed in the h5py that ``keras.utils.io_utils`` sees.
@@ -194,6 +195,25 @@ def _draw_to_whole_floats(sequence: Any) -> None:
     vars(sequence)["random"] = _Namespace(original, {"randint": randint})
 
 
+def _keep_ragged_rows(datasets: Any) -> None:
+    """Have a module see an ``array`` that makes objects of rows of several lengths.
+
+    NumPy refuses such rows from 1.24 on.
+    """
+    original = datasets.np
+
+    def array(rows: Any, *arguments: Any, **options: Any) -> np.ndarray:
+        try:
+            return np.array(rows, *arguments, **options)
+        except ValueError:
+            result = np.empty(len(rows), object)
+            for position, row in enumerate(rows):
+                result[position] = row
+            return result
+
+    vars(datasets)["np"] = _Namespace(original, {"array": array})
+
+
 def _name_tensorflow(module: Any) -> None:
     """Have a module see the backend whose kernels have the same layout by name: TensorFlow's."""
     vars(module)["K"] = _Namespace(module.K, {"backend": lambda: "tensorflow"})
@@ -301,6 +321,8 @@ def _keep_byte_lists(h5dict: Any) -> None:
 
 
 _AFTER: dict[str, Callable[[ModuleType], None]] = {
+    "keras.datasets.imdb": _keep_ragged_rows,
+    "keras.datasets.reuters": _keep_ragged_rows,
     "keras.engine.saving": _name_tensorflow,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,

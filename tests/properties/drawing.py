@@ -154,7 +154,10 @@ def spoil(draw: HypothesisDraw, sample: Sample) -> tuple[Sample, str]:
             shape[draw.integer(0, len(shape) - 1)] = draw.integer(0, 4)
             operands[position] = _resized(array, shape)
         elif kind == "dtype":
-            operands[position] = array.astype(draw.choose(("bool", "int32", "uint8", "float32")))
+            with np.errstate(invalid="ignore"):  # infinity as an integer
+                operands[position] = array.astype(
+                    draw.choose(("bool", "int32", "uint8", "float32"))
+                )
         elif shape and draw.choose((True, False)):
             operands[position] = _resized(array, shape[1:])
         else:
