@@ -21,7 +21,7 @@ if __name__ == "__main__":
 import reference
 
 FILE = Path(__file__).with_name("results.txt")
-HEAD = f"# Written by tests/properties/{Path(__file__).name}, which says how; not to be edited."
+HEAD = f"# Written by tests/{Path(__file__).name}, which says how; not to be edited."
 NAMES = sorted(n for n, o in OPERATORS.items() if o.pure and n not in reference.LEAVES)
 KINDS = {"float32": ("float", "int32"), "float16": ("float", "int8"), "uint8": ("integer", "uint8")}
 SHOWN = 12
