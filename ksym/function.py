@@ -1,4 +1,4 @@
-"""Functions: graphs that are called with values."""
+"""Functions: graphs that are called with values; a call is followed from arguments to results."""
 
 from __future__ import annotations
 

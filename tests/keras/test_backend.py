@@ -1,4 +1,4 @@
-"""What is particular about single functions of the backend."""
+"""What is particular about single functions of the backend, of which there are 200."""
 
 import gc
 import os

@@ -1,4 +1,4 @@
-"""Unmodified Keras: building, training, saving."""
+"""Unmodified Keras: building, training, saving, a story for each way to do so."""
 
 import importlib.util
 

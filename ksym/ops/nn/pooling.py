@@ -1,4 +1,4 @@
-"""Max and average pooling over one to three spatial axes."""
+"""Max and average pooling over one to three spatial axes; all share the geometry of windows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reductions over axes.
+"""Reductions over axes: the base class, and the reductions, which differ in a kernel and a rule.
 
 MXNet's own reduction kernels are slow on CPU; sums of floats are lowered to products with a vector
 of ones, which its BLAS computes some ten times faster (measured in docs/mxnet.md).
