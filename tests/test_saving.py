@@ -18,6 +18,7 @@ import reference
 from graphs_to_keep import GRAPHS, same_results
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from operator_examples import applied
 
 import ksym
 from ksym.errors import FileError, GraphError
@@ -160,24 +161,14 @@ NODES = sorted(
 @pytest.mark.parametrize("name", NODES)
 def test_each_operator_and_its_gradient_is_saved(name, tmp_path):
     """What is loaded is made as calls make it, so each node has to be one that a call gives."""
-    operator = OPERATORS[name]
-    sample = operator.sample(reference._Example())
-    static = operator.static_operands
-    operands = [
-        ksym.constant(a) if i in static else ksym.placeholder(a.shape, a.dtype.name)
-        for i, a in enumerate(sample.operands)
-    ]
-    fed = [(t, a) for t, a in zip(operands, sample.operands, strict=True) if t.value is None]
-    made = operator.apply(*operands, **sample.attributes)
-    outputs = [made] if isinstance(made, ksym.Tensor) else list(made)
-    floats = [t for t, _ in fed if t.dtype == "float32"]
+    inputs, values, outputs = applied(name)
+    floats = [t for t in inputs if t.dtype == "float32"]
     losses = [t for t in outputs if t.dtype == "float32"]
     if losses and floats:
         slopes = ksym.gradients(losses, floats, disconnected="none")
         outputs += [slope for slope in slopes if slope is not None]
-    function = ksym.function([t for t, _ in fed], outputs, on_unused_input="ignore")
+    function = ksym.function(inputs, outputs, on_unused_input="ignore")
     ksym.save(function, tmp_path / "f")
-    values = [a for _, a in fed]
     same_results(ksym.load(tmp_path / "f")(*values), function(*values))
 
 

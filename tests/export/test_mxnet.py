@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import reference
 from exported_models import MODELS
+from operator_examples import example
 from plain_mxnet import mxnet
 
 import ksym
@@ -91,18 +92,7 @@ def test_another_program_needs_no_ksym(tmp_path):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_operator_is_equal_or_refused_by_its_name(name, tmp_path):
-    operator = OPERATORS[name]
-    sample = operator.sample(reference._Example())
-    static = operator.static_operands
-    operands = [
-        ksym.constant(a) if i in static else ksym.placeholder(a.shape, a.dtype.name)
-        for i, a in enumerate(sample.operands)
-    ]
-    fed = [(t, a) for t, a in zip(operands, sample.operands, strict=True) if t.value is None]
-    made = operator.apply(*operands, **sample.attributes)
-    outputs = [made] if isinstance(made, ksym.Tensor) else list(made)
-    function = ksym.function([t for t, _ in fed], outputs, on_unused_input="ignore")
-    values = [a for _, a in fed]
+    function, values = example(name)
     if name in REFUSED:
         with pytest.raises(GraphError, match=name) as caught:
             ksym.export_mxnet(function, tmp_path / "f")

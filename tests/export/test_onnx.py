@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import reference
 from exported_models import MODELS
+from operator_examples import example
 
 import ksym
 from ksym.errors import FileError, GraphError, KsymError
@@ -55,22 +56,6 @@ def test_models_are_equal_for_each_size_of_batch(name, tmp_path):
     for batch in (1, 2, 5):
         arguments = draw(batch)
         check(computed(file, arguments), model.predict(arguments))
-
-
-def example(name):
-    """A function of an operator on its example, and the arguments."""
-    operator = OPERATORS[name]
-    sample = operator.sample(reference._Example())
-    static = operator.static_operands
-    operands = [
-        ksym.constant(a) if i in static else ksym.placeholder(a.shape, a.dtype.name)
-        for i, a in enumerate(sample.operands)
-    ]
-    fed = [(t, a) for t, a in zip(operands, sample.operands, strict=True) if t.value is None]
-    made = operator.apply(*operands, **sample.attributes)
-    outputs = [made] if isinstance(made, ksym.Tensor) else list(made)
-    inputs = [t for t, _ in fed]
-    return ksym.function(inputs, outputs, on_unused_input="ignore"), [a for _, a in fed]
 
 
 @pytest.mark.parametrize("name", sorted(set(OPERATORS) - set(reference.LEAVES)))

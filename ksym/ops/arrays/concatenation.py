@@ -87,6 +87,14 @@ def joined(
 class _Joining(Operator):
     """Operands side by side."""
 
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        return [operands], attributes
+
+    def apply(self, *operands: Any, **attributes: Any) -> Any:
+        return self(operands, **attributes)
+
     def track_values(self, node: Node) -> None:
         """Keep the entries that are known of a shape that data is a part of: ``[n, 3]``."""
         super().track_values(node)
@@ -155,14 +163,6 @@ class _Concatenate(_Joining):
     def simplify(self, node: Node) -> Tensor | None:
         return node.inputs[0] if len(node.inputs) == 1 else None
 
-    def arguments(
-        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
-    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        return [operands], attributes
-
-    def apply(self, *operands: Any, **attributes: Any) -> Any:
-        return self(operands, **attributes)
-
     def batched(self, node: Node, operands: Sequence[Stacked], length: int) -> Tensor | None:
         if not all(operand.varies for operand in operands):
             return None
@@ -221,14 +221,6 @@ class _Stack(_Joining):
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         before = (slice(None),) * node.attributes["axis"]
         return [g[(*before, position)] for position in range(len(node.inputs))]
-
-    def arguments(
-        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
-    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
-        return [operands], attributes
-
-    def apply(self, *operands: Any, **attributes: Any) -> Any:
-        return self(operands, **attributes)
 
     def sample(self, draw: Draw) -> Sample:
         shape, dtype = draw.shape(min_side=0), draw.dtype("float", "integer", "bool")
