@@ -6,7 +6,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 test-faults docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -20,6 +20,10 @@ test: $(READY)
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/properties
+
+# Calls that are interrupted at every point where Python looks for signals, instead of at a sample.
+test-faults: $(READY)
+	KSYM_FAULTS=all $(PYTEST) tests/runtime/test_interrupts.py tests/runtime/test_failures.py
 
 # The page of all operators is written from their declarations.
 docs: $(READY)
