@@ -6,7 +6,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 test-faults docs check format bench wheel clean
+.PHONY: demo test test-deep test-keras test-examples test-agreement test-h5py2 test-faults test-soak docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -24,6 +24,10 @@ test-deep: $(READY)
 # Calls that are interrupted at every point where Python looks for signals, instead of at a sample.
 test-faults: $(READY)
 	KSYM_FAULTS=all $(PYTEST) tests/runtime/test_interrupts.py tests/runtime/test_failures.py
+
+# Half an hour of steps, functions, models and shapes, after which the process is no larger.
+test-soak: $(READY)
+	KSYM_SOAK=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_soak.py
 
 # The page of all operators is written from their declarations.
 docs: $(READY)
