@@ -10,7 +10,10 @@ problem and the remedy; whoever knows the rest (the operator, the operands, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self  # not in Python 3.10, which is to get a message of `ksym.versions`
 
 
 class KsymError(Exception):

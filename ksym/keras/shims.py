@@ -6,6 +6,8 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * Names that newer versions took away: of ``collections`` (Python 3.10), and of NumPy (1.24 and
   2.0).  `GONE` and `IMPORTED` say which modules of Keras ask for which.
 * ``skipgrams`` draws from 0 to 10e6, a float, which ``random.randint`` refuses since Python 3.12.
+* Queues of batches that several threads make expect that the tasks of a pool start in their order,
+  which they do not since Python 3.13: a generator's error was lost behind a ``StopIteration``.
 * The data sets of texts are rows of several lengths, which NumPy makes no array of since 1.24.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``,
@@ -29,8 +31,10 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.pool import ThreadPool
 from types import ModuleType
 from typing import Any
 
@@ -195,6 +199,41 @@ def _draw_to_whole_floats(sequence: Any) -> None:
     vars(sequence)["random"] = _Namespace(original, {"randint": randint})
 
 
+class _OrderedThreadPool(ThreadPool):
+    """A pool of threads whose tasks start in the order in which they are submitted."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        self._submitting = threading.Lock()
+        self._last = threading.Event()
+        self._last.set()
+        super().__init__(*arguments, **options)
+
+    def apply_async(self, func: Any, *arguments: Any, **options: Any) -> Any:
+        """Submit a task, as `ThreadPool.apply_async` does."""
+        with self._submitting:  # no task may come between this one and the one it waits for
+            previous, started = self._last, threading.Event()
+
+            def run(*arguments: Any, **options: Any) -> Any:
+                previous.wait()
+                started.set()
+                return func(*arguments, **options)
+
+            result = super().apply_async(run, *arguments, **options)
+            self._last = started
+        return result
+
+
+def _start_tasks_in_order(data_utils: Any) -> None:
+    """Have a module see a ``ThreadPool`` whose tasks start in the order of their submission.
+
+    A queue of CPython 3.13 gives its items to the threads that wait for them, and these run in any
+    order.  Of a generator that raises an error, the first thread gets that and the others
+    StopIteration; Keras, which looks at the first task first, took that for the generator's end.
+    """
+    if sys.version_info >= (3, 13):
+        vars(data_utils)["ThreadPool"] = _OrderedThreadPool
+
+
 def _keep_ragged_rows(datasets: Any) -> None:
     """Have a module see an ``array`` that makes objects of rows of several lengths.
 
@@ -326,6 +365,7 @@ _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.engine.saving": _name_tensorflow,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
+    "keras.utils.data_utils": _start_tasks_in_order,
     "keras.utils.io_utils": _adapt_files,
     "keras_preprocessing.sequence": _draw_to_whole_floats,
 }
