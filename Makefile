@@ -97,6 +97,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/chains.py
 	$(BIN)/python benchmarks/passes.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/peers.py --workloads all
 
 # Builds the wheel, installs it into an empty environment, and uses it there.

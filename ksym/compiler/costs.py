@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ksym.ops.reductions.reduction import LONGEST_SUM
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -101,8 +103,8 @@ class Costs:
     the fixed cost of the native operator, which is little beside many calls.
     """
 
-    summands: int = 1 << 14
-    """Summands of a reduction in a kernel at most.
+    summands: int = LONGEST_SUM
+    """Summands of a reduction in a kernel at most; longer sums become sums of sums of blocks.
 
     Not for its time: a kernel adds one summand after the other, and the error grows with their
     number, to 1e-3 at the worst in float32; BLAS and NumPy add in blocks.

@@ -18,9 +18,12 @@ from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
     """Return x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
     x = as_tensor(x)
-    result = ops.relu(x) if threshold == 0 else ops.where(x <= threshold, 0.0, x)
-    if max_value is not None:
-        result = ops.clip(result, 0.0, max_value)
+    if threshold == 0 and not isinstance(max_value, Tensor) and max_value == 6:
+        result = ops.relu6(x)  # its gradient at 6 is zero, as of TensorFlow's
+    else:
+        result = ops.relu(x) if threshold == 0 else ops.where(x <= threshold, 0.0, x)
+        if max_value is not None:
+            result = ops.clip(result, 0.0, max_value)
     if isinstance(alpha, Tensor) or alpha != 0:
         negative = ops.relu(-x) if threshold == 0 else ops.relu(threshold - x)
         result = result - alpha * negative

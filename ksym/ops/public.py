@@ -24,6 +24,7 @@ from ksym.ops.elementwise.comparison import *
 from ksym.ops.elementwise.division import *
 from ksym.ops.elementwise.exponential import *
 from ksym.ops.elementwise.numerical import *
+from ksym.ops.elementwise.rectifiers import *
 from ksym.ops.elementwise.rounding import *
 from ksym.ops.elementwise.special import *
 from ksym.ops.elementwise.trigonometry import *
