@@ -83,6 +83,8 @@ class Costs:
     instructions_in_all: int = 2048
     """Instructions of all kernels of a graph at most; the shortest kernels stay native then.
 
+    Kernels of one structure share their code and count once, as those of a deep network do.
+
     A bound on the time of a first call: 16 s, if all are functions (`instructions`).  Of the
     networks of the benchmarks ResNet-20 has most, 137.
     """
