@@ -454,7 +454,7 @@ class Function:
 
     def last_graph(self) -> list[Node]:
         """Return the nodes that ran at the last call, after specialisation and all passes."""
-        return topological_order(self.last_plan().tensors)
+        return topological_order(self.last_plan().whole)
 
     def cache_info(self) -> CacheInfo:
         """Return how many calls found their shapes compiled, and how many specialisations exist."""

@@ -121,6 +121,8 @@ class Variable(Tensor):
         # The array stays on the host until a runtime copies it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
+        # Counts the changes of the value: whoever writes it adds one before, in the group's turn.
+        self.version = 0
         spec = Spec(array.shape, dtypes.name_of(array))
         attributes = {"name": self._name, "shape": spec.shape, "dtype": spec.dtype}
         node = Node(variable_leaf, (), attributes, [spec], current_origin())
@@ -182,6 +184,7 @@ class Variable(Tensor):
         return dtypes.cast(array, self.dtype)
 
     def _write(self, array: np.ndarray) -> None:
+        self.version += 1
         if self.storage is not None:
             self.storage.write(array)
         else:

@@ -24,8 +24,9 @@ from ksym.graph import OPERATORS, Tensor
 from ksym.operator.composite import Composite
 from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw
+from ksym.ops.leaves import Leaf
 
-LEAVES = ("placeholder", "variable", "failed")
+LEAVES = tuple(name for name, operator in OPERATORS.items() if isinstance(operator, Leaf))
 
 _HEAD = """# Operators
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose
+from ksym.compiler.fusion.fold_variables import fold_variables
 from ksym.compiler.fusion.updates import fuse_updates
 from ksym.compiler.loops.hoist import hoist
 from ksym.compiler.loops.prune import prune_loops
@@ -49,6 +50,7 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
     # Planning passes.
+    fold_variables,  # values that depend on variables only, kept until one of them changes
     fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take
     decompose,  # operators of MXNet as several that kernels can compute

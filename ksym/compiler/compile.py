@@ -16,6 +16,7 @@ from ksym.compiler.codegen.nnvm import lower
 from ksym.compiler.effects import in_order
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose, fused_graph
+from ksym.compiler.fusion.fold_variables import fold_variables
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.updates import fuse_updates
 from ksym.compiler.mode import Mode
@@ -23,6 +24,7 @@ from ksym.compiler.partition import Copies, Piece, partition
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.plan import (
     CondWork,
+    Folded,
     FrozenGraph,
     HostWork,
     Part,
@@ -69,13 +71,25 @@ def compile_graph(
         tensors = optimize(tensors, mode.passes, watch, target.costs)
         check_sizes(tensors)
         tensors = in_order(tensors)
-        outputs, updates, kernels = _updates(tensors, graph, rest is None)
-        read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
-        operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
-        roots = merge_axes([*outputs, *updates.values(), *operands])
-        drawn = [node for node in topological_order(roots) if is_drawn(node)]
-        computed, pieces = _pieces(roots, mode, target)
-        parts = [_part(piece, mode, target) for piece in pieces]
+        later = rest if rest is None else _later(rest, graph)
+        if not mode.runs(fold_variables):
+            return _planned(tensors, graph, later)
+        tensors, kept = fold_variables(tensors, graph.variables, target.costs)
+        return _planned(tensors, graph, later, _folded(kept, graph) if kept else None)
+
+
+def _planned(
+    tensors: Sequence[Tensor], graph: FrozenGraph, rest: Rest | None, folded: Folded | None = None
+) -> Plan:
+    """Return the plan of a graph after the passes over graphs."""
+    mode, target = graph.mode, graph.target
+    outputs, updates, kernels = _updates(tensors, graph, rest is None)
+    read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
+    operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
+    roots = merge_axes([*outputs, *updates.values(), *operands])
+    drawn = [node for node in topological_order(roots) if is_drawn(node)]
+    computed, pieces = _pieces(roots, mode, target)
+    parts = [_part(piece, mode, target) for piece in pieces]
     found = iter(computed)
     return Plan(
         tensors,
@@ -87,8 +101,34 @@ def compile_graph(
         drawn,
         mode,
         target,
-        rest if rest is None else _later(rest, graph),
+        rest,
+        folded,
     )
+
+
+def _folded(kept: Mapping[Tensor, Tensor], graph: FrozenGraph) -> Folded:
+    """Return the values that are kept, and the plan that computes them.
+
+    Args:
+        kept: The leaf of each value, and what computes it.
+        graph: The graph that they were found in.
+    """
+    computed = FrozenGraph(list(kept.values()), (), graph.mode, graph.target)
+    order = topological_order(computed.tensors)
+    leaves = [node.outputs[0] for node in order]
+    variables = [leaf for leaf in leaves if isinstance(leaf, Variable)]
+    places = {
+        tensor: (at, tensor.index) for at, node in enumerate(order) for tensor in node.outputs
+    }
+    structure = [
+        node.outputs[0]
+        if isinstance(node.outputs[0], Variable)
+        else (node.operator, *sorted(node.attributes.items()), *(places[t] for t in node.inputs))
+        for node in order
+    ]
+    results = [(places[t], leaf.node.attributes["in_blocks"]) for leaf, t in kept.items()]
+    key = (*structure, *results, graph.mode, graph.target) if variables else None
+    return Folded(list(kept), _planned(computed.tensors, computed, None), variables, key)
 
 
 def _later(rest: Waiting, graph: FrozenGraph) -> Rest:
@@ -156,6 +196,8 @@ def _part(piece: Piece, mode: Mode, target: Target) -> Part:
 
 def _inside(outputs: Sequence[Tensor], mode: Mode, target: Target) -> Plan:
     """Return the plan of a body, whose shapes are known."""
+    # A body is run by whoever runs the loop, who does not look for variables that have changed.
+    mode = mode._replace(off=mode.off | {fold_variables.name})
     return compile_graph(FrozenGraph(outputs, (), mode, target), {})
 
 

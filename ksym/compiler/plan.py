@@ -7,7 +7,7 @@ binds them to arrays and runs them.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -19,7 +19,7 @@ from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Copies
-from ksym.graph import Node, Tensor
+from ksym.graph import Node, Tensor, replace
 from ksym.loops.view import ScanView
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import constant, placeholder
@@ -83,6 +83,23 @@ class Rest(NamedTuple):
         for position, value in zip(self.static, values, strict=True):
             given[self.slots[position]] = constant(value)
         return given
+
+
+class Folded(NamedTuple):
+    """The values of a plan that are kept until a variable changes, and how they are computed.
+
+    Attributes:
+        leaves: The leaf of the plan that stands for each value.
+        plan: The plan that computes them, of variables and constants only.
+        variables: The variables that they depend on.
+        key: What is equal for another plan of the same values of the same variables; None if there
+            are no variables.
+    """
+
+    leaves: Sequence[Tensor]
+    plan: Plan
+    variables: Sequence[Variable]
+    key: Hashable
 
 
 class StepByStep(NamedTuple):
@@ -192,6 +209,7 @@ class Plan:
         target: The target for which it was compiled.
         rest: The graph that is compiled when the shapes of the outputs are known; None if the
             outputs are those of the whole graph.
+        folded: The values that are kept until a variable changes; None if there are none.
     """
 
     tensors: Sequence[Tensor]
@@ -204,6 +222,21 @@ class Plan:
     mode: Mode
     target: Target
     rest: Rest | None
+    folded: Folded | None = None
+
+    @property
+    def whole(self) -> list[Tensor]:
+        """The graph after the passes, with the computation of what is kept between calls."""
+        if self.folded is None:
+            return list(self.tensors)
+        computed = zip(self.folded.leaves, self.folded.plan.tensors, strict=True)
+        return replace(self.tensors, dict(computed))
+
+    @property
+    def written(self) -> list[Variable]:
+        """The variables that are updated."""
+        inside = [tensor for kernel in self.kernels for tensor in kernel.results]
+        return [*self.copies, *(tensor for tensor in inside if isinstance(tensor, Variable))]
 
     @property
     def is_compiled(self) -> bool:
@@ -260,6 +293,9 @@ def _lines(plan: Plan) -> list[str]:
         ]
         for title, inner in _inner(part.work):
             lines += [f"  {title}", *(f"    {line}" for line in _lines(inner))]
+    if plan.folded is not None:
+        lines.append("kept until a variable changes:")
+        lines += [f"  {line}" for line in _lines(plan.folded.plan)]
     for variable, tensor in plan.copies.items():
         origin = source.get(tensor, tensor.name)
         lines.append(f"update of {variable.name} {variable.spec}: a copy of {origin}")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from ksym.graph import Node
-from ksym.ops.leaves import constant, placeholder, variable_leaf
+from ksym.ops.leaves import constant, folded_leaf, placeholder, variable_leaf
 from ksym.ops.random.standard import Drawn
 
 
 def is_leaf(node: Node) -> bool:
     """Return whether a node's value is given before a graph runs, so that all parts can read it."""
-    return node.operator in (placeholder, variable_leaf, constant) or is_drawn(node)
+    return node.operator in (placeholder, variable_leaf, constant, folded_leaf) or is_drawn(node)
 
 
 def is_drawn(node: Node) -> bool:

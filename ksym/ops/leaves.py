@@ -17,7 +17,7 @@ from ksym.operator.sampling import Draw, Sample
 __all__ = ["placeholder", "constant"]
 
 
-class _Leaf(Operator):
+class Leaf(Operator):
     """The base of leaves, of which two are never the same, however alike they look."""
 
     pure = False
@@ -26,7 +26,7 @@ class _Leaf(Operator):
         return emit.leaf(node)
 
 
-class _Placeholder(_Leaf):
+class _Placeholder(Leaf):
     def prepare(
         self,
         shape: Any = (),
@@ -68,7 +68,7 @@ placeholder = _Placeholder(
 )
 
 
-class _VariableLeaf(_Leaf):
+class _VariableLeaf(Leaf):
     internal = "a `Variable` makes it"
 
     def infer(self, shape: Any, dtype: str, **_: Any) -> Spec:
@@ -81,7 +81,24 @@ class _VariableLeaf(_Leaf):
 variable_leaf = _VariableLeaf("variable", doc="Return the value that a `Variable` has at the call.")
 
 
-class _Failed(_Leaf):
+class _Folded(_VariableLeaf):
+    internal = "`fold_variables` makes it"
+
+
+folded_leaf = _Folded(
+    "folded",
+    doc="""Return a value that depends on variables only, and is kept until one of them changes.
+
+    Args:
+        shape: Its shape.
+        dtype: Its dtype.
+        name: A name for messages.
+        in_blocks: Whether oneDNN may leave it in a layout of its own.
+    """,
+)
+
+
+class _Failed(Leaf):
     internal = "stands for a node that refuses its operands, while it may turn out to be unneeded"
 
     def prepare(

@@ -23,6 +23,7 @@ EVENTS = 20_000
 
 DRAWS = "random numbers"
 COPIES = "copies to variables"
+FOLDED = "values of variables only"
 
 Unit = int | str
 """What is timed: the number of a part; after those, of an update's kernel; or what it is."""
@@ -66,6 +67,8 @@ class ProfiledProgram(Program):
             self._clocked(number, _run_of(part.calls) or part.run, part)
             for number, part in enumerate(self.parts)
         ]
+        if self._folded is not None:
+            self._timed.insert(0, self._clocked(FOLDED, self._folded.refresh))
 
     def _clocked(self, unit: Unit, run: Callable[[], object], part: Any = None) -> Any:
         """Return a function that runs a unit and adds its time."""

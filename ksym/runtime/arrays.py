@@ -42,6 +42,7 @@ class DeviceArray:
         self.native = native
         self.spec = spec
         self.in_blocks = in_blocks
+        self._address = 0
         self.view = self._memory() if is_direct() and 0 not in spec.shape else None
 
     @classmethod
@@ -71,13 +72,17 @@ class DeviceArray:
         array.write(value)
         return array
 
+    @property
+    def nbytes(self) -> int:
+        """The bytes of the elements."""
+        return (shapes.size(self.spec.shape) or 0) * np.dtype(self.spec.dtype).itemsize
+
     def _memory(self) -> np.ndarray:
         """Return a NumPy view of the array's memory."""
-        dtype = np.dtype(self.spec.dtype)
         shape = shapes.known(self.spec.shape)
-        count = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-        buffer: Any = (ctypes.c_char * count).from_address(self.native.address())
-        return np.ndarray(shape, dtype, buffer)
+        self._address = self.native.address()
+        buffer: Any = (ctypes.c_char * self.nbytes).from_address(self._address)
+        return np.ndarray(shape, np.dtype(self.spec.dtype), buffer)
 
     def read(self) -> np.ndarray:
         """Return a copy of the contents."""
@@ -146,8 +151,9 @@ class DeviceArray:
 
     def settle(self) -> None:
         """Convert the contents from oneDNN's own layout to row-major order, if need be."""
-        if self.in_blocks:
-            self.native.address()
+        # Memory of another size is elsewhere.
+        if self.in_blocks and self.native.address() != self._address and self.view is not None:
+            self.view = self._memory()
 
 
 @contextlib.contextmanager

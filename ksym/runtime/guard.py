@@ -112,7 +112,7 @@ class GuardedProgram(Program):
             # A pass may have made it: then the graph that ran shows it.
             if not meant and self.plan.rest is None:
                 ran = {given[slot]: value for slot, value in inputs.items()}
-                meant = self._searched(self.plan.tensors, ran, states, graph)
+                meant = self._searched(self.plan.whole, ran, states, graph)
         finally:
             for stream, state in after:
                 stream.set_state(state)

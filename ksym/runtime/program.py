@@ -35,6 +35,7 @@ from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.control import CondRun, HostRun, WhileRun
+from ksym.runtime.folded import folded_values
 from ksym.runtime.interpreter import blame, interpret, unexplained
 from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable, draw
@@ -181,6 +182,9 @@ class Program:
         with made_for([node.outputs[0] for node in plan.drawn]):
             self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
         known.update((node.outputs[0], array) for node, array in self._draws)
+        self._folded = None if plan.folded is None else folded_values(plan.folded, Program)
+        if plan.folded is not None and self._folded is not None:
+            known.update(zip(plan.folded.leaves, self._folded.arrays, strict=True))
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
         for part in plan.parts:
@@ -191,10 +195,13 @@ class Program:
             known.update((t, array) for t, array in pairs if not is_leaf(t.node))
             self._sources.update((t, (made, at)) for at, (t, _) in enumerate(pairs))
         self._runs, self.calls = _joined(self.parts)
-        if self._draws:
+        if self._folded is not None:
+            self._runs.insert(0, self._folded.refresh)
+        if self._draws or self._folded is not None:
             self.calls = None
         self.outputs: Sequence[DeviceArray] = self._found(plan.outputs)
         self._new = self._found(plan.copies.values())
+        self._written = plan.written
         self._commits = self._committing()
         self._later: Recent[tuple[list[DeviceArray | None], Program]] = Recent(limit)
         self._last: Program = self
@@ -318,6 +325,8 @@ class Program:
             return
         for array in self._new:
             array.wait()
+        for variable in self._written:
+            variable.version += 1
         for commit in self._commits:
             commit()
 
@@ -339,7 +348,7 @@ class Program:
         while last._last is not last:
             last = last._last
         try:
-            interpreted(last.plan.tensors, last._arrays)
+            interpreted(last.plan.whole, last._arrays)
         except KsymError as found:
             found.breaks = True
             return found

@@ -31,6 +31,12 @@ def constants():
     return [ksym.placeholder((3,)) * ksym.exp(ops.constant(np.ones(3, "float32")))]
 
 
+def folded(size, of):
+    """A graph with a part that depends on constants only, which are too large for `fold`."""
+    w = ops.constant(np.ones(size, "float32"))
+    return [ksym.cumsum(ksym.placeholder((2, 128)) @ of(w), 0)]
+
+
 PLANS = {
     "native_operator": (amid_a_native_graph, 100.0),
     "native_element": (amid_a_native_graph, 10.0),
@@ -45,6 +51,9 @@ PLANS = {
     "summands": (lambda: [ksym.sum(ksym.placeholder((4,)) * 2.0)], 3),
     "loop_memory": (recurrence, 0),
     "folded_elements": (constants, 2),
+    "native_flop": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e-9),
+    "kept_time": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e6),
+    "kept_elements": (lambda: folded(128, lambda w: ksym.sin(ksym.tanh(w[:, None] * w))), 2),
     "simplifying_rounds": (lambda: [ksym.exp(ksym.placeholder((2,)) * 1.0)], 0),
 }
 """For each field that the compiler reads a graph, and a value by which its plan is another."""

@@ -12,6 +12,7 @@ import numpy as np
 from ksym import shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
 from ksym.operator.emitter import Emitter
+from ksym.ops.leaves import folded_leaf
 
 NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
@@ -91,6 +92,7 @@ class GraphEmitter(Emitter):
         self._scratch: dict[tuple[Spec, str], Entry] = {}
         self._forward: dict[int, Entry] = {}
         self._own_layout: set[int] = set()
+        self._may_be_blocked: set[int] = set()
 
     def __call__(self, operator: str, *inputs: Entry, outputs: int = 1, **attributes: Any) -> Any:
         return self._apply(operator, inputs, outputs, attributes, None)
@@ -141,7 +143,8 @@ class GraphEmitter(Emitter):
         """Return whether a node must run in training mode.
 
         Gradients must, and operators that compute something else outside of it.  So must those
-        that would convert weights to oneDNN's layout in place, since these may be variables.
+        that would convert weights to oneDNN's layout in place, since these may be variables; but
+        not for weights that nothing else reads.
         """
         weights = [source for source, _, _ in node["inputs"][1:]]
         return (
@@ -150,6 +153,7 @@ class GraphEmitter(Emitter):
             or (
                 node["op"] in BLOCKING
                 and any(self.graph.nodes[source]["op"] == "null" for source in weights[:1])
+                and self._may_be_blocked.isdisjoint(weights[:1])
             )
         )
 
@@ -177,6 +181,8 @@ class GraphEmitter(Emitter):
     def given(self, tensor: Tensor) -> Entry:
         """Return the value of a tensor that is computed elsewhere."""
         self.graph.leaves[tensor], entry = self.input(tensor.node.operator.name)
+        if tensor.node.operator is folded_leaf and tensor.node.attributes["in_blocks"]:
+            self._may_be_blocked.add(entry.node)
         return entry
 
     def draw(self, node: Node) -> Entry:

@@ -13,7 +13,8 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from operator import attrgetter
 
 from ksym import ops, shapes
 from ksym.compiler.costs import DEFAULT, Costs
@@ -331,10 +332,36 @@ def size_of(node: Node) -> int:
 
 
 def _within_limit(regions: Iterable[Region], limit: int) -> list[Region]:
-    """Return the largest regions, with at most `limit` instructions in all."""
+    """Return the regions of the longest structures, with at most `limit` instructions in all.
+
+    Regions of one structure share their code, so its instructions count once.
+    """
+    alike: dict[Hashable, list[Region]] = defaultdict(list)
+    for region in regions:
+        alike[_structure(region)].append(region)
     kept, instructions = [], 0
-    for region in sorted(regions, key=len, reverse=True):
-        instructions += len(region)
+    for same in sorted(alike.values(), key=lambda group: len(group[0]), reverse=True):
+        instructions += len(same[0])
         if instructions <= limit:
-            kept.append(region)
+            kept += same
     return kept
+
+
+def _structure(region: Region) -> Hashable:
+    """Return what the code of a region depends on, but for which of its results are written."""
+    names: dict[Tensor, int] = {}
+
+    def operand(tensor: Tensor) -> Hashable:
+        # Some constants are written into the code.
+        if is_number(tensor) and tensor.value is not None:
+            return tensor.spec, tensor.value.item()
+        return tensor.spec, names.setdefault(tensor, len(names))
+
+    return tuple(
+        (
+            node.operator,
+            *sorted(node.attributes.items()),
+            *map(operand, (*node.inputs, *node.outputs)),
+        )
+        for node in sorted(region, key=attrgetter("number"))
+    )

@@ -181,8 +181,8 @@ def test_a_long_chain_is_several_loops(x):
 
 def test_more_is_not_compiled_than_what_is_sensible(x):
     y = x
-    for _ in range(150):
-        y = ksym.tanh(y) + 1.0
+    for number in range(150):
+        y = ksym.tanh(y) + float(number)
     assert sum(map(len, fuse_loops([y], Costs(instructions_in_all=100)))) == 64
     assert len(topological_order([y])) > 300
 
@@ -223,3 +223,28 @@ def test_a_mask_is_made_in_a_loop_where_its_product_stays_native():
     loss = ksym.sum(ksym.cumsum(ops.reshape(y, (8, -1)) * mask, 1))
     outputs = [loss, *ksym.gradients(loss, [x, w])]
     assert ["cast", "greater", "multiply"] in regions(*specialize(outputs, {}))
+
+
+def deep(depth):
+    y = ksym.placeholder((4, 8))
+    for number in range(depth):
+        w, b = ksym.placeholder((8, 8), name=f"w{number}"), ksym.placeholder((8,))
+        y = ksym.tanh(y @ w + b)
+    return y
+
+
+def test_kernels_of_one_structure_count_once():
+    """A network of any depth has no more code than one layer, so it is in kernels as a whole."""
+    limited = Costs(instructions_in_all=3)
+    for depth in (1, 50):
+        regions = fuse_loops([deep(depth)], limited)
+        assert sorted(map(len, regions)) == [1] * depth + [2] * depth
+    wide = ksym.exp(ksym.tanh(ksym.placeholder((64, 64)) + 1.0))
+    assert sorted(map(len, fuse_loops([deep(50), wide], limited))) == [3]
+
+
+def test_kernels_with_other_constants_count_each():
+    y, last = ksym.placeholder((4, 8)), ksym.placeholder((8, 8))
+    for number in range(20):
+        y = ksym.tanh(y * float(number + 2)) @ last
+    assert [len(region) for region in fuse_loops([y], Costs(instructions_in_all=6))] == [2] * 3
