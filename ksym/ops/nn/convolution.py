@@ -154,7 +154,8 @@ class _Convolution(BothFormats):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         check_format(data_format)
         operands = promoted(x, w) if bias is None else promoted(x, w, bias)
-        return operands, convolution_attributes(*operands[:2], strides, padding, dilation, groups)
+        x, w = operands[:2]
+        return operands, convolution_attributes(x, w, strides, padding, dilation, groups)
 
     def infer(self, x: Tensor, w: Tensor, *bias: Tensor, **attributes: Any) -> Spec:
         check_kernel(x, w)
@@ -253,7 +254,7 @@ class _ConvolutionGradient(Operator):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = promoted(g, x, w, *bias)
         given = {"strides": 1, "padding": "valid", "dilation": 1, "groups": 1, **attributes}
-        return operands, convolution_attributes(*operands[1:3], **given)
+        return operands, convolution_attributes(operands[1], operands[2], **given)
 
     def infer(self, g: Tensor, *operands: Tensor, **attributes: Any) -> tuple[Spec, ...]:
         y = convolution.infer(*operands, **attributes)
