@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.ops.leaves import constant
 from ksym.origin import warn
@@ -22,6 +22,38 @@ def variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[V
     """Return the variables that a graph reads, and those that are updated besides."""
     leaves = (node.outputs[0] for node in topological_order(graph))
     return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
+
+
+def default_updates(
+    read: Iterable[Variable], updated: Sequence[Variable], without: bool | Iterable[Variable]
+) -> list[Update]:
+    """Return the default updates of variables that a graph reads.
+
+    Args:
+        read: The variables.
+        updated: Those that have another update.
+        without: The variables whose default update is left out; True for all of them.
+
+    Raises:
+        ArgumentError: `without` is something else.
+    """
+    excepted: set[Any] = set(updated)
+    if not isinstance(without, bool):
+        listed = list(without) if isinstance(without, Iterable) else [without]
+        for variable in listed:
+            if not isinstance(variable, Variable):
+                raise ArgumentError(
+                    f"no_default_updates has {variable!r}, which is no variable",
+                    remedy="give True, or a list of the variables",
+                )
+        excepted.update(listed)
+    if without is True:
+        return []
+    return [
+        Update(variable, variable.default_update)
+        for variable in read
+        if variable.default_update is not None and variable not in excepted
+    ]
 
 
 def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -66,15 +98,25 @@ def with_givens(graph: list[Tensor], givens: Givens | None) -> list[Tensor]:
     """Return a graph with tensors replaced by other tensors, or by values."""
     if not givens:
         return graph
-    pairs = list(givens.items() if isinstance(givens, Mapping) else givens)
+    replaced = {
+        old: new if isinstance(new, Tensor) else constant(new, old.dtype)
+        for old, new in _pairs(givens)
+    }
+    return substitute(graph, replaced)
+
+
+def report_unused_givens(graph: Sequence[Tensor], givens: Givens | None) -> None:
+    """Warn of givens for tensors on which a graph does not depend."""
+    if not givens:
+        return
     used = set(topological_order(graph))
-    for old, _ in pairs:
+    for old, _ in _pairs(givens):
         if isinstance(old, Tensor) and old.node not in used:
             warn(
                 f"the given for {old!r} has no effect: nothing depends on that tensor",
                 "give the very tensor that the outputs were made of: two x[-1] are two tensors",
             )
-    return substitute(
-        graph,
-        {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},
-    )
+
+
+def _pairs(givens: Givens) -> list[tuple[Tensor, Any]]:
+    return list(givens.items() if isinstance(givens, Mapping) else givens)

@@ -9,7 +9,16 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.arguments import Givens, Outputs, listed, named, variables_in, with_givens
+from ksym.arguments import (
+    Givens,
+    Outputs,
+    default_updates,
+    listed,
+    named,
+    report_unused_givens,
+    variables_in,
+    with_givens,
+)
 from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
@@ -50,6 +59,7 @@ def function(
     updates: Updates | None = None,
     givens: Givens | None = None,
     *,
+    no_default_updates: bool | Sequence[Variable] = False,
     on_unused_input: Literal["warn", "ignore", "raise"] = "warn",
     name: str | None = None,
     mode: Literal["native", "interpret"] = "native",
@@ -71,6 +81,8 @@ def function(
         updates: The variables to change: `ksym.Update` objects, pairs (variable, new value), or a
             mapping.
         givens: Tensors to be replaced by other tensors or by values before compiling.
+        no_default_updates: Variables whose `Variable.default_update` is not carried out; True for
+            all.
         on_unused_input: What happens if nothing depends on an input: ``"warn"``, ``"ignore"`` or
             ``"raise"``.
         name: A name for messages.
@@ -102,6 +114,7 @@ def function(
         mode,
         specializations,
         flags,
+        no_default_updates=no_default_updates,
         on_unused_input=on_unused_input,
         profile=profile,
     )
@@ -109,6 +122,8 @@ def function(
 
 def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     """Return the value of a tensor, or carry out an update and return the variable's new value.
+
+    Variables keep their values: their default updates are not carried out.
 
     Args:
         tensor: The tensor to compute, several as `function` takes outputs, or the update to carry
@@ -120,7 +135,7 @@ def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     """
     feeds = feeds or {}
     if isinstance(tensor, Update):
-        function(list(feeds), [], [tensor])(*feeds.values())
+        function(list(feeds), [], [tensor], no_default_updates=True)(*feeds.values())
         return tensor.variable.get_value()
     if isinstance(tensor, Variable):
         return tensor.get_value()
@@ -132,7 +147,7 @@ def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
                 f"what is evaluated depends on {leaf.name}, a placeholder without a value",
                 remedy="give one, as in tensor.eval({placeholder: array})",
             ).located(origin=node.origin)
-    return function(list(feeds), tensor)(*feeds.values())
+    return function(list(feeds), tensor, no_default_updates=True)(*feeds.values())
 
 
 EVALUATORS[:] = [evaluate]
@@ -171,6 +186,7 @@ class Function:
         specializations: int,
         flags: Flags | None,
         costs: Costs = DEFAULT,
+        no_default_updates: bool | Sequence[Variable] = False,
         on_unused_input: str = "warn",
         profile: bool | None = None,
     ):
@@ -181,11 +197,23 @@ class Function:
         changes = collect(updates)
         self._variables = [update.variable for update in changes]
         self._count = len(results)
-        graph = [as_tensor(r) for r in results] + [update.value for update in changes]
-        graph = with_givens(graph, givens)
+        before = [as_tensor(r) for r in results] + [update.value for update in changes]
         given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        # A generator of pairs is read once.
+        replaced = givens if givens is None or isinstance(givens, Mapping) else list(givens)
+        graph = with_givens(before, replaced)
+        while True:
+            self._slots, self._graph = self._open(given, graph)
+            read = variables_in(self._graph, self._variables)
+            # What these compute may depend on further variables.
+            more = default_updates(read, self._variables, no_default_updates)
+            if not more:
+                break
+            self._variables += [update.variable for update in more]
+            before += [update.value for update in more]
+            graph = with_givens(before, replaced)
+        report_unused_givens(before, replaced)
         self._report_unused(given, graph, on_unused_input)
-        self._slots, self._graph = self._open(given, graph)
         self._start(given, specializations, profile)
 
     def _start(

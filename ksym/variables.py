@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
@@ -106,6 +107,7 @@ class Variable(Tensor):
         self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
         self.trainable = trainable
         self.group = Group()
+        self._default_update: Tensor | None = None
         # The array stays on the host until a runtime copies it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
@@ -121,17 +123,28 @@ class Variable(Tensor):
         return self._name
 
     @property
-    def default_update(self) -> Any:
-        """What Theano has, and ksym has not: an update that every function carries out."""
-        raise AttributeError("variables have no default update")
+    def default_update(self) -> Tensor | None:
+        """The value that each function which uses the variable gives it, as in Theano; or None.
+
+        A function carries it out unless it has another update of the variable, or is made with
+        ``no_default_updates``; `evaluate` never does.  It counts when the function is made.
+
+        Raises:
+            DTypeError: When it is set: it is of a higher kind than the variable.
+            ShapeError: When it is set: the shapes differ.
+
+        >>> import ksym
+        >>> calls = Variable(0)
+        >>> calls.default_update = calls + 1
+        >>> number = ksym.function([], calls)
+        >>> int(number()), int(number())
+        (0, 1)
+        """
+        return self._default_update
 
     @default_update.setter
     def default_update(self, value: Any) -> None:
-        raise GraphError(
-            f"the variable {self.name!r} is given a default update, which variables do not have",
-            remedy="give the update to the functions that are to carry it out: "
-            "ksym.function(inputs, outputs, updates=[(variable, new_value)])",
-        ).located(origin=current_origin())
+        self._default_update = None if value is None else Update(self, value).value
 
     def get_value(self) -> np.ndarray:
         """Return a copy of the value, after waiting for a call that runs on another thread."""
@@ -193,13 +206,17 @@ class Variable(Tensor):
         return Update(self, self - in_dtype_of(self, decrement))
 
     def __reduce__(self) -> Any:
-        return _restore, (self.get_value(), self._name, self.trainable)
+        # The default update, which may depend on the variable, is set when that is there.
+        default = self._default_update
+        state = None if default is None else {"_default_update": default}
+        return _restore, (self.get_value(), self._name, self.trainable), state
 
     def __copy__(self) -> Variable:
         return _restore(self.get_value(), self._name, self.trainable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         memo[id(self)] = copied = self.__copy__()
+        copied._default_update = copy.deepcopy(self._default_update, memo)
         return copied
 
 

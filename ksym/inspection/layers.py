@@ -252,7 +252,7 @@ def _gradients(model: Any, activations: Mapping[_Key, Tensor]) -> dict[_Key, Ten
 def _computed(feeds: Mapping[Tensor, Any], wanted: Mapping[_Key, Tensor]) -> dict[_Key, np.ndarray]:
     """Compute tensors, and let random streams go on from where they were."""
     tensors = [*wanted.values()]
-    compute = function(list(feeds), tensors, on_unused_input="ignore")
+    compute = function(list(feeds), tensors, no_default_updates=True, on_unused_input="ignore")
     with streams_kept(tensors):
         return dict(zip(wanted, compute(*feeds.values()), strict=True))
 

@@ -36,7 +36,7 @@ class Subject(NamedTuple):
             for n in order
             if n.operator is placeholder and n.attributes["default"] is None
         ]
-        return function(inputs, self.roots, name=self.title)
+        return function(inputs, self.roots, name=self.title, no_default_updates=True)
 
 
 def subject_of(what: Any) -> Subject:
