@@ -13,7 +13,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser docs check format bench wheel clean
+.PHONY: demo test test-part test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-soak docs check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -42,6 +42,14 @@ test-versions:
 # Thousands of drawn cases for each property instead of some tens.
 test-deep: $(READY)
 	HYPOTHESIS_PROFILE=deep $(PYTEST) tests/properties
+
+# Calls that are interrupted at every point where Python looks for signals, instead of at a sample.
+test-faults: $(READY)
+	KSYM_FAULTS=all $(PYTEST) tests/runtime/test_interrupts.py tests/runtime/test_failures.py
+
+# Half an hour of steps, functions, models and shapes, after which the process is no larger.
+test-soak: $(READY)
+	KSYM_SOAK=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_soak.py
 
 # The page of all operators is written from their declarations; build/site has all pages as a site.
 docs: $(READY)

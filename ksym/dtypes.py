@@ -32,8 +32,10 @@ def canonical(dtype: Any) -> str:
         DTypeError: The dtype is unknown to NumPy, or MXNet does not store it.
     """
     try:
-        name = np.dtype(dtype).name
-    except TypeError:
+        # Of an array or a tensor NumPy would take the attribute `dtype`, which was not asked for.
+        is_array = hasattr(dtype, "shape") and not isinstance(dtype, np.dtype | type)
+        name = str(dtype) if is_array else np.dtype(dtype).name
+    except (TypeError, ValueError):
         name = str(dtype)
     if name not in SUPPORTED:
         instead = _WIDENED.get(name)

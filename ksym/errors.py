@@ -73,8 +73,8 @@ class DTypeError(KsymError, TypeError):
     """A dtype that ksym does not store, or that an operator does not take."""
 
 
-class ArgumentError(KsymError, TypeError):
-    """Arguments that an operator does not have: an unknown keyword, too many, or too few."""
+class ArgumentError(KsymError, TypeError, ValueError):
+    """Arguments that an operator does not take: unknown keywords, too many, or of a wrong kind."""
 
 
 class GraphError(KsymError, ValueError):

@@ -10,6 +10,7 @@ import contextlib
 import copy
 import sys
 import threading
+import traceback
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -78,13 +79,23 @@ def current_origin() -> Origin:
     frame = sys._getframe(1)
     while True:
         filename = frame.f_code.co_filename
-        library = _is_library.get(filename)
-        if library is None:
-            library = filename.startswith(tuple(_library_folders))
-            _is_library[filename] = library
-        if not library or frame.f_back is None:
+        if not _is_of_library(filename) or frame.f_back is None:
             return Origin(filename, frame.f_lineno, frame.f_code.co_name, scope, part_of)
         frame = frame.f_back
+
+
+def _is_of_library(filename: str) -> bool:
+    library = _is_library.get(filename)
+    if library is None:
+        library = filename.startswith(tuple(_library_folders))
+        _is_library[filename] = library
+    return library
+
+
+def is_from_user(error: Exception) -> bool:
+    """Return whether an exception was raised in a function of the user's, such as `__array__`."""
+    frames = traceback.walk_tb(error.__traceback__)
+    return any(not _is_of_library(frame.f_code.co_filename) for frame, _ in frames)
 
 
 def warn(problem: str, remedy: str) -> None:

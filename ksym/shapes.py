@@ -7,12 +7,12 @@ mistake that remains one whatever the unknown dimensions turn out to be.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from ksym.errors import ShapeError
+from ksym.errors import ShapeError, SymbolicError
 
 Dimension = int | None
 Shape = tuple[Dimension, ...]
@@ -119,17 +119,39 @@ def axis(value: Any, rank: int) -> int:
     return number % rank
 
 
+def items(value: Any, what: str) -> list[Any]:
+    """Return the items of a sequence of integers; one integer counts as a sequence of one.
+
+    Args:
+        value: The integer or sequence.
+        what: The name of the items in a message, in the plural.
+
+    Raises:
+        ShapeError: The value is neither.
+    """
+    try:
+        return [operator.index(value)]
+    except TypeError:
+        pass
+    if isinstance(value, str | bytes | Mapping):
+        raise ShapeError(f"the {what} {value!r} are no integers")
+    try:
+        return list(value)
+    except (TypeError, SymbolicError):
+        raise ShapeError(
+            f"the {what} {value!r} are neither an integer nor a sequence of integers"
+        ) from None
+
+
 def axes(value: Any, rank: int) -> tuple[int, ...]:
     """Return sorted axes from None (all of them), an int, or a sequence of ints.
 
     Raises:
-        ShapeError: An axis is out of range or is named twice.
+        ShapeError: An axis is no integer, is out of range, or is named twice.
     """
     if value is None:
         return tuple(range(rank))
-    if isinstance(value, int | np.integer):
-        value = (value,)
-    numbers = [axis(item, rank) for item in value]
+    numbers = [axis(item, rank) for item in items(value, "axes")]
     if len(set(numbers)) != len(numbers):
         raise ShapeError(f"the axes {tuple(value)} name the same axis twice")
     return tuple(sorted(numbers))

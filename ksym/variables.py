@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -29,26 +28,39 @@ class Storage(Protocol):
 
 
 class _Names:
-    """A source of unique names: ``kernel``, ``kernel_1``, ..."""
+    """A source of unique names: ``kernel``, ``kernel_1``, ...
+
+    Of names that end in a number it keeps the last number only, so that a program which makes
+    variables without end does not collect their names.
+    """
 
     def __init__(self) -> None:
-        self._used: dict[str, itertools.count[int]] = {}
+        self._next: dict[str, int] = {}
+        """For each name the number that would make the next one of it."""
         self._lock = reentrant_lock()
 
     def unique(self, name: str) -> str:
         with self._lock:
-            if name not in self._used:
-                self._used[name] = itertools.count(1)
+            if not self._is_used(name):
+                self._next[name] = 1
                 return name
-            candidate = f"{name}_{next(self._used[name])}"
-            while candidate in self._used:
-                candidate = f"{name}_{next(self._used[name])}"
-            self._used[candidate] = itertools.count(1)
-            return candidate
+            number = self._next.get(name, 1)
+            while self._is_used(f"{name}_{number}"):
+                number += 1
+            self._next[name] = number + 1
+            return f"{name}_{number}"
+
+    def _is_used(self, name: str) -> bool:
+        if name in self._next:
+            return True
+        base, _, number = name.rpartition("_")
+        # Only what `unique` writes is a number here: no leading zeros, and no more than it counts.
+        is_number = number.isdecimal() and number.isascii() and number[0] != "0"
+        return is_number and len(number) < 19 and int(number) < self._next.get(base, 1)
 
     def reset(self) -> None:
         with self._lock:
-            self._used.clear()
+            self._next.clear()
 
 
 NAMES = _Names()

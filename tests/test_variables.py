@@ -2,9 +2,12 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import ksym
 from ksym.errors import DTypeError, GraphError, ShapeError
+from ksym.variables import _Names
 
 
 def test_values_are_copies():
@@ -113,6 +116,26 @@ def test_a_number_fills_a_variable():
 def test_names_are_unique():
     names = [ksym.Variable(0.0, name="twice").name for _ in range(3)]
     assert len(set(names)) == 3
+
+
+@given(st.lists(st.sampled_from(["a", "a_1", "a_2", "a_1_1", "a_01", "a_", "a_0", "_1", ""])))
+def test_names_are_unique_whatever_they_are_made_of(wanted):
+    names, given_out = _Names(), []
+    for name in wanted:
+        found = names.unique(name)
+        assert found not in given_out
+        if name not in given_out:
+            assert found == name
+        given_out.append(found)
+
+
+def test_names_do_not_pile_up():
+    names = _Names()
+    assert [names.unique("v") for _ in range(1000)][-1] == "v_999"
+    assert len(names._next) == 1
+    assert names.unique("v_500") == "v_500_1"
+    assert names.unique("v_1000") == "v_1000"
+    assert names.unique("v") == "v_1001"
 
 
 def test_what_cannot_be_a_value_is_refused():

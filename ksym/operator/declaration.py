@@ -40,7 +40,7 @@ from ksym.operator.layout import Layout
 from ksym.operator.machine import Combination, Formula
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
-from ksym.origin import Origin, current_origin
+from ksym.origin import Origin, current_origin, is_from_user
 from ksym.shapes import UNKNOWN
 
 KNOWN_SIZE_LIMIT = 64
@@ -83,6 +83,12 @@ def shown(signature: inspect.Signature, results: str) -> inspect.Signature:
 def _parameters(signature: inspect.Signature) -> str:
     """Return the parameters of a signature, without what is returned, in parentheses."""
     return str(signature.replace(return_annotation=inspect.Signature.empty))
+
+
+def _short(value: Any) -> str:
+    """Return how Python writes a value, cut off if that is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 class _Annotation(str):
@@ -219,9 +225,10 @@ class Operator:
             return self.call(*args, **kwargs)
         except KsymError as error:
             raise error.located(self.name, origin=current_origin()) from None
-        except TypeError as error:
-            self._check_arguments(args, kwargs, error)
-            raise
+        except (TypeError, ValueError, ArithmeticError, LookupError, AttributeError) as error:
+            if is_from_user(error):
+                raise
+            raise self._refused(args, kwargs, error) from error
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Do what a call does: put a node into the graph, and return its results.
@@ -231,20 +238,27 @@ class Operator:
         operands, attributes = self.prepare(*args, **kwargs)
         return self.make(operands, attributes)
 
-    def _check_arguments(
-        self, args: Sequence[Any], kwargs: Mapping[str, Any], error: TypeError
-    ) -> None:
-        """Raise an error if Python cannot bind the arguments of a call that raised a TypeError.
+    def _refused(
+        self, args: Sequence[Any], kwargs: Mapping[str, Any], error: Exception
+    ) -> KsymError:
+        """Return the error for arguments of which Python or NumPy could make nothing.
 
-        Raises:
-            ArgumentError: There are too many or too few arguments, or a keyword is unknown.
+        Args:
+            args: The positional arguments.
+            kwargs: The arguments that were given by name.
+            error: The exception that they led to.
         """
         try:
-            self.__signature__.bind(*args, **kwargs)
+            given = self.__signature__.bind(*args, **kwargs).arguments
         except TypeError as wrong:
-            raise ArgumentError(
-                str(wrong), remedy=f"call it as {self.name}{_parameters(self.__signature__)}"
-            ).located(self.name, origin=current_origin()) from error
+            problem = str(wrong)
+        else:
+            # Tensors have been checked before; what else there is, is shown to find the wrong one.
+            others = [f"{k}={_short(v)}" for k, v in given.items() if not isinstance(v, Tensor)]
+            problem = f"the arguments {', '.join(others)} are refused by Python: {error}"
+        remedy = f"call it as {self.name}{_parameters(self.__signature__)}"
+        specs = [tensor.spec for tensor in args if isinstance(tensor, Tensor)]
+        return ArgumentError(problem, remedy=remedy).located(self.name, specs, current_origin())
 
     def make(self, operands: Sequence[Tensor], attributes: Mapping[str, Any]) -> Any:
         """Build the node and return its output, or a tuple if it has several.
@@ -326,6 +340,9 @@ class Operator:
             return
         elements = shapes.size(output.shape)
         if elements is None or elements > KNOWN_SIZE_LIMIT:
+            return
+        if elements == 0 and shapes.is_known(output.shape):
+            output.value = np.empty(shapes.known(output.shape), output.dtype)
             return
         with np.errstate(all="ignore"):
             value = self.known(*node.inputs, **node.attributes)

@@ -15,11 +15,12 @@ from ksym import dtypes, graph
 from ksym.errors import DTypeError, GraphError
 from ksym.graph import Node, Tensor
 from ksym.origin import current_origin
-from ksym.shapes import UNKNOWN
+from ksym.shapes import UNKNOWN, items
 
 
 def _constant(value: Any, dtype: str | None = None) -> Tensor:
-    return graph.OPERATORS["constant"](value, dtype)
+    # Its errors are those of the operator that the value is an operand of.
+    return graph.OPERATORS["constant"].call(value, dtype)
 
 
 def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
@@ -171,12 +172,11 @@ def shape_operand(shape: Any) -> Tensor:
             if shape.rank != 1 or dtypes.kind(shape.dtype) != 1:
                 raise DTypeError(f"a shape is a vector of integers, not {shape.spec}")
             return cast_to(shape, "int64")
-    if isinstance(shape, int | np.integer):
-        shape = (shape,)
-    if not isinstance(shape, np.ndarray) and any(isinstance(item, Tensor) for item in shape):
-        items = [cast_to(as_tensor(item), "int64") for item in shape]
-        return graph.OPERATORS["stack"](items)
-    sizes = shape if isinstance(shape, np.ndarray) else dtypes.storable(list(shape))
+    if not isinstance(shape, np.ndarray):
+        shape = items(shape, "sizes")
+        if any(isinstance(item, Tensor) for item in shape):
+            return graph.OPERATORS["stack"]([cast_to(as_tensor(item), "int64") for item in shape])
+    sizes = shape if isinstance(shape, np.ndarray) else dtypes.storable(shape)
     if sizes.ndim != 1 or (sizes.size and sizes.dtype.kind not in "iu"):
         raise DTypeError(f"a shape is a vector of integers, not {shape!r}")
     return as_tensor(sizes.astype("int64"))

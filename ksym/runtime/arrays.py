@@ -7,13 +7,15 @@ through MXNet's engine.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.errors import ExecutionError
 from ksym.graph import Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.runtime.capi import NDArray
@@ -44,10 +46,22 @@ class DeviceArray:
 
     @classmethod
     def empty(cls, spec: Spec) -> DeviceArray:
-        """Return an array with arbitrary contents."""
+        """Return an array with arbitrary contents.
+
+        Raises:
+            ExecutionError: MXNet cannot allocate it.
+        """
         context = device.context()
-        with loading.numpy_shapes():
-            native = NDArray.empty(shapes.known(spec.shape), spec.dtype, context)
+        try:
+            with loading.numpy_shapes():
+                native = NDArray.empty(shapes.known(spec.shape), spec.dtype, context)
+        except loading.NativeError as error:
+            size = (shapes.size(spec.shape) or 0) * np.dtype(spec.dtype).itemsize
+            raise ExecutionError(
+                f"MXNet cannot allocate {spec}, {size / 2**20:.1f} MiB",
+                details=[str(error).strip().splitlines()[-1]] if str(error).strip() else (),
+                remedy="use smaller batches, or drop functions and variables that are not needed",
+            ) from None
         return cls(native, spec)
 
     @classmethod
@@ -136,6 +150,23 @@ class DeviceArray:
             self.native.address()
 
 
+@contextlib.contextmanager
+def made_for(tensors: Sequence[Tensor]) -> Iterator[None]:
+    """Have an error inside of the context name the operator of the largest of some tensors.
+
+    Args:
+        tensors: Tensors of known shapes, for which arrays are allocated inside.
+    """
+    try:
+        yield
+    except ExecutionError as error:
+        if not tensors:
+            raise
+        node = max(tensors, key=lambda tensor: shapes.size(tensor.shape) or 0).node
+        operands = [tensor.spec for tensor in node.inputs]
+        raise error.located(node.operator.name, operands, node.origin) from None
+
+
 Arrays = Mapping[Tensor, DeviceArray]
 """The array of each tensor."""
 
@@ -147,7 +178,8 @@ def storage_of(variable: Variable) -> DeviceArray:
     """
     if variable.storage is None:
         assert variable.initial is not None
-        variable.storage = DeviceArray.of(variable.initial)
+        with made_for([variable]):
+            variable.storage = DeviceArray.of(variable.initial)
         variable.initial = None
     assert isinstance(variable.storage, DeviceArray)
     return variable.storage

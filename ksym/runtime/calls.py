@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import itertools
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,14 +12,14 @@ import numpy as np
 
 from ksym.compiler.codegen.blocks import block_work
 from ksym.compiler.codegen.finite import emit_finite
-from ksym.compiler.codegen.llvm import ENTRY, emit
+from ksym.compiler.codegen.llvm import emit
 from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emit_tapes
 from ksym.compiler.costs import Costs
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Matrix, Product
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
-from ksym.runtime.jit import load_functions, once
+from ksym.runtime.jit import Code, kernel_code, load_functions, once
 from ksym.runtime.subnormal import CONTROL
 
 
@@ -28,7 +27,7 @@ class Call(NamedTuple):
     """A call of compiled code: a function, and the table that is its argument.
 
     Attributes:
-        code: The address of the function.
+        code: The function, which stays in memory as long as a call refers to it.
         table: The words that the argument points to.
         addresses: The positions of the words that are addresses of elements of arrays.
         arrays: The arrays that it reads or writes, which must stay in memory.
@@ -36,7 +35,7 @@ class Call(NamedTuple):
         tapes: Other memory that the table points to.
     """
 
-    code: int
+    code: Code
     table: np.ndarray
     addresses: tuple[int, ...]
     arrays: tuple[DeviceArray, ...]
@@ -63,8 +62,8 @@ class Tape:
             (call,) = calls
         else:
             call = _called("play", _tape(calls), len(calls), inner=calls)
-        self._call = _called("flushed", call.code, call.table.ctypes.data, inner=[call])
-        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code)
+        self._call = _called("flushed", call.code.address, call.table.ctypes.data, inner=[call])
+        self._function = ctypes.CFUNCTYPE(None, ctypes.c_void_p)(self._call.code.address)
         self._argument = ctypes.c_void_p(self._call.table.ctypes.data)
 
     def run(self) -> None:
@@ -95,7 +94,7 @@ def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
     used = [arrays[view.tensor] for view in source.arrays]
     addresses = [_address(a, v.offset) for a, v in zip(used, source.arrays, strict=True)]
     call = Call(
-        _compiled(source.text, elements <= costs.unoptimised_elements),
+        kernel_code(source.text, elements <= costs.unoptimised_elements),
         np.array([*source.numbers, *addresses], "int64"),
         tuple(range(len(source.numbers), len(source.numbers) + len(used))),
         tuple(used),
@@ -103,7 +102,7 @@ def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:
     # The threads that MXNet's own kernels use: other threads would compete for the cores.
     threads = 1 if calls else loading.library().omp_get_max_threads()
     if threads > 1 and elements * len(kernel.instructions) >= costs.shared_instructions:
-        call = _called("team", call.code, call.table.ctypes.data, threads, inner=[call])
+        call = _called("team", call.code.address, call.table.ctypes.data, threads, inner=[call])
     return [*calls, call]
 
 
@@ -131,7 +130,7 @@ def product_call(product: Product, arrays: Arrays, costs: Costs) -> Call:
         call = Call(code, table, addresses_in(name), tuple(used))
         if threads == 1:
             return call
-        return _called("team", code, table.ctypes.data, threads, inner=[call])
+        return _called("team", code.address, table.ctypes.data, threads, inner=[call])
     flags = (product.transpose_a, product.transpose_b)
     strides = (product.a.stride, product.b.stride, columns)
     return _called(f"product_{dtype}", *sizes, *flags, *strides, arrays=used)
@@ -156,15 +155,15 @@ def _width() -> int:
 
 
 @once
-def _block(dtype: str, turn: bool, width: int) -> tuple[str, int]:
-    """Return the name and the address of the function that computes products by blocks."""
+def _block(dtype: str, turn: bool, width: int) -> tuple[str, Code]:
+    """Return the name of the function that computes products by blocks, and the function."""
     name, text = emit_block(dtype, turn, width)
     return name, load_functions(text, [name], hastily=False)[name]
 
 
 @once
-def _finite(dtype: str) -> int:
-    """Return the address of the function that looks for elements that are not finite."""
+def _finite(dtype: str) -> Code:
+    """Return the function that looks for elements that are not finite."""
     name, text = emit_finite(dtype)
     return load_functions(text, [name], hastily=False)[name]
 
@@ -267,7 +266,7 @@ def repeat(
 
 
 def _tape(calls: Sequence[Call]) -> np.ndarray:
-    return np.array([(call.code, call.table.ctypes.data) for call in calls], "int64")
+    return np.array([(call.code.address, call.table.ctypes.data) for call in calls], "int64")
 
 
 def _called(
@@ -300,18 +299,7 @@ def _view(array: DeviceArray) -> np.ndarray:
     return array.view
 
 
-_numbers = itertools.count()
-
-
 @once
-def _compiled(text: str, hastily: bool) -> int:
-    """Return the address of a kernel's code, which stays in memory until the process ends."""
-    name = f"{ENTRY}{next(_numbers)}"
-    (address,) = load_functions(text.replace(f"@{ENTRY}(", f"@{name}("), [name], hastily).values()
-    return address
-
-
-@once
-def _functions() -> Mapping[str, int]:
-    """Return the addresses of the functions in `ksym.compiler.codegen.tapes`."""
+def _functions() -> Mapping[str, Code]:
+    """Return the functions in `ksym.compiler.codegen.tapes`."""
     return load_functions(emit_tapes(CONTROL), FUNCTIONS, hastily=False)

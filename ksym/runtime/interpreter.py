@@ -166,10 +166,11 @@ def interpret(
                 results = lower_node(emit, node, [values[tensor] for tensor in node.inputs])
                 for result in results:
                     result.wait()
-            except loading.NativeError as error:
-                raise ExecutionError(f"MXNet failed: {first_line(error)}").located(
-                    node.operator.name, [t.spec for t in node.inputs], node.origin
-                ) from None
+            except (loading.NativeError, ExecutionError) as error:
+                if isinstance(error, loading.NativeError):
+                    error = ExecutionError(f"MXNet failed: {first_line(error)}")
+                operands = [t.spec for t in node.inputs]
+                raise error.located(node.operator.name, operands, node.origin) from None
             for tensor, result in zip(node.outputs, results, strict=True):
                 found = Spec(result.shape, result.dtype)
                 if found != tensor.spec:

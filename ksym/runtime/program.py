@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from ksym import shapes
 from ksym.compiler.codegen.nnvm import NativeGraph
 from ksym.compiler.compile import compile_graph
 from ksym.compiler.costs import DEFAULT, Costs
@@ -26,12 +27,12 @@ from ksym.compiler.plan import (
     Target,
     WhileWork,
 )
-from ksym.errors import KsymError
+from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Tensor, topological_order
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
-from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
+from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.interpreter import blame, interpret, unexplained
@@ -177,12 +178,14 @@ class Program:
         self.plan = plan
         self.source = source
         known = self._arrays = _Known(arrays)
-        self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
+        with made_for([node.outputs[0] for node in plan.drawn]):
+            self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
         known.update((node.outputs[0], array) for node, array in self._draws)
         self.parts: list[Runnable] = []
         self._sources: dict[Tensor, tuple[Runnable, int]] = {}
         for part in plan.parts:
-            made = _bound(part, known, plan.target.costs, _memory(shared, len(self.parts)))
+            with made_for(part.outputs):
+                made = _bound(part, known, plan.target.costs, _memory(shared, len(self.parts)))
             self.parts.append(made)
             pairs = list(zip(part.outputs, made.outputs, strict=True))
             known.update((t, array) for t, array in pairs if not is_leaf(t.node))
@@ -237,7 +240,7 @@ class Program:
         targets = [storage_of(variable) for variable in plan.copies]
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
-            return [functools.partial(target.copy_from, array) for target, array in copies]
+            return [functools.partial(_copy_all, copies)] if copies else []
         calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
@@ -258,7 +261,7 @@ class Program:
             values: A value for each.
 
         Raises:
-            ExecutionError: MXNet fails; no variable has changed then.
+            ExecutionError: MXNet fails, or memory ends; no variable has changed then.
         """
         subnormals = self._subnormals
         if subnormals is not None:
@@ -275,6 +278,8 @@ class Program:
             return results
         except NativeError as error:  # an asynchronous engine reports it when results are read
             raise self._blamed(error) from None
+        except MemoryError as error:
+            raise self._exhausted(error) from None
         finally:
             if subnormals is not None:
                 subnormals.restore()
@@ -316,6 +321,18 @@ class Program:
         for commit in self._commits:
             commit()
 
+    def _exhausted(self, error: MemoryError) -> KsymError:
+        """Return an error that names the largest output, as memory ended while a call ran."""
+        largest = max(self.plan.outputs, key=lambda t: shapes.size(t.shape) or 0, default=None)
+        made = ExecutionError(
+            f"memory ended: {error or 'Python could not allocate an object'}",
+            remedy="use smaller batches, or drop functions and variables that are not needed",
+        )
+        if largest is not None:
+            node = largest.node
+            made.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
+        return made
+
     def _blamed(self, error: NativeError) -> KsymError:
         """Return an error that names the operator behind a failure of the last run."""
         last = self
@@ -327,6 +344,27 @@ class Program:
             found.breaks = True
             return found
         return unexplained(error)
+
+
+def _copy_all(copies: Sequence[tuple[DeviceArray, DeviceArray]]) -> None:
+    """Copy arrays to others: all of them, also if that is interrupted.
+
+    Args:
+        copies: Targets and sources, none of which is a target.
+    """
+    interruption: BaseException | None = None
+    while True:
+        try:
+            for target, source in copies:
+                target.copy_from(source)
+        except (KeyboardInterrupt, MemoryError) as error:
+            if isinstance(interruption, MemoryError):
+                raise  # there is none the second time either
+            interruption = error
+        else:
+            break
+    if interruption is not None:
+        raise interruption
 
 
 def interpreted(
@@ -347,12 +385,12 @@ def interpreted(
 def feeds_for(plan: Plan, placeholders: Iterable[Tensor]) -> dict[Tensor, DeviceArray | None]:
     """Return an array for each placeholder that a plan reads, None for the others."""
     read = {node for node in topological_order(plan.tensors) if not node.inputs}
-    return {
-        tensor: DeviceArray.empty(tensor.spec)
-        if tensor.node in read and not is_constant(tensor)
-        else None
-        for tensor in placeholders
-    }
+    feeds: dict[Tensor, DeviceArray | None] = {}
+    for tensor in placeholders:
+        is_read = tensor.node in read and not is_constant(tensor)
+        with made_for([tensor]):
+            feeds[tensor] = DeviceArray.empty(tensor.spec) if is_read else None
+    return feeds
 
 
 def read_only(feeds: Mapping[Tensor, DeviceArray | None]) -> dict[Tensor, DeviceArray]:

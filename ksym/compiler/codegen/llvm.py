@@ -1,14 +1,16 @@
 """Code generation for kernels: write a `Kernel` as LLVM's code.
 
 The code depends on which axes are contiguous or broadcast, but not on sizes, so kernels of equal
-structure share it.  It is one function of one argument, a table of 64-bit words: the size of each
-axis, the strides that occur, then the address of each array.  Several threads of an OpenMP team may
-run it at once, and share the work.  A reduction combines its elements with those in the result's
-array, which has to be filled before.
+structure share it.  Nor does it depend on constants, except where knowing them makes better code
+(`_is_written`).  It is one function of one argument, a table of 64-bit words: the size of each
+axis, the strides that occur, the constants, then the address of each array.  Several threads of an
+OpenMP team may run it at once, and share the work.  A reduction combines its elements with those in
+the result's array, which has to be filled before.
 """
 
 from __future__ import annotations
 
+import math
 import struct
 from typing import NamedTuple
 
@@ -21,6 +23,7 @@ from ksym.operator.machine import Register
 ENTRY = "run"
 """The name of the function."""
 
+_TINY = float(np.finfo("float32").tiny)
 _TYPES = {"float32": "float", "float64": "double", "int32": "i32", "int64": "i64", "bool": "i1"}
 _STORED = {**_TYPES, "bool": "i8"}
 _SUFFIX = {"float32": "f32", "float64": "f64"}
@@ -47,7 +50,7 @@ class KernelCode(NamedTuple):
 
     Attributes:
         text: The code.
-        numbers: The first words of the table: sizes and strides.
+        numbers: The first words of the table: sizes, strides, and the bits of constants.
         arrays: The views whose first elements' addresses are the other words.
     """
 
@@ -62,6 +65,8 @@ class _Machine(formulas.Mathematics):
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.declarations: dict[str, None] = {}
+        self.constants: dict[tuple[str, int], str] = {}
+        """The register of each constant in the table, by its dtype and bits."""
         self._count = 0
 
     def put(self, code: str, dtype: str) -> Register:
@@ -81,6 +86,15 @@ class _Machine(formulas.Mathematics):
         # Floats of both widths are written as the bits of a double.
         (bits,) = struct.unpack("Q", struct.pack("d", value))
         return Register(f"0x{bits:016X}", dtype)
+
+    def constant(self, value: float, dtype: str) -> Register:
+        """Return a constant of the graph, which is read from the table unless `_is_written`."""
+        if dtype not in formulas.COMPILED_FLOATS or _is_written(value):
+            return self.number(value, dtype)
+        kind = {"float32": "fi", "float64": "dq"}[dtype]
+        (bits,) = struct.unpack(kind[1], struct.pack(kind[0], value))
+        name = self.constants.setdefault((dtype, bits), f"%c{len(self.constants)}")
+        return Register(name, dtype)
 
     def arithmetic(self, operation: str, x: Register, y: Register) -> Register:
         # Each result is rounded, so a kernel equals its operators one by one to the last bit.
@@ -215,6 +229,19 @@ class _Machine(formulas.Mathematics):
         self.lines.append(f"  store {kind} {text}, ptr {address}, align {_itemsize(value.dtype)}")
 
 
+def _is_written(value: float) -> bool:
+    """Return whether a constant of the graph is written into the code.
+
+    LLVM makes use of the value of some: multiplies by 0.5 instead of dividing by 2, negates instead
+    of multiplying by -1, and knows the powers 0.5, 2 and -1, and those of 2 and 10.  A subnormal
+    number stays one where LLVM computes with it; read from the table it is flushed to zero.  With
+    any other constant only the number differs.
+    """
+    if not math.isfinite(value) or math.frexp(abs(value))[0] == 0.5:
+        return True
+    return abs(value) <= _TINY or (abs(value) <= 16 and (2 * value).is_integer())
+
+
 def _itemsize(dtype: str) -> int:
     return np.dtype(dtype).itemsize
 
@@ -252,6 +279,7 @@ def emit(kernel: Kernel) -> KernelCode:
     words = [
         *(("i64", f"%n{axis}") for axis in range(len(sizes))),
         *(("i64", f"%stride{number}") for number in range(len(strides))),
+        *((_TYPES[dtype], name) for (dtype, _), name in machine.constants.items()),
         *(("ptr", f"%a{number}") for number in range(len(dtypes))),
     ]
     parameters = ", ".join(
@@ -271,7 +299,8 @@ def emit(kernel: Kernel) -> KernelCode:
         "declare i32 @omp_get_num_threads()",
         *machine.declarations,
     ]
-    return KernelCode("\n".join(lines) + "\n", [*sizes, *strides], arrays)
+    bits = [bits for _, bits in machine.constants]
+    return KernelCode("\n".join(lines) + "\n", [*sizes, *strides, *bits], arrays)
 
 
 Pattern = tuple[int | str, ...]
@@ -292,7 +321,7 @@ def _element(machine: _Machine, kernel: Kernel, read: list[str], written: list[s
     for view in kernel.reads:
         if is_number(view.tensor):
             assert view.tensor.value is not None
-            values.append(machine.number(view.tensor.value.item(), view.tensor.dtype))
+            values.append(machine.constant(view.tensor.value.item(), view.tensor.dtype))
         else:
             values.append(machine.load(next(at), view.tensor.dtype))
     for step in kernel.instructions:

@@ -90,7 +90,7 @@ class Kernel(NamedTuple):
 
     @property
     def arrays(self) -> list[View]:
-        """The views that are read from memory: all but constant scalars, which are in the code."""
+        """The views that are read from memory: all but constant scalars."""
         return [view for view in self.reads if not is_number(view.tensor)]
 
     @property
@@ -158,7 +158,7 @@ def shape_over(node: Node) -> shapes.Shape:
 
 
 def is_number(tensor: Tensor) -> bool:
-    """Return whether a tensor is a constant scalar, which is written into the code."""
+    """Return whether a tensor is a constant scalar, which a kernel has instead of an array."""
     return is_constant(tensor) and not tensor.rank
 
 

@@ -253,6 +253,9 @@ def _sample_diff(draw: Draw) -> Sample:
     return Sample(x, attributes={"n": draw.integer(0, 3), "axis": _draw_axis(draw, x)})
 
 
+_MOST_DIFFERENCES = 1024
+
+
 @composite(numpy=np.diff, sample=_sample_diff)
 def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
     """Return the differences of neighbours along an axis, taken n times."""
@@ -260,6 +263,14 @@ def diff(x: Any, n: int = 1, axis: int = -1) -> Tensor:
     before = (slice(None),) * shapes.axis(axis, x.rank)
     if n < 0:
         raise ShapeError(f"differences cannot be taken {n} times")
+    side = x.shape[len(before)]
+    if side is not None:
+        n = min(n, side)  # there are none left then
+    elif n > _MOST_DIFFERENCES:
+        raise ShapeError(
+            f"differences are taken {n} times along an axis of unknown length",
+            remedy=f"take them at most {_MOST_DIFFERENCES} times: each is an operator in the graph",
+        )
     for _ in range(n):
         later, earlier = x[(*before, slice(1, None))], x[(*before, slice(None, -1))]
         x = later - earlier if x.dtype != "bool" else ops.logical_xor(later, earlier)

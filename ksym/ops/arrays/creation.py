@@ -171,6 +171,10 @@ def identity(n: int, dtype: Any = dtypes.DEFAULT_FLOAT) -> Tensor:
     return eye(int(n), dtype=dtype)
 
 
+_LARGEST_CONSTANT = 1 << 16
+"""Elements of an array that is made while the graph is built, at most: 512 KiB."""
+
+
 def _sample_linspace(draw: Draw) -> Sample:
     shape = draw.shape(max_rank=2)
     dtype = draw.dtype("float", "integer")
@@ -195,6 +199,10 @@ def linspace(start: Any, stop: Any, num: Any = 50) -> Tensor:
         part = cast_to(ops.reshape(steps, [num, *[1] * rank]), dtype)
     elif num < 0:
         raise ShapeError(f"there are no {num} numbers")
-    else:
+    elif num <= _LARGEST_CONSTANT:
         part = constant(np.linspace(0.0, 1.0, num).reshape(num, *[1] * rank), dtype)
+    else:  # the same to the bit, without an array of that size in the graph
+        all_but_last = cast_to(arange(num - 1), "float64") * (1.0 / (num - 1))
+        steps = ops.concatenate([all_but_last, constant([1.0], "float64")])
+        part = cast_to(ops.reshape(steps, [num, *[1] * rank]), dtype)
     return cast_to(start, dtype) * (1.0 - part) + cast_to(stop, dtype) * part

@@ -167,6 +167,9 @@ def _sample_array_split(draw: Draw) -> Sample:
     return Sample(x, attributes={"indices_or_sections": sections, "axis": axis})
 
 
+_MOST_PARTS = 1 << 16
+
+
 @composite(
     numpy=lambda x, indices_or_sections, axis: tuple(np.array_split(x, indices_or_sections, axis)),
     sample=_sample_array_split,
@@ -186,8 +189,11 @@ def array_split(x: Any, indices_or_sections: Any, axis: int = 0) -> tuple[Tensor
     if not isinstance(sections, int | np.integer):
         return ops.split(x, sections, axis)
     axis, parts = shapes.axis(axis, x.rank), int(sections)
-    if parts < 1:
-        raise ShapeError(f"an axis cannot be cut into {parts} parts")
+    if not 1 <= parts <= _MOST_PARTS:
+        raise ShapeError(
+            f"an axis cannot be cut into {parts} parts",
+            remedy=f"there are 1 to {_MOST_PARTS}: each is an operator in the graph",
+        )
     side: Any = x.shape[axis]
     if side is None:
         side = ops.shape_of(x)[axis]

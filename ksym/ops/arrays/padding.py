@@ -52,7 +52,8 @@ class _Pad(Operator):
         constant_values: float = 0.0,
     ) -> Any:
         if mode != "constant":
-            return ops.pad_from_inside(x, pad_width, mode)
+            with self.named():
+                return ops.pad_from_inside(x, pad_width, mode)
         if not isinstance(pad_width, int) and any(_has_tensor(pair) for pair in pad_width):
             with self.named():
                 return _padded_by(as_tensor(x), list(map(tuple, pad_width)), constant_values)
