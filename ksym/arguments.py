@@ -73,17 +73,39 @@ def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def inputs_of(inputs: Any, name: str) -> list[Any]:
+    """Return the inputs of a function as a list.
+
+    Raises:
+        ArgumentError: They are none.
+    """
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    if not isinstance(inputs, Iterable) or isinstance(inputs, str):
+        raise ArgumentError(
+            f"the inputs of {name} are {inputs!r}, no tensors of a graph",
+            remedy="give a placeholder, or a list of them; [] for none",
+        )
+    return list(inputs)
+
+
 def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
     """Return outputs as a list, whether a call returns another form of them, and their names.
 
     Raises:
+        ArgumentError: They are nothing of the kind.
         GraphError: An output is an update.
     """
     keys = None
     if isinstance(outputs, Mapping):
         keys, outputs = list(outputs), list(outputs.values())
     alone = isinstance(outputs, Tensor | Update)
-    results: list[Any] = [outputs] if alone else list(outputs or ())
+    try:
+        results: list[Any] = [outputs] if alone else [] if outputs is None else list(outputs)
+    except TypeError:
+        raise _no_outputs(outputs, name) from None
+    if isinstance(outputs, str):
+        raise _no_outputs(outputs, name)
     for position, result in enumerate(results):
         if isinstance(result, Update):
             raise GraphError(
@@ -92,6 +114,14 @@ def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | No
                 "update.value",
             ).located(origin=result.value.node.origin)
     return results, alone or keys is not None, keys
+
+
+def _no_outputs(outputs: Any, name: str) -> ArgumentError:
+    return ArgumentError(
+        f"the outputs of {name} are {outputs!r}, no tensors of a graph",
+        remedy="give a tensor, or a list or a mapping of tensors; of a number or an array "
+        "ksym.as_tensor(value) makes one",
+    )
 
 
 def with_givens(graph: list[Tensor], givens: Givens | None) -> list[Tensor]:
@@ -111,7 +141,7 @@ def report_unused_givens(graph: Sequence[Tensor], givens: Givens | None) -> None
         return
     used = set(topological_order(graph))
     for old, _ in _pairs(givens):
-        if isinstance(old, Tensor) and old.node not in used:
+        if old.node not in used:
             warn(
                 f"the given for {old!r} has no effect: nothing depends on that tensor",
                 "give the very tensor that the outputs were made of: two x[-1] are two tensors",
@@ -119,4 +149,22 @@ def report_unused_givens(graph: Sequence[Tensor], givens: Givens | None) -> None
 
 
 def _pairs(givens: Givens) -> list[tuple[Tensor, Any]]:
-    return list(givens.items() if isinstance(givens, Mapping) else givens)
+    """Return givens as pairs.
+
+    Raises:
+        ArgumentError: They are none, or something else than a tensor is to be replaced.
+    """
+    items: Any = givens.items() if isinstance(givens, Mapping) else givens
+    try:
+        pairs = [(old, new) for old, new in items]
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"the givens are {givens!r}", remedy="give a mapping, as in givens={x: value}"
+        ) from None
+    for old, _ in pairs:
+        if not isinstance(old, Tensor):
+            raise ArgumentError(
+                f"a given replaces {old!r}, which is no tensor",
+                remedy="give the tensors that are replaced as keys, as in givens={x: value}",
+            )
+    return pairs

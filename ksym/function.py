@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ from ksym.arguments import (
     Givens,
     Outputs,
     default_updates,
+    inputs_of,
     listed,
     named,
     report_unused_givens,
@@ -23,7 +24,7 @@ from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
-from ksym.errors import DTypeError, GraphError, InputError, KsymError
+from ksym.errors import ArgumentError, DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
@@ -96,6 +97,7 @@ def function(
             long.  By default, the environment variable KSYM_PROFILE decides.
 
     Raises:
+        ArgumentError: The inputs, outputs, updates or givens are nothing of the kind.
         GraphError: The graph depends on placeholders that are not given, an input is repeated or
             not used, a variable would get two values, or there is no such flag.
 
@@ -131,9 +133,15 @@ def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
         feeds: Values for the placeholders it depends on.
 
     Raises:
+        ArgumentError: It is no tensor, or `feeds` is no mapping.
         GraphError: The tensor depends on a placeholder that is given no value.
     """
-    feeds = feeds or {}
+    feeds = {} if feeds is None else feeds
+    if not isinstance(feeds, Mapping):
+        raise ArgumentError(
+            f"the values of placeholders are {feeds!r}",
+            remedy="give a mapping, as in tensor.eval({placeholder: array})",
+        )
     if isinstance(tensor, Update):
         function(list(feeds), [], [tensor], no_default_updates=True)(*feeds.values())
         return tensor.variable.get_value()
@@ -198,9 +206,9 @@ class Function:
         self._variables = [update.variable for update in changes]
         self._count = len(results)
         before = [as_tensor(r) for r in results] + [update.value for update in changes]
-        given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        given = inputs_of(inputs, self.name)
         # A generator of pairs is read once.
-        replaced = givens if givens is None or isinstance(givens, Mapping) else list(givens)
+        replaced = list(givens) if isinstance(givens, Iterator) else givens
         graph = with_givens(before, replaced)
         while True:
             self._slots, self._graph = self._open(given, graph)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.errors import DTypeError, GraphError, ShapeError
+from ksym.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.locking import Group, joined, reentrant_lock
 from ksym.operator.operands import cast_to, promoted
@@ -257,15 +257,31 @@ def in_dtype_of(variable: Variable, value: Any) -> Tensor:
     return cast_to(tensor, variable.dtype)
 
 
+def _check_variables(given: Any) -> None:
+    """Check that variables are given.
+
+    Raises:
+        ArgumentError: It is no sequence, or has something else in it.
+    """
+    if not isinstance(given, Sequence) or not all(isinstance(v, Variable) for v in given):
+        raise ArgumentError(
+            f"{given!r} is no list of variables", remedy="give ksym.Variable objects in a list"
+        )
+
+
 def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
     """Return copies of the values of several variables at one moment.
 
     A call that updates several of them on another thread is seen with all of its updates or none.
 
+    Raises:
+        ArgumentError: It is no list of variables.
+
     >>> a, b = Variable(1.0), Variable(2.0)
     >>> [float(value) for value in get_values([a, b])]
     [1.0, 2.0]
     """
+    _check_variables(variables)
     if not variables:
         return []
     with joined([v.group for v in variables], "variables are read together").held():
@@ -276,6 +292,7 @@ def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
     """Replace the values of several variables at one moment; of none, if one value is refused.
 
     Raises:
+        ArgumentError: It is no list of variables and values.
         ShapeError: A value has another shape than its variable.
         DTypeError: A value is not numeric, or not among the numbers of an integer variable.
         GraphError: A call that uses one of the variables is running on this thread.
@@ -285,7 +302,14 @@ def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
     >>> float(a.get_value()), float(b.get_value())
     (3.0, 4.0)
     """
-    arrays = [(variable, variable._accepted(value)) for variable, value in values]
+    try:
+        pairs = [(variable, value) for variable, value in values]
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"the values are {values!r}", remedy="give pairs, as in [(variable, new_value)]"
+        ) from None
+    _check_variables([variable for variable, _ in pairs])
+    arrays = [(variable, variable._accepted(value)) for variable, value in pairs]
     if not arrays:
         return
     what = "variables are set together"
@@ -340,11 +364,17 @@ def collect(updates: Updates | None) -> list[Update]:
     """Return updates given as a sequence of updates and pairs, or as a mapping.
 
     Raises:
+        ArgumentError: They are no sequence and no mapping.
         GraphError: An item is neither, or one variable is to get two values.
     """
     items: Iterable[Any] = () if updates is None else updates
     if isinstance(updates, Mapping):
         items = updates.items()
+    if not isinstance(items, Iterable) or isinstance(items, str):
+        raise ArgumentError(
+            f"the updates are {updates!r}",
+            remedy="give a list, as in updates=[(variable, new_value)], or a mapping",
+        )
     result: dict[Variable, Update] = {}
     for item in items:
         if isinstance(item, Update):

@@ -74,7 +74,7 @@ def test_inputs_that_only_a_default_update_reads_are_used():
 
 def test_looking_changes_nothing():
     calls = counter()
-    assert (calls + 1).eval() == ksym.evaluate([calls, calls])[0] + 1 == 1
+    assert ksym.evaluate(calls + 1) == ksym.evaluate([calls, calls])[0] + 1 == 1
     ksym.debugprint(calls + 1, stage="compiled", file="str")
     assert calls.get_value() == 0
     ksym.evaluate(calls.assign_add(5))

@@ -57,6 +57,7 @@ def draw(
             page, whether all boxes are closed at first.
 
     Raises:
+        ArgumentError: The path is none, or `shapes` is no mapping to shapes.
         GraphError: `what` is no graph, there is no such kind of file, or it can be compiled for no
             shapes.
         InputError: `shapes` names what is no input, or a shape does not fit.
