@@ -51,6 +51,7 @@ from ksym.ops.nn.softmax import *
 from ksym.ops.nn.standardization import *
 from ksym.ops.nn.transposed import *
 from ksym.ops.printing import *
+from ksym.ops.python_functions import *
 from ksym.ops.random.discrete import *
 from ksym.ops.random.distributions import *
 from ksym.ops.random.standard import *
