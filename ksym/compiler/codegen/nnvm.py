@@ -33,8 +33,8 @@ BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
 WRITTEN = {"_backward_RNN": 1}
 """MXNet's gradient kernels that leave out half of their work where a result is not asked for.
 
-Of a recurrent layer the gradients of the sequence and of the first state are wrong then; the number is
-that of the weights' gradient.
+Of a recurrent layer the gradients of the sequence and of the first state are wrong then; the number
+is that of the weights' gradient.
 """
 
 
