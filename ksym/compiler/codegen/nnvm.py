@@ -31,6 +31,14 @@ BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
 """MXNet's operators that convert their weights to oneDNN's layout outside of training mode."""
 
 
+WRITTEN = {"_backward_RNN": 1}
+"""MXNet's gradient kernels that leave out half of their work where a result is not asked for.
+
+Of a recurrent layer the gradients of the sequence and of the first state are wrong then; the number
+is that of the weights' gradient.
+"""
+
+
 class Entry(NamedTuple):
     """One result of a native node."""
 
@@ -210,10 +218,30 @@ class GraphEmitter(Emitter):
             self.graph.heads.append(self("_copy", entry) if is_input else entry)
         # A forward node runs because a gradient kernel depends on it, and MXNet's kernels must
         # write a result; one that nothing reads becomes a head after those of the outputs.
-        read = {source for node in self.graph.nodes for source, _, _ in node["inputs"]}
-        read.update(head.node for head in self.graph.heads)
-        self.graph.heads += [entry for node, entry in self._forward.items() if node not in read]
+        nodes, read = self._needed()
+        self.graph.heads += [
+            entry
+            for node, entry in self._forward.items()
+            if node not in {source for source, _ in read}
+        ]
+        written = [
+            Entry(number, WRITTEN[self.graph.nodes[number]["op"]])
+            for number in sorted(nodes)
+            if self.graph.nodes[number]["op"] in WRITTEN
+        ]
+        self.graph.heads += [entry for entry in written if entry not in read]
         return self.graph
+
+    def _needed(self) -> tuple[set[int], set[Entry]]:
+        """Return the nodes that the heads depend on, and the results that these read."""
+        read = set(self.graph.heads)
+        nodes = {head.node for head in read}
+        for number in range(len(self.graph.nodes) - 1, -1, -1):  # operands come before
+            if number in nodes:
+                entries = [Entry(node, k) for node, k, _ in self.graph.nodes[number]["inputs"]]
+                read.update(entries)
+                nodes.update(entry.node for entry in entries)
+        return nodes, read
 
 
 def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
