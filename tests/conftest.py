@@ -25,7 +25,25 @@ hypothesis.settings.register_profile(
     print_blob=True,  # in its stead, what repeats a failure
     suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no failure
 )
+# Few drawn cases, for what `make test` has tested already in another way.
+hypothesis.settings.register_profile(
+    "brief", max_examples=3, deadline=None, derandomize=True, database=None
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "host_access: needs arrays that the host can access, and so compiled kernels"
+    )
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("host_access"):
+        from ksym.runtime.arrays import is_direct
+
+        if not is_direct():
+            pytest.skip("on a GPU, or an asynchronous engine, the host cannot access arrays")
 
 
 @pytest.fixture(autouse=True)

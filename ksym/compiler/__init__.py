@@ -20,6 +20,7 @@ from ksym.compiler.loops.hoist import hoist
 from ksym.compiler.loops.prune import prune_loops
 from ksym.compiler.loops.residuals import save_residuals
 from ksym.compiler.loops.sink import sink
+from ksym.compiler.loops.unroll import unroll
 from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.declaration import Pass
 from ksym.compiler.passes.fold import fold
@@ -51,6 +52,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_normalization,  # convolutions that normalise their results themselves
     # Planning passes.
     fold_variables,  # values that depend on variables only, kept until one of them changes
+    unroll,  # short loops as native work, where kernels cannot be compiled
     fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take
     decompose,  # operators of MXNet as several that kernels can compute

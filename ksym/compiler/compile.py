@@ -19,6 +19,7 @@ from ksym.compiler.fusion.decompose import decompose, fused_graph
 from ksym.compiler.fusion.fold_variables import fold_variables
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.updates import fuse_updates
+from ksym.compiler.loops.unroll import unroll
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Copies, Piece, partition
 from ksym.compiler.passes.merge_axes import merge_axes
@@ -69,6 +70,8 @@ def compile_graph(
         if watch is not None:
             watch(None, tensors)
         tensors = optimize(tensors, mode.passes, watch, target.costs)
+        if not target.kernels and mode.runs(unroll):
+            tensors = unroll(tensors, target.costs)
         check_sizes(tensors)
         tensors = in_order(tensors)
         later = rest if rest is None else _later(rest, graph)
@@ -185,7 +188,7 @@ def _part(piece: Piece, mode: Mode, target: Target) -> Part:
     elif piece.work is not None:
         work = piece.work
     elif mode.kind == "native":
-        work = lower(piece.outputs, piece.inputs)
+        work = lower(piece.outputs, piece.inputs, on_host=target.kernels)
     else:
         work = StepByStep()
     return Part(piece.inputs, piece.outputs, piece.nodes, work)

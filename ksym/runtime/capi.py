@@ -53,7 +53,8 @@ class NDArray:
         self._free = library().MXNDArrayFree  # module globals may be gone when the process ends
 
     def __del__(self) -> None:
-        self._free(self.handle)
+        if hasattr(self, "_free"):  # an interrupt may come before
+            self._free(self.handle)
 
     @classmethod
     def empty(cls, shape: Sequence[int], dtype: str, context: Context) -> NDArray:

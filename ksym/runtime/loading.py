@@ -356,10 +356,59 @@ class NativeError(Exception):
     """The error that MXNet reports when a call fails."""
 
 
+_failures = 0
+
+
+def failures() -> int:
+    """Return how many errors MXNet has reported in this process.
+
+    An asynchronous engine reports an operator's error to whoever waits first for an array that the
+    operator writes, its working memory included, which operators of other threads write too.  So a
+    call whose own waits raise nothing has succeeded only if this number is still what it was.
+    """
+    return _failures
+
+
 def check(status: int) -> None:
     """Raise the error that MXNet reports if a call of its C library failed."""
+    global _failures
     if status != 0:
+        _failures += 1
         raise NativeError((library().MXGetLastError() or b"").decode(errors="replace"))
+
+
+def wait_for_all(before: int) -> None:
+    """Wait until all operators have run, those of other threads included.
+
+    Args:
+        before: The number of `failures` when the operators were started.
+
+    Raises:
+        NativeError: An operator has failed, maybe one of another thread.
+    """
+    with running:
+        check(library().MXNDArrayWaitAll())
+        check_undisturbed(before)
+
+
+def check_undisturbed(before: int) -> None:
+    """Raise an error if another thread may have been told of an error of this one.
+
+    The caller has waited for its results.  Errors are reported to threads that hold `running`, so
+    one that is told of another thread's error has counted it before that thread's wait ends.
+
+    Raises:
+        NativeError: The number of failures is another one than before.
+    """
+    if _failures != before:
+        raise NativeError("an operator has failed, maybe one of another thread")
+
+
+def forget_failures() -> None:
+    """Wait until all operators have run, and drop all their errors that nobody was told of."""
+    with running:
+        while library().MXNDArrayWaitAll() != 0:
+            pass
 
 
 @contextlib.contextmanager

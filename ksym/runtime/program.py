@@ -32,6 +32,7 @@ from ksym.graph import Tensor, topological_order
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
+from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.control import CondRun, HostRun, WhileRun
@@ -96,6 +97,7 @@ class NativeRun:
         except NativeError as error:
             raise blame(part, arrays, error) from None
         self.outputs: Sequence[DeviceArray] = self.executable.outputs
+        self._is_checked = bool(graph.requirements)
 
     def run(self) -> None:
         """Compute the outputs."""
@@ -103,6 +105,8 @@ class NativeRun:
             self.executable.run()
         except NativeError as error:
             raise blame(self._part, self._arrays, error) from None
+        if self._is_checked:
+            self.executable.check()
 
 
 class StepByStepRun:
@@ -205,6 +209,8 @@ class Program:
         self._commits = self._committing()
         self._later: Recent[tuple[list[DeviceArray | None], Program]] = Recent(limit)
         self._last: Program = self
+        self._asynchronous = not is_direct()
+        self._started = 0  # the number of failures before the last call
         # Tapes flush by themselves.
         alone = plan.rest is None and self.calls is not None
         self._subnormals = None if alone else FlushedSubnormals()
@@ -279,12 +285,14 @@ class Program:
             for feed, value in zip(feeds, values, strict=True):
                 if feed is not None:
                     feed.write(value)
+            if self._asynchronous:
+                self._started = loading.failures()
             self.run()
             results = [array.read() for array in self.outputs]
             self.commit()
             return results
         except NativeError as error:  # an asynchronous engine reports it when results are read
-            raise self._blamed(error) from None
+            return self._explained(error)
         except MemoryError as error:
             raise self._exhausted(error) from None
         finally:
@@ -319,16 +327,28 @@ class Program:
         self.outputs = later.outputs
 
     def commit(self) -> None:
-        """Write the new values of the variables; nothing can fail from here on."""
-        if self._last is not self:
-            self._last.commit()
-            return
-        for array in self._new:
-            array.wait()
-        for variable in self._written:
+        """Write the new values of the variables; nothing can fail from there on.
+
+        Raises:
+            NativeError: An operator has failed; no variable has changed.
+        """
+        final = self._final
+        if self._asynchronous and final._new:
+            loading.wait_for_all(self._started)
+        elif self._asynchronous:
+            loading.check_undisturbed(self._started)
+        for variable in final._written:
             variable.version += 1
-        for commit in self._commits:
+        for commit in final._commits:
             commit()
+
+    @property
+    def _final(self) -> Program:
+        """The program that the last run ended with."""
+        last = self._last
+        while last._last is not last:
+            last = last._last
+        return last
 
     def _exhausted(self, error: MemoryError) -> KsymError:
         """Return an error that names the largest output, as memory ended while a call ran."""
@@ -342,17 +362,31 @@ class Program:
             made.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         return made
 
-    def _blamed(self, error: NativeError) -> KsymError:
-        """Return an error that names the operator behind a failure of the last run."""
-        last = self
-        while last._last is not last:
-            last = last._last
+    def _explained(self, error: NativeError) -> list[np.ndarray]:
+        """Return the outputs, and carry out the updates, after another call has failed.
+
+        An asynchronous engine may report its error to this one.  Node by node they are computed
+        again, and each operator is waited for.
+
+        Raises:
+            ExecutionError: This call itself has failed: the operator is named.
+        """
+        if self._asynchronous:
+            loading.forget_failures()
+        last = self._final
         try:
-            interpreted(last.plan.whole, last._arrays)
-        except KsymError as found:
-            found.breaks = True
-            return found
-        return unexplained(error)
+            found = interpreted(last.plan.whole, last._arrays)
+        except KsymError as reason:
+            reason.breaks = True
+            raise reason from None
+        if not self._asynchronous or last.plan.rest is not None:
+            raise unexplained(error) from None
+        count = len(last.plan.outputs)
+        for variable in last._written:
+            variable.version += 1
+        for variable, value in zip(last.plan.copies, found[count:], strict=True):
+            storage_of(variable).write(value)
+        return found[:count]
 
 
 def _copy_all(copies: Sequence[tuple[DeviceArray, DeviceArray]]) -> None:

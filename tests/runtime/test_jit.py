@@ -76,6 +76,7 @@ def test_constants_that_make_better_code_are_written_into_it(dtype):
     assert not any(map(_is_written, (0.1, 1e-3, 1 / 3, 16.25, 17.0, 1e30)))
 
 
+@pytest.mark.host_access
 @pytest.mark.usefixtures("nothing_kept")
 def test_code_is_freed_with_its_functions(rng):
     f = function(operators=drawn_operators(rng))
@@ -145,6 +146,7 @@ def test_code_that_was_used_lately_is_kept(monkeypatch, rng):
     assert len(jit._kept) <= jit.KEPT
 
 
+@pytest.mark.host_access
 def test_too_many_loops_are_an_error_that_says_so(monkeypatch, rng):
     kept = function(operators=drawn_operators(rng))
     expected = kept(VALUE)
@@ -192,6 +194,7 @@ def test_pages_of_code_do_not_grow_with_the_functions_made(rng):
     assert mappings() <= before
 
 
+@pytest.mark.host_access
 def test_a_call_refers_to_the_code_of_its_inner_calls(rng):
     f = function(operators=drawn_operators(rng))
     f(VALUE)

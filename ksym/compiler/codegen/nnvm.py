@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, smallest
 from ksym.ops.leaves import folded_leaf
 
 NNVM_VERSION = 10901
@@ -31,11 +31,11 @@ BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
 """MXNet's operators that convert their weights to oneDNN's layout outside of training mode."""
 
 
-WRITTEN = {"_backward_RNN": 1}
-"""MXNet's gradient kernels that leave out half of their work where a result is not asked for.
+WRITTEN = {"_backward_RNN": 1, "BatchNorm": 0}
+"""The results that MXNet's kernels must write, as else others of their results are wrong.
 
-Of a recurrent layer the gradients of the sequence and of the first state are wrong then; the number
-is that of the weights' gradient.
+Of a recurrent layer the gradients of the sequence and of the first state are wrong where that of
+the weights is not asked for; cuDNN's batch normalisation needs a place for its first result.
 """
 
 
@@ -44,6 +44,20 @@ class Entry(NamedTuple):
 
     node: int
     output: int
+
+
+class Requirement(NamedTuple):
+    """A condition that a native graph computes, because its kernels do not report its violation.
+
+    Attributes:
+        head: The position of a head, a scalar that is zero if the condition is violated.
+        node: The node whose operands violate it.
+        problem: The problem, as a clause.
+    """
+
+    head: int
+    node: Node
+    problem: str
 
 
 @dataclass
@@ -61,6 +75,7 @@ class NativeGraph:
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
         training: Whether to run in training mode, in which a pooling keeps what its gradient needs.
         makers: The node for which each native node was emitted first, by the name of that.
+        requirements: The conditions that are looked at after each run.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -72,6 +87,7 @@ class NativeGraph:
     in_blocks: bool = False
     training: bool = True
     makers: dict[str, Node] = field(default_factory=dict)
+    requirements: list[Requirement] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the graph in the form that MXNet loads."""
@@ -91,9 +107,15 @@ class GraphEmitter(Emitter):
 
     Equal applications give one node.  A gradient kernel depends on this: it repeats the emission of
     its forward operator to get at that node's results, hidden ones included.
+
+    Args:
+        on_host: Whether MXNet's kernels for the CPU run the graph, on arrays of the host.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_host: bool = True) -> None:
+        self._on_host = on_host
+        self._required: list[tuple[Entry, Node, str]] = []
+        self._lowered: Node | None = None
         self.graph = NativeGraph()
         self._nodes: dict[Any, int] = {}
         self._constants: dict[FrozenArray, Entry] = {}
@@ -120,7 +142,7 @@ class GraphEmitter(Emitter):
         attributes: Mapping[str, Any],
         after: int | None,
     ) -> Any:
-        if operator == "_np_reshape" and attributes["newshape"] and self.in_own_layout(*inputs):
+        if operator == "_np_reshape" and attributes["newshape"] and self._in_own_layout(*inputs):
             # The plain one only renames the shape of memory, which oneDNN's sum then takes for
             # memory in a layout of the old shape, and fails; this one brings it into order.
             operator, attributes = "Reshape", {"shape": attributes["newshape"]}
@@ -138,13 +160,22 @@ class GraphEmitter(Emitter):
                 node["control_deps"] = [after]
             number = self._nodes[key] = self._append(node)
             kind = operator.removeprefix("_backward_")
-            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self.in_own_layout(*inputs)):
+            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(*inputs)):
                 self._own_layout.add(number)
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
 
-    def in_own_layout(self, *entries: Entry) -> bool:
+    def in_own_layout(self, x: Entry) -> bool:
+        return self._on_host and self._in_own_layout(x)
+
+    def require(self, problem: str, flags: Callable[[], Entry]) -> None:
+        if not self._on_host:
+            assert self._lowered is not None
+            entry = smallest(self, flags())
+            self._required.append((entry, self._lowered, problem))
+
+    def _in_own_layout(self, *entries: Entry) -> bool:
         return any(entry.node in self._own_layout for entry in entries)
 
     def _needs_training(self, node: dict[str, Any]) -> bool:
@@ -223,14 +254,22 @@ class GraphEmitter(Emitter):
             entry
             for node, entry in self._forward.items()
             if node not in {source for source, _ in read}
+            and self.graph.nodes[node]["op"] not in WRITTEN
         ]
         written = [
             Entry(number, WRITTEN[self.graph.nodes[number]["op"]])
-            for number in sorted(nodes)
+            for number in sorted(nodes | self._forward.keys())
             if self.graph.nodes[number]["op"] in WRITTEN
         ]
         self.graph.heads += [entry for entry in written if entry not in read]
+        for entry, node, problem in self._required:
+            self.graph.requirements.append(Requirement(len(self.graph.heads), node, problem))
+            self.graph.heads.append(entry)
         return self.graph
+
+    def lowering(self, node: Node) -> None:
+        """Take what is emitted from now on as the work of a node."""
+        self._lowered = node
 
     def _needed(self) -> tuple[set[int], set[Entry]]:
         """Return the nodes that the heads depend on, and the results that these read."""
@@ -256,12 +295,21 @@ def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any
     return result if len(node.outputs) > 1 else (result,)
 
 
-def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGraph:
-    """Return the native graph that computes outputs from tensors that are computed elsewhere."""
-    emit = GraphEmitter()
+def lower(
+    outputs: Sequence[Tensor], given: Sequence[Tensor] = (), on_host: bool = True
+) -> NativeGraph:
+    """Return the native graph that computes outputs.
+
+    Args:
+        outputs: The outputs.
+        given: Tensors that are computed elsewhere.
+        on_host: As for `GraphEmitter`.
+    """
+    emit = GraphEmitter(on_host)
     entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
     for node in topological_order(outputs, until=entries):
         before = len(emit.graph.nodes)
+        emit.lowering(node)
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
         emit.graph.makers.update((made["name"], node) for made in emit.graph.nodes[before:])
         entries.update(zip(node.outputs, results, strict=True))
