@@ -24,6 +24,7 @@ from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.declaration import Pass
 from ksym.compiler.passes.fold import fold
 from ksym.compiler.passes.joins import concatenate_slice_gradients
+from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.passes.normalization import fold_normalization
@@ -50,6 +51,7 @@ PIPELINE: tuple[Pass, ...] = (
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
     # Planning passes.
+    draw_masks,  # comparisons of random integers on the host, where it draws for a device
     unroll,  # short loops as native work, where kernels cannot be compiled
     fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take
