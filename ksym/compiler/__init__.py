@@ -25,6 +25,7 @@ from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.declaration import Pass
 from ksym.compiler.passes.fold import fold
 from ksym.compiler.passes.joins import concatenate_slice_gradients
+from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.passes.normalization import fold_normalization
@@ -52,6 +53,7 @@ PIPELINE: tuple[Pass, ...] = (
     fold_normalization,  # convolutions that normalise their results themselves
     # Planning passes.
     fold_variables,  # values that depend on variables only, kept until one of them changes
+    draw_masks,  # comparisons of random integers on the host, where it draws for a device
     unroll,  # short loops as native work, where kernels cannot be compiled
     fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take

@@ -22,6 +22,7 @@ from ksym.compiler.fusion.updates import fuse_updates
 from ksym.compiler.loops.unroll import unroll
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Copies, Piece, partition
+from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.plan import (
     CondWork,
@@ -70,8 +71,8 @@ def compile_graph(
         if watch is not None:
             watch(None, tensors)
         tensors = optimize(tensors, mode.passes, watch, target.costs)
-        if not target.kernels and mode.runs(unroll):
-            tensors = unroll(tensors, target.costs)
+        if not target.kernels:
+            tensors = _for_device(tensors, mode, target)
         check_sizes(tensors)
         tensors = in_order(tensors)
         later = rest if rest is None else _later(rest, graph)
@@ -132,6 +133,13 @@ def _folded(kept: Mapping[Tensor, Tensor], graph: FrozenGraph) -> Folded:
     results = [(places[t], leaf.node.attributes["in_blocks"]) for leaf, t in kept.items()]
     key = (*structure, *results, graph.mode, graph.target) if variables else None
     return Folded(list(kept), _planned(computed.tensors, computed, None), variables, key)
+
+
+def _for_device(tensors: list[Tensor], mode: Mode, target: Target) -> list[Tensor]:
+    """Return tensors for a device with which the host exchanges as little as possible."""
+    if mode.runs(draw_masks):
+        tensors = draw_masks(tensors)
+    return unroll(tensors, target.costs) if mode.runs(unroll) else tensors
 
 
 def _later(rest: Waiting, graph: FrozenGraph) -> Rest:

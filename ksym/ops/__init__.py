@@ -29,6 +29,7 @@ from ksym.ops.nn.resize import resize_gradient
 from ksym.ops.public import *
 from ksym.ops.random.distributions import symbolic_gamma
 from ksym.ops.random.standard import (
+    random_mask,
     standard_exponential,
     standard_gamma,
     standard_gumbel,

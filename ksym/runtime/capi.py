@@ -107,6 +107,13 @@ class NDArray:
         check(library().MXNDArrayAt(self.handle, index, byref(handle)))
         return NDArray(handle.value)
 
+    def reshaped(self, shape: Sequence[int]) -> NDArray:
+        """Return the array in another shape, in the same memory."""
+        handle = c_void_p()
+        sides = (c_int64 * len(shape))(*shape)
+        check(library().MXNDArrayReshape64(self.handle, len(shape), sides, False, byref(handle)))
+        return NDArray(handle.value)
+
     def wait(self) -> None:
         """Wait until the elements are computed.
 
@@ -162,6 +169,27 @@ def invoke(
         )
     )
     return list(into) or [NDArray(handle) for handle in results[: count.value]]
+
+
+def copies(pairs: Sequence[tuple[NDArray, NDArray]]) -> Callable[[], None]:
+    """Return a call that copies arrays of float32, with an axis or more, to others of their shapes.
+
+    MXNet has one operator that copies several arrays: it casts all to the widest of their dtypes.
+
+    Args:
+        pairs: Targets and sources, which the call refers to.
+    """
+    into, inputs = zip(*pairs, strict=True)
+    handles, count = _handles(into), c_int(len(into))
+    names, values = _texts(["num_outputs"]), _texts([str(len(into))])
+    operator, storage = _operator("amp_multicast"), POINTER(c_int)()
+    sources, results = _handles(inputs), ctypes.cast(handles, POINTER(c_void_p))
+    arguments = (operator, len(into), sources, byref(count), byref(results), 1, names, values)
+
+    def run(_alive: object = (into, inputs)) -> None:
+        check(library().MXImperativeInvokeEx(*arguments, byref(storage)))
+
+    return run
 
 
 @contextmanager

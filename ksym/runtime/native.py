@@ -107,3 +107,11 @@ def draw(node: Node) -> np.ndarray:
     kind: str = node.operator.kind  # type: ignore[attr-defined]
     value: np.ndarray = stream.draw(kind, node.outputs[0].shape, dtype, **parameters)
     return value
+
+
+def draw_ahead(node: Node) -> None:
+    """Begin to draw the random numbers that a random node will be asked for next."""
+    parameters: dict[str, Any] = {**node.attributes}
+    stream, dtype = parameters.pop("stream"), parameters.pop("dtype")
+    kind: str = node.operator.kind  # type: ignore[attr-defined]
+    stream.draw_ahead(kind, node.outputs[0].shape, dtype, **parameters)

@@ -34,12 +34,13 @@ from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
+from ksym.runtime.arrays import copies as copies_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.folded import folded_values
 from ksym.runtime.interpreter import blame, interpret, unexplained
 from ksym.runtime.loading import NativeError
-from ksym.runtime.native import Executable, draw
+from ksym.runtime.native import Executable, draw, draw_ahead
 from ksym.runtime.runnable import Runnable
 from ksym.runtime.scan import ScanRun
 from ksym.runtime.subnormal import FlushedSubnormals
@@ -253,7 +254,7 @@ class Program:
         targets = [storage_of(variable) for variable in plan.copies]
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
-            return [functools.partial(_copy_all, copies)] if copies else []
+            return [functools.partial(_copy_all, copies_of(copies))] if copies else []
         calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
@@ -288,6 +289,9 @@ class Program:
             if self._asynchronous:
                 self._started = loading.failures()
             self.run()
+            if self._asynchronous:
+                for node, _ in self._draws:  # while the device is busy
+                    draw_ahead(node)
             results = [array.read() for array in self.outputs]
             self.commit()
             return results
@@ -389,17 +393,18 @@ class Program:
         return found[:count]
 
 
-def _copy_all(copies: Sequence[tuple[DeviceArray, DeviceArray]]) -> None:
+def _copy_all(copies: Sequence[Callable[[], None]]) -> None:
     """Copy arrays to others: all of them, also if that is interrupted.
 
     Args:
-        copies: Targets and sources, none of which is a target.
+        copies: The calls, which may be repeated.
     """
     interruption: BaseException | None = None
     while True:
         try:
-            for target, source in copies:
-                target.copy_from(source)
+            with loading.numpy_shapes():
+                for copy in copies:
+                    copy()
         except (KeyboardInterrupt, MemoryError) as error:
             if isinstance(interruption, MemoryError):
                 raise  # there is none the second time either

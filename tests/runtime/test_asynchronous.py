@@ -13,6 +13,7 @@ from ksym.compiler.codegen.nnvm import NativeGraph, lower
 from ksym.compiler.plan import Target
 from ksym.errors import ExecutionError
 from ksym.runtime import loading
+from ksym.runtime.arrays import DeviceArray, copies
 from ksym.testing import evaluate_numpy
 
 ROOT = Path(__file__).parents[2]
@@ -66,6 +67,7 @@ def test_an_error_is_reported_once_and_by_its_own_call():
 FAILING_ELSEWHERE = """
 import numpy as np, ksym
 from ksym.runtime import loading
+from ksym.runtime.arrays import DeviceArray, copies
 x = ksym.placeholder((3,))
 w = ksym.Variable(np.zeros(3, "float32"))
 y = ksym.random_uniform((3,), stream=ksym.RandomStream(1))
@@ -185,3 +187,68 @@ def test_relu_keeps_nan_whatever_cudnn_does():
     assert "LeakyReLU" in names[0]
     assert not names[1] & {"LeakyReLU", "Activation"}
     assert "_npi_maximum_scalar" in names[1]
+
+
+@pytest.mark.usefixtures("for_device")
+def test_a_mask_for_a_device_is_a_byte_for_each_element():
+    x, w = ksym.placeholder((30, 40)), ksym.Variable(np.ones((30, 40), "float32"))
+    loss = ksym.sum(ksym.dropout(x * w, 0.25, stream=5))
+    update = w.assign_sub(ksym.gradients(loss, w))
+    found = []
+    for flags in ("", "draw_masks=0"):
+        w.set_value(np.ones((30, 40), "float32"))
+        ksym.random_streams([loss])[0].set_state(ksym.RandomStream(5).get_state())
+        f = ksym.function([x], loss, updates=[update], flags=flags)
+        found.append([f(np.ones((30, 40))) for _ in range(3)] + [w.get_value()])
+        (drawn,) = f.last_plan().drawn
+        assert drawn.outputs[0].dtype == ("int32" if flags else "bool")
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+TRAINING = """
+import os
+os.environ["KERAS_BACKEND"] = "ksym.backend"
+import keras, ksym, numpy as np
+np.random.seed(1)
+ksym.seed(1)
+cells = [keras.layers.GRU(4, return_sequences=True), keras.layers.LSTM(3, recurrent_dropout=0.3)]
+layers = [keras.layers.Masking(input_shape=(6, 3)), *cells, keras.layers.Dropout(0.5)]
+model = keras.Sequential([*layers, keras.layers.Dense(1)])
+model.compile("adam", "mse", metrics=["mae"])
+x = np.random.rand(8, 6, 3)
+x[::2, 4:] = 0
+for _ in range(3):
+    print(*model.train_on_batch(x, x[:, 0, :1]))
+print(*model.predict(x).ravel(), *model.get_weights()[0].ravel())
+"""
+
+
+def test_a_model_trains_as_on_the_host():
+    found = np.array(asynchronous(TRAINING).split(), float)
+    host = {name: value for name, value in os.environ.items() if name != "MXNET_ENGINE_TYPE"}
+    done = subprocess.run(
+        [sys.executable, "-c", TRAINING],
+        env={**host, "KSYM_DEVICE": "cpu", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    np.testing.assert_allclose(found, np.array(done.stdout.split(), float), rtol=1e-4, atol=1e-5)
+
+
+def test_one_call_copies_all_new_values():
+    shapes = [(), (3,), (2, 3), (0, 2), (1, 2, 1, 2, 1), (1, 2, 1, 2, 1, 2)]
+    values = [np.zeros(shape, "float32") for shape in shapes]
+    values += [np.zeros(2, dtype) for dtype in ("float64", "int64", "bool")]
+    pairs = [(DeviceArray.of(value), DeviceArray.of(value)) for value in values]
+    for number, (_, source) in enumerate(pairs):
+        source.fill(number % 5 + 1)
+    calls = copies(pairs)
+    assert len(calls) == 1 + 4
+    with loading.numpy_shapes():
+        for call in calls:
+            call()
+    for target, source in pairs:
+        np.testing.assert_array_equal(target.read(), source.read())
