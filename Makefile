@@ -58,9 +58,9 @@ docs: $(READY)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
 
 # The site of this version, beside those of others, in the branch gh-pages of this repository: mike commits
-# there and pushes nothing.  `mike set-default latest` leads to the newest, once.
+# there and pushes nothing.  `mike set-default latest`, once, leads to the newest.
 docs-version: docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mike deploy --update-aliases \
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --update-aliases \
 	    $$($(BIN)/python -c "import ksym; print(ksym.__version__)") latest
 
 # Keras's own tests, compared with the list of those that do not pass.
