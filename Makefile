@@ -13,7 +13,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-soak docs check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -65,6 +65,12 @@ docs: $(READY)
 	$(BIN)/python tools/reference.py > docs/operators.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+# The site of this version, beside those of others, in the branch gh-pages of this repository: mike commits
+# there and pushes nothing.  `mike set-default latest`, once, leads to the newest.
+docs-version: docs
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --update-aliases \
+	    $$($(BIN)/python -c "import ksym; print(ksym.__version__)") latest
 
 # Keras's own tests, compared with the list of those that do not pass.
 # KERAS=2.2.4 takes that version and its tests, and the list for it.
