@@ -37,6 +37,7 @@ from ksym.ops.linalg.matmul import *
 from ksym.ops.linalg.products import *
 from ksym.ops.linalg.singular import *
 from ksym.ops.linalg.solving import *
+from ksym.ops.linalg.sparse import *
 from ksym.ops.nn.convolution import *
 from ksym.ops.nn.ctc import *
 from ksym.ops.nn.ctc_decoding import *
