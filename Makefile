@@ -13,7 +13,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-soak docs docs-version check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -55,6 +55,12 @@ test-deep: $(READY)
 # Calls that are interrupted at every point where Python looks for signals, instead of at a sample.
 test-faults: $(READY)
 	KSYM_FAULTS=all $(PYTEST) tests/runtime/test_interrupts.py tests/runtime/test_failures.py
+
+# An hour of random graphs, programs of variables, and Keras models; MINUTES=5 takes that long.
+# Models are trained on TensorFlow too, where `make test-agreement` has installed it.
+MINUTES ?= 60
+test-fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
 
 # Half an hour of steps, functions, models and shapes, after which the process is no larger.
 test-soak: $(READY)

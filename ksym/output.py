@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
@@ -50,23 +51,38 @@ def replacing(path: Any) -> Iterator[IO[bytes]]:
         FileError: It cannot be written.
     """
     text = path_text(path)
-    # Through links to the file that is meant, which stay.
-    target = Path(os.path.realpath(text))
-    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
     try:
-        if target.is_dir():
-            raise IsADirectoryError(f"{target} is a folder")
-        with open(beside, "xb") as file:
+        with replacement(text) as beside, open(beside, "xb") as file:
             yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(beside, target)
     except OSError as error:
         raise FileError(
             f"{text!r} cannot be written: {error.strerror or error}",
             remedy="give the name of a file in a folder that exists, may be written to, and has "
             "room; nothing was changed",
         ) from error
+
+
+@contextlib.contextmanager
+def replacement(path: Any) -> Iterator[Path]:
+    """Give the name of a file to write beside another one, whose place it takes at the end.
+
+    If the block raises an error, the new file is removed.
+
+    Raises:
+        OSError: The old file is a folder, or the new one cannot take its place.
+    """
+    # Through links to the file that is meant, which stay.
+    target = Path(os.path.realpath(os.fspath(path)))
+    beside = target.with_name(f".{target.name[:100]}.{secrets.token_hex(8)}.part")
+    try:
+        if target.is_dir():
+            raise IsADirectoryError(f"{target} is a folder")
+        yield beside
+        with open(beside, "rb+") as file:
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(target, beside)
+        os.replace(beside, target)
     finally:
         with contextlib.suppress(OSError):
             beside.unlink()

@@ -15,6 +15,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * The step of ``TimeDistributed`` reads a global that Keras does not define.
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
+* Models and weights are written beside the former file, which they replace when complete.
 * ``Lambda`` infers its output's shape by a call, which Keras does for backends that it knows; and a
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
@@ -40,7 +41,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym.keras import attributes
+from ksym.keras import attributes, files
 from ksym.keras.tensors import Undeclared
 
 ENVIRONMENT = "KSYM_KERAS_SHIMS"
@@ -284,6 +285,18 @@ def _infer_shapes(layer: Any, function: Any) -> None:
     function.compute_output_shape = functools.wraps(infer)(inferred)
 
 
+def _save_whole_models(saving: Any) -> None:
+    _name_tensorflow(saving)
+    if hasattr(saving, "H5Dict"):  # Keras 2.2.4 calls it otherwise, and closes it itself
+        vars(saving)["H5Dict"] = files.whole_models(saving.H5Dict)
+
+
+def _save_whole_weights(network: Any) -> None:
+    if network.h5py is not None:
+        whole = {"File": files.whole_files(network.h5py)}
+        vars(network)["h5py"] = _Namespace(network.h5py, whole)
+
+
 # --- h5py -----------------------------------------------------------------------------------------
 
 
@@ -362,7 +375,8 @@ def _keep_byte_lists(h5dict: Any) -> None:
 _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.datasets.imdb": _keep_ragged_rows,
     "keras.datasets.reuters": _keep_ragged_rows,
-    "keras.engine.saving": _name_tensorflow,
+    "keras.engine.network": _save_whole_weights,
+    "keras.engine.saving": _save_whole_models,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
     "keras.utils.data_utils": _start_tasks_in_order,
