@@ -31,6 +31,12 @@ def constants():
     return [ksym.placeholder((3,)) * ksym.exp(ops.constant(np.ones(3, "float32")))]
 
 
+def odd_convolution():
+    x, w = ksym.placeholder((4, 20, 16, 16)), ksym.placeholder((12, 20, 3, 3))
+    y = ops.convolution(x, w)
+    return ksym.gradients(ksym.sum(ksym.square(y)), [x, w])
+
+
 PLANS = {
     "native_operator": (amid_a_native_graph, 100.0),
     "native_element": (amid_a_native_graph, 10.0),
@@ -45,6 +51,9 @@ PLANS = {
     "summands": (lambda: [ksym.sum(ksym.placeholder((4,)) * 2.0)], 3),
     "loop_memory": (recurrence, 0),
     "folded_elements": (constants, 2),
+    "padded_work": (odd_convolution, 1e12),
+    "block_of_channels": (odd_convolution, 8),
+    "few_channels": (odd_convolution, 100),
     "simplifying_rounds": (lambda: [ksym.exp(ksym.placeholder((2,)) * 1.0)], 0),
 }
 """For each field that the compiler reads a graph, and a value by which its plan is another."""
