@@ -29,6 +29,7 @@ from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.passes.normalization import fold_normalization
+from ksym.compiler.passes.pad_channels import pad_channels
 from ksym.compiler.passes.pool_first import pool_first
 from ksym.compiler.passes.simplify import simplify
 from ksym.compiler.passes.transpositions import push_transpositions
@@ -51,6 +52,7 @@ PIPELINE: tuple[Pass, ...] = (
     concatenate_slice_gradients,  # one concatenation for the gradients of adjoining slices
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
+    pad_channels,  # convolutions of as many channels as fill the blocks of their kernels
     # Planning passes.
     fold_variables,  # values that depend on variables only, kept until one of them changes
     draw_masks,  # comparisons of random integers on the host, where it draws for a device

@@ -37,6 +37,12 @@ def folded(size, of):
     return [ksym.cumsum(ksym.placeholder((2, 128)) @ of(w), 0)]
 
 
+def odd_convolution():
+    x, w = ksym.placeholder((4, 20, 16, 16)), ksym.placeholder((12, 20, 3, 3))
+    y = ops.convolution(x, w)
+    return ksym.gradients(ksym.sum(ksym.square(y)), [x, w])
+
+
 PLANS = {
     "native_operator": (amid_a_native_graph, 100.0),
     "native_element": (amid_a_native_graph, 10.0),
@@ -55,6 +61,9 @@ PLANS = {
     "native_flop": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e-9),
     "kept_time": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e6),
     "kept_elements": (lambda: folded(128, lambda w: ksym.sin(ksym.tanh(w[:, None] * w))), 2),
+    "padded_work": (odd_convolution, 1e12),
+    "block_of_channels": (odd_convolution, 8),
+    "few_channels": (odd_convolution, 100),
     "simplifying_rounds": (lambda: [ksym.exp(ksym.placeholder((2,)) * 1.0)], 0),
 }
 """For each field that the compiler reads a graph, and a value by which its plan is another."""

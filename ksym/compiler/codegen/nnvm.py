@@ -21,7 +21,7 @@ NNVM_VERSION = 10901
 OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
 """MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
-KEEPS_LAYOUT = {"Activation", "LeakyReLU", "elemwise_add"}
+KEEPS_LAYOUT = {"Activation", "Concat", "LeakyReLU", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}

@@ -20,6 +20,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
+from ksym.ops.arrays.cropping import emit_range
 from ksym.ops.arrays.padding import pad_value
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
 from ksym.ops.nn.windows import (
@@ -112,7 +113,7 @@ class NativeConvolution:
             return value
         begin = tuple(b for b, _ in self.pairs)
         end = tuple(b + int(d or 0) for (b, _), d in zip(self.pairs, shape, strict=True))
-        return emit("slice", value, begin=begin, end=end)
+        return emit_range(emit, value, self.padded_shape(shape), begin, end)
 
 
 def check_kernel(x: Tensor, w: Tensor) -> None:
