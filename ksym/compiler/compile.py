@@ -13,6 +13,7 @@ from dataclasses import replace
 from ksym import shapes
 from ksym.compiler import Pass, optimize
 from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.collectives import in_one_order
 from ksym.compiler.effects import in_order
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose, fused_graph
@@ -22,6 +23,7 @@ from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Copies, Piece, partition
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.plan import (
+    CollectiveWork,
     CondWork,
     FrozenGraph,
     HostWork,
@@ -64,15 +66,19 @@ def compile_graph(
     mode, target = graph.mode, graph.target
     with collection_paused():
         tensors, rest = split(specialize(graph.tensors, given))
+        tensors, last = in_one_order(tensors)
+        tensors += last  # kept by the passes, whoever reads it
         if watch is not None:
             watch(None, tensors)
         tensors = optimize(tensors, mode.passes, watch, target.costs)
         check_sizes(tensors)
         tensors = in_order(tensors)
-        outputs, updates, kernels = _updates(tensors, graph, rest is None)
+        count = len(tensors) - len(last)
+        outputs, updates, kernels = _updates(tensors[:count], graph, rest is None)
+        last = tensors[count:]
         read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
         operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
-        roots = merge_axes([*outputs, *updates.values(), *operands])
+        roots = merge_axes([*outputs, *updates.values(), *operands, *last])
         drawn = [node for node in topological_order(roots) if is_drawn(node)]
         computed, pieces = _pieces(roots, mode, target)
         parts = [_part(piece, mode, target) for piece in pieces]
@@ -163,6 +169,10 @@ def _host(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> H
     return HostWork(node)
 
 
+def _collective(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> CollectiveWork:
+    return CollectiveWork(node)
+
+
 def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> ScanWork:
     """Return the work of a loop, without the states and outputs that nothing reads."""
     view = ScanView.of(node, node.inputs, wanted)
@@ -218,6 +228,7 @@ def _cond(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> C
 
 _CONTROL: Mapping[str, Callable[[Node, Sequence[Tensor], Mode, Target], Work]] = {
     "host": _host,
+    "collective": _collective,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

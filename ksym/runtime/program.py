@@ -15,6 +15,7 @@ from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.plan import (
+    CollectiveWork,
     CondWork,
     Copies,
     FrozenGraph,
@@ -33,6 +34,7 @@ from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
 from ksym.runtime.arrays import DeviceArray, is_direct, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
+from ksym.runtime.collective import CollectiveRun
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.interpreter import blame, interpret, unexplained
 from ksym.runtime.loading import NativeError
@@ -369,6 +371,8 @@ def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) 
         return CompiledRun(part, arrays, costs)
     if isinstance(work, HostWork):
         return HostRun(part, work, arrays)
+    if isinstance(work, CollectiveWork):
+        return CollectiveRun(part, work, arrays)
     if isinstance(work, ScanWork):
         return ScanRun(part, work, arrays, Program)
     if isinstance(work, WhileWork):
