@@ -123,6 +123,10 @@ class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
 
 
+class ParallelError(KsymError, RuntimeError):
+    """Processes that train together cannot: one is missing, or they do not do the same."""
+
+
 class NonFiniteError(KsymError, FloatingPointError):
     """A result or a new value is NaN or infinite, in a function with the flag ``nan``."""
 

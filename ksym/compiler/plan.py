@@ -116,6 +116,16 @@ class HostWork(NamedTuple):
     node: Node
 
 
+class CollectiveWork(NamedTuple):
+    """The work of a node that communicates with other ranks.
+
+    Attributes:
+        node: The node.
+    """
+
+    node: Node
+
+
 class ScanWork(NamedTuple):
     """The work of a loop with a known number of steps.
 
@@ -169,6 +179,7 @@ Work = (
     | Copies
     | StepByStep
     | HostWork
+    | CollectiveWork
     | ScanWork
     | WhileWork
     | CondWork
@@ -266,6 +277,7 @@ _WHY: dict[type, str] = {
     Copies: "the memory of an input or a variable changes with the next call",
     StepByStep: 'mode="interpret" computes node by node',
     HostWork: "MXNet has no such operator: NumPy computes it",
+    CollectiveWork: "all ranks of the job take part in it",
     ScanWork: "a loop runs its body's plan again and again",
     WhileWork: "a loop runs its body's plan as long as its condition holds",
     CondWork: "a branch is compiled when it is first taken",

@@ -296,6 +296,9 @@ def _refuse(node: Node, to: Format) -> None:
         remedy = "choose by ksym.where instead, or take a fixed number of steps by ksym.scan"
     elif node.operator.runs == "host" and not to.has(node.operator):
         reason = "it is computed by NumPy"
+    elif node.operator.runs == "collective":
+        reason = "the other ranks of a job take part in it"
+        remedy = "export the function that predicts"
     elif any(None in t.shape for t in node.outputs) and node.operator.runs != "while":
         reason = "its size depends on values"
     if reason:

@@ -20,6 +20,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
   `ksym.keras.attributes`.
+* Models train on several processes together, if a script asks for it: see `ksym.keras.ranks`.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ from typing import Any
 
 import numpy as np
 
-from ksym.keras import attributes, files
+from ksym.keras import attributes, files, ranks
+from ksym.keras.namespaces import Namespace
 from ksym.keras.tensors import Undeclared
 
 ENVIRONMENT = "KSYM_KERAS_SHIMS"
@@ -150,7 +152,7 @@ def _is_being_loaded(module: ModuleType) -> bool:
 
 
 def _adapted() -> set[str]:
-    return {*GONE, *_AFTER}
+    return {*GONE, *_AFTER, *ranks.names()}
 
 
 def _adapt(module: ModuleType) -> None:
@@ -162,21 +164,10 @@ def _adapt(module: ModuleType) -> None:
         asked = vars(module).get(name)
         lacking = _lacking(asked, gone)
         if asked is not None and lacking:
-            vars(module)[name] = _Namespace(asked, lacking)
+            vars(module)[name] = Namespace(asked, lacking)
     if module.__name__ in _AFTER:
         _AFTER[module.__name__](module)
-
-
-class _Namespace(ModuleType):
-    """A module as one module of Keras sees it: with names that it lacks, or others for its own."""
-
-    def __init__(self, module: ModuleType, names: dict[str, Any]):
-        super().__init__(module.__name__)
-        self._module = module
-        vars(self).update(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+    ranks.adapt(module)
 
 
 # --- modules of Keras -----------------------------------------------------------------------------
@@ -197,7 +188,7 @@ def _draw_to_whole_floats(sequence: Any) -> None:
     def randint(a: float, b: float) -> int:
         return int(original.randint(int(a), int(b)))
 
-    vars(sequence)["random"] = _Namespace(original, {"randint": randint})
+    vars(sequence)["random"] = Namespace(original, {"randint": randint})
 
 
 class _OrderedThreadPool(ThreadPool):
@@ -251,12 +242,12 @@ def _keep_ragged_rows(datasets: Any) -> None:
                 result[position] = row
             return result
 
-    vars(datasets)["np"] = _Namespace(original, {"array": array})
+    vars(datasets)["np"] = Namespace(original, {"array": array})
 
 
 def _name_tensorflow(module: Any) -> None:
     """Have a module see the backend whose kernels have the same layout by name: TensorFlow's."""
-    vars(module)["K"] = _Namespace(module.K, {"backend": lambda: "tensorflow"})
+    vars(module)["K"] = Namespace(module.K, {"backend": lambda: "tensorflow"})
 
 
 def _infer_shapes_of_functions(core: Any) -> None:
@@ -294,7 +285,7 @@ def _save_whole_models(saving: Any) -> None:
 def _save_whole_weights(network: Any) -> None:
     if network.h5py is not None:
         whole = {"File": files.whole_files(network.h5py)}
-        vars(network)["h5py"] = _Namespace(network.h5py, whole)
+        vars(network)["h5py"] = Namespace(network.h5py, whole)
 
 
 # --- h5py -----------------------------------------------------------------------------------------
@@ -337,7 +328,7 @@ def _decode_attributes(h5py: Any) -> None:
 def _adapt_files(io_utils: Any) -> None:
     """Give the module of Keras that opens files an h5py that opens them as h5py 2 did."""
     h5py = io_utils.h5py
-    if h5py is None or isinstance(h5py, _Namespace) or int(h5py.__version__.split(".")[0]) < 3:
+    if h5py is None or isinstance(h5py, Namespace) or int(h5py.__version__.split(".")[0]) < 3:
         return
 
     class File(h5py.File):  # type: ignore[misc, name-defined]
@@ -351,7 +342,7 @@ def _adapt_files(io_utils: Any) -> None:
         def fid(self) -> Any:
             return self.id
 
-    vars(io_utils)["h5py"] = _Namespace(h5py, {"File": File})
+    vars(io_utils)["h5py"] = Namespace(h5py, {"File": File})
     _keep_byte_lists(io_utils.H5Dict)
 
 

@@ -16,6 +16,7 @@ from ksym.ops.arrays.movement import *
 from ksym.ops.arrays.padding import *
 from ksym.ops.arrays.scattering import *
 from ksym.ops.arrays.shape import *
+from ksym.ops.collective import *
 from ksym.ops.elementwise.activations import *
 from ksym.ops.elementwise.binary import *
 from ksym.ops.elementwise.casting import *

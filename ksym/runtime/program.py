@@ -16,6 +16,7 @@ from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.plan import (
+    CollectiveWork,
     CondWork,
     Copies,
     FrozenGraph,
@@ -36,6 +37,7 @@ from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
 from ksym.runtime.arrays import copies as copies_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
+from ksym.runtime.collective import CollectiveRun
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.folded import folded_values
 from ksym.runtime.interpreter import blame, interpret, unexplained
@@ -378,6 +380,8 @@ class Program:
         if self._asynchronous:
             loading.forget_failures()
         last = self._final
+        if any(isinstance(part.work, CollectiveWork) for part in last.plan.parts):
+            raise unexplained(error) from None  # the other ranks would not take part
         try:
             found = interpreted(last.plan.whole, last._arrays)
         except KsymError as reason:
@@ -455,6 +459,8 @@ def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) 
         return CompiledRun(part, arrays, costs)
     if isinstance(work, HostWork):
         return HostRun(part, work, arrays)
+    if isinstance(work, CollectiveWork):
+        return CollectiveRun(part, work, arrays)
     if isinstance(work, ScanWork):
         return ScanRun(part, work, arrays, Program)
     if isinstance(work, WhileWork):

@@ -87,7 +87,7 @@ def test_a_module_of_keras_sees_the_names_and_nobody_else(name):
                 warnings.simplefilter("ignore")
                 assert getattr(vars(module)[alias], key) in (value, bool)  # bool: NumPy 1.23
         missing = [key for alias_, key in listed(name) if alias_ == alias]
-        assert isinstance(vars(module)[alias], shims._Namespace) == bool(missing)
+        assert isinstance(vars(module)[alias], shims.Namespace) == bool(missing)
         assert vars(module)[alias].__name__ == ("numpy" if alias == "np" else alias)
     assert vars(module).get("np", np).asarray is np.asarray
 
