@@ -8,7 +8,9 @@ PYTHON ?= $(FOUND)
 NUMPY ?=
 pair = $(shell sh tools/pair.sh "$(1)" $(2))
 PAIR := $(call pair,$(PYTHON),$(NUMPY))
-VENV ?= $(if $(filter $(PAIR),$(call pair,$(FOUND))),.venv,.venvs/$(PAIR))
+# With KSYM_DEVICE=gpu:0 the tests run on that GPU, in an environment with the CUDA build of MXNet.
+GPU := $(findstring gpu,$(KSYM_DEVICE))
+VENV ?= $(if $(GPU),.venvs/$(PAIR)-cu112,$(if $(filter $(PAIR),$(call pair,$(FOUND))),.venv,.venvs/$(PAIR)))
 KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
@@ -119,6 +121,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/passes.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/operators.py
+	$(BIN)/python benchmarks/round_trips.py
 	$(BIN)/python benchmarks/peers.py --workloads all
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
@@ -134,8 +137,8 @@ $(READY): requirements/$(PAIR).txt pyproject.toml $(filter-out %__pycache__,$(wi
 	[ -e $@ ] || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --requirement requirements/$(PAIR).txt
-	$(PIP) install --no-deps --no-build-isolation ./libmxnet
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --no-build-isolation ./libmxnet$(if $(GPU),-cu112)
+	$(PIP) install $(if $(GPU),,--no-deps) --no-build-isolation --editable '.$(if $(GPU),[cu112])'
 	touch $@
 
 # What is said where there is no such pair.

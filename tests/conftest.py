@@ -6,6 +6,9 @@ import tempfile
 # Settled before anything imports Keras or loads MXNet.
 os.environ["KERAS_BACKEND"] = "ksym.backend"
 os.environ.setdefault("KSYM_DEVICE", "cpu")
+# On a GPU: no search for the fastest kernels at each new shape, and repeatable ones.
+os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "0")
+os.environ.setdefault("MXNET_ENFORCE_DETERMINISM", "1")
 # Keras keeps its settings in a folder; not the user's.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
 

@@ -34,10 +34,12 @@ class Target(NamedTuple):
         kernels: Whether the host can touch the memory of arrays, so that code is compiled that
             works on it: on a CPU with a synchronous engine.
         costs: The costs there, which decide what is fused, stacked and shared among threads.
+        fusible: Whether MXNet fuses elementwise operators, which it knows by its oldest names only.
     """
 
     kernels: bool
     costs: Costs = DEFAULT
+    fusible: bool = False
 
 
 class FrozenGraph(NamedTuple):

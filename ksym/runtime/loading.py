@@ -43,6 +43,10 @@ VERSION = 10901
 """The MXNet that ksym is written for, 1.9.1, as its library says it."""
 
 
+FUSION = "MXNET_USE_FUSION"
+"""The variable that turns MXNet's pointwise fusion on GPUs on, which no test has run yet."""
+
+
 class Engine(enum.Enum):
     """The way in which MXNet runs operators on the CPU, as ksym uses it."""
 
@@ -106,6 +110,11 @@ def _load(prefer_gpu: bool) -> ctypes.CDLL:
                 atexit.register(loaded.MXNDArrayWaitAll)
             _loaded = loaded
         return _loaded
+
+
+def fuses() -> bool:
+    """Return whether MXNet fuses elementwise operators on GPUs; where the user has asked for it."""
+    return os.environ.get(FUSION) == "1"
 
 
 def engine() -> Engine:
@@ -189,7 +198,9 @@ def _started_engine(loaded: ctypes.CDLL, prefer_gpu: bool) -> Engine:
     """
     name = "MXNET_ENGINE_TYPE"
     asked = name in os.environ
-    if not prefer_gpu:
+    if prefer_gpu:
+        os.environ.setdefault(FUSION, "0")
+    else:
         # On CPU the threaded engine's workers and OpenMP's threads compete for the cores: every
         # graph that was measured ran faster on the calling thread (docs/mxnet.md).
         os.environ.setdefault(name, "NaiveEngine")

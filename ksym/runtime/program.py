@@ -58,7 +58,8 @@ def target(costs: Costs = DEFAULT) -> Target:
     Args:
         costs: The costs on the device.
     """
-    return Target(is_direct(), costs)
+    direct = is_direct()
+    return Target(direct, costs, fusible=not direct and loading.fuses())
 
 
 class Source(NamedTuple):

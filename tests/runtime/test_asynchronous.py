@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym.compiler.codegen.nnvm import NativeGraph, lower
+from ksym.compiler.codegen.nnvm import FUSIBLE, NativeGraph, lower
 from ksym.compiler.plan import Target
 from ksym.errors import ExecutionError
 from ksym.runtime import loading
@@ -187,6 +187,39 @@ def test_relu_keeps_nan_whatever_cudnn_does():
     assert "LeakyReLU" in names[0]
     assert not names[1] & {"LeakyReLU", "Activation"}
     assert "_npi_maximum_scalar" in names[1]
+
+
+POINTWISE = ("exp", "sqrt", "square", "tanh", "negative", "abs", "floor", "log1p", "sin")
+
+
+def fusible(*tensors):
+    return {node["op"] for node in lower(tensors, on_host=False, fusible=True).nodes} - {"null"}
+
+
+def test_operators_have_the_names_that_the_fusion_knows():
+    x, y = ksym.placeholder((3, 4)), ksym.placeholder((3, 4))
+    names = fusible(2.0 * x + y / (1.0 - x) - 3.0, *(getattr(ksym, n)(x) for n in POINTWISE))
+    assert not {name for name in names if name.startswith("_np")}
+    assert names <= {*FUSIBLE.values(), "Activation", "_copy"}
+    # Nothing is fused that broadcasts, or that numbers of float32 would round.
+    wide = ksym.placeholder((3, 4), "float64")
+    assert fusible(x + ksym.placeholder((4,)), wide * 2.0) <= {"_npi_add", "_npi_multiply_scalar"}
+
+
+@pytest.mark.parametrize("shape", [(3, 4), ()])
+def test_values_are_the_same_by_either_name(shape, rng, monkeypatch):
+    x, y = ksym.placeholder(shape), ksym.placeholder(shape)
+    outputs = [2.0 * x + y / (1.0 - x) - 3.0, *(getattr(ksym, n)(x) for n in POINTWISE)]
+    values = [rng.uniform(0.1, 0.9, shape).astype("float32") for _ in range(2)]
+    found = []
+    for fuses in (False, True):
+        monkeypatch.setattr(
+            *(sys.modules["ksym.function"], "target"),
+            lambda costs, fuses=fuses: Target(False, costs, fuses),
+        )
+        found.append(ksym.function([x, y], outputs)(*values))
+    for a, b in zip(*found, strict=True):
+        np.testing.assert_allclose(a, b, rtol=3e-7)
 
 
 @pytest.mark.usefixtures("for_device")

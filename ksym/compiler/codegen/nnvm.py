@@ -12,7 +12,7 @@ import numpy as np
 from ksym import shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
 from ksym.operator.emitter import Emitter, smallest
-from ksym.ops.leaves import folded_leaf
+from ksym.ops.leaves import folded_leaf, is_constant
 
 NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
@@ -36,6 +36,36 @@ WRITTEN = {"_backward_RNN": 1, "BatchNorm": 0}
 
 Of a recurrent layer the gradients of the sequence and of the first state are wrong where that of
 the weights is not asked for; cuDNN's batch normalisation needs a place for its first result.
+"""
+
+_PAIRS = {
+    "_npi_add": "elemwise_add",
+    "_npi_subtract": "elemwise_sub",
+    "_npi_multiply": "elemwise_mul",
+    "_npi_true_divide": "elemwise_div",
+}
+_SINGLE = {
+    "_npi_add_scalar": "_plus_scalar",
+    "_npi_subtract_scalar": "_minus_scalar",
+    "_npi_rsubtract_scalar": "_rminus_scalar",
+    "_npi_multiply_scalar": "_mul_scalar",
+    "_npi_true_divide_scalar": "_div_scalar",
+    "_npi_rtrue_divide_scalar": "_rdiv_scalar",
+    "_npi_absolute": "abs",
+    "_npi_negative": "negative",
+    **{
+        f"_npi_{name}": name
+        for name in (
+            *("exp", "expm1", "log", "log1p", "sqrt", "cbrt", "square", "reciprocal", "sign"),
+            *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+            *("arcsinh", "arccosh", "arctanh", "floor", "ceil", "trunc", "rint"),
+        )
+    },
+}
+FUSIBLE = {**_PAIRS, **_SINGLE}
+"""For operators of MXNet's NumPy interface, older ones of floats of equal shapes that are alike.
+
+MXNet's pointwise fusion on GPUs (operator/fusion/fused_op-inl.h) knows the older ones only.
 """
 
 
@@ -110,10 +140,13 @@ class GraphEmitter(Emitter):
 
     Args:
         on_host: Whether MXNet's kernels for the CPU run the graph, on arrays of the host.
+        fusible: Whether elementwise operators have the names that MXNet's fusion knows.
     """
 
-    def __init__(self, on_host: bool = True) -> None:
+    def __init__(self, on_host: bool = True, fusible: bool = False) -> None:
         self._on_host = on_host
+        self._fusible = fusible
+        self._renamed: Mapping[str, str] = {}
         self._required: list[tuple[Entry, Node, str]] = []
         self._lowered: Node | None = None
         self.graph = NativeGraph()
@@ -146,6 +179,7 @@ class GraphEmitter(Emitter):
             # The plain one only renames the shape of memory, which oneDNN's sum then takes for
             # memory in a layout of the old shape, and fails; this one brings it into order.
             operator, attributes = "Reshape", {"shape": attributes["newshape"]}
+        operator = self._renamed.get(operator, operator)
         texts = {key: str(value) for key, value in attributes.items()}
         key = (operator, inputs, tuple(texts.items()), after)
         number = self._nodes.get(key)
@@ -270,6 +304,7 @@ class GraphEmitter(Emitter):
     def lowering(self, node: Node) -> None:
         """Take what is emitted from now on as the work of a node."""
         self._lowered = node
+        self._renamed = _fusible_names(node) if self._fusible else {}
 
     def _needed(self) -> tuple[set[int], set[Entry]]:
         """Return the nodes that the heads depend on, and the results that these read."""
@@ -281,6 +316,18 @@ class GraphEmitter(Emitter):
                 read.update(entries)
                 nodes.update(entry.node for entry in entries)
         return nodes, read
+
+
+def _fusible_names(node: Node) -> Mapping[str, str]:
+    """Return the names to use, instead of others, for the native operators of a node.
+
+    MXNet's fusion does not broadcast, and passes numbers through float32.
+    """
+    numbers = [t for t in node.inputs if is_constant(t) and not t.rank]
+    specs = {t.spec for t in (*node.inputs, *node.outputs) if t not in numbers}
+    if not node.operator.elementwise or len(specs) != 1 or specs.pop().dtype != "float32":
+        return {}
+    return _SINGLE if numbers else FUSIBLE
 
 
 def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
@@ -296,7 +343,10 @@ def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any
 
 
 def lower(
-    outputs: Sequence[Tensor], given: Sequence[Tensor] = (), on_host: bool = True
+    outputs: Sequence[Tensor],
+    given: Sequence[Tensor] = (),
+    on_host: bool = True,
+    fusible: bool = False,
 ) -> NativeGraph:
     """Return the native graph that computes outputs.
 
@@ -304,8 +354,9 @@ def lower(
         outputs: The outputs.
         given: Tensors that are computed elsewhere.
         on_host: As for `GraphEmitter`.
+        fusible: As for `GraphEmitter`.
     """
-    emit = GraphEmitter(on_host)
+    emit = GraphEmitter(on_host, fusible)
     entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
     for node in topological_order(outputs, until=entries):
         before = len(emit.graph.nodes)

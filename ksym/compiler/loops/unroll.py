@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from ksym import ops
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.loops.sample import recurrence
-from ksym.compiler.loops.transform import Results, over_loops
+from ksym.compiler.loops.transform import Results, byte_count, over_loops
 from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, replace, same, topological_order
 from ksym.loops.view import ScanView
@@ -28,15 +28,21 @@ def unroll(outputs: Sequence[Tensor], costs: Costs = DEFAULT) -> list[Tensor]:
 
     Args:
         outputs: Tensors of a graph of known shapes.
-        costs: Its `unrolled_nodes` says how many nodes all loops together may become.
+        costs: Its `unrolled_nodes` says how many nodes all loops together may become, and its
+            `loop_memory` how many bytes the results of those of one loop may take.
     """
     left = costs.unrolled_nodes
 
     def unrolled(node: Node, loop: ScanView, used: set[Tensor]) -> Results | None:
         nonlocal left
+        if loop.lean:  # native graphs would keep what its gradient computes again to save memory
+            return None
         smaller = loop.with_roots(over_loops(loop.roots, unrolled))
         size = _size(smaller.roots) * loop.length
-        if size > left or not _is_native(smaller.roots):
+        memory = sum(byte_count(t) for each in _inside(smaller.roots) for t in each.outputs)
+        if size > left or memory * loop.length > costs.loop_memory:
+            return None
+        if not _is_native(smaller.roots):
             return None
         left -= size
         return _written_out(node, smaller, used)

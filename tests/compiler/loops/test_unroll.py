@@ -80,6 +80,18 @@ def test_what_is_not_native_work_stays_a_loop(body):
     assert operators(unroll(before)) == operators(before)
 
 
+def test_loops_that_are_large_or_to_save_memory_stay():
+    x = ksym.placeholder((4, 10, 10))
+    states = ksym.scan(lambda e, s: ((), ksym.tanh(s) + e), x, ksym.zeros((10, 10))).states
+    assert "scan" not in operators(unroll([states], Costs(loop_memory=4 * 2 * 400)))
+    assert "scan" in operators(unroll([states], Costs(loop_memory=4 * 2 * 400 - 1)))
+    blocks = ksym.scan(
+        *(lambda e, s: ((), ksym.tanh(s) + e), x, ksym.zeros((10, 10))), checkpoint_every=2
+    ).states
+    gradient = specialize([ksym.gradients(ksym.sum(blocks), x)], {})
+    assert "scan" in operators(unroll(gradient))
+
+
 def test_loops_share_what_may_be_written_out():
     x = ksym.placeholder((10,))
     sums = [ksym.scan(lambda e, s: ((), ksym.exp(s) + e), x, float(i)).states for i in range(3)]
