@@ -6,8 +6,9 @@ import tempfile
 # Settled before anything imports Keras or loads MXNet.
 os.environ["KERAS_BACKEND"] = "ksym.backend"
 os.environ.setdefault("KSYM_DEVICE", "cpu")
-# Keras keeps its settings in a folder; not the user's.
+# Keras keeps its settings in a folder, and ksym compiled code; not the user's.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
+os.environ["KSYM_CACHE"] = os.path.join(os.environ["KERAS_HOME"], "code")
 
 import coverage_table
 import hypothesis

@@ -48,6 +48,13 @@ SIZES = 16
 """The number of combinations of dynamic sizes and lengths for which a rest is kept compiled."""
 
 
+NATIVE_SHARE = 3
+"""The memory of a program for each byte of the arrays that ksym knows of.
+
+MXNet has more within its graphs.  Measured: 17 MiB for a recurrent network whose arrays take 4.
+"""
+
+
 def target(costs: Costs = DEFAULT) -> Target:
     """Return the compiler's target for the device in use.
 
@@ -204,7 +211,9 @@ class Program:
         self._written = plan.written
         self._commits = self._committing()
         self._later: Recent[tuple[list[DeviceArray | None], Program]] = Recent(limit)
-        self._last: Program = self
+        # The program that continued the last run; a reference to itself would be a cycle, and keep
+        # the arrays until Python's collector finds it.
+        self._continued_by: Program | None = None
         # Tapes flush by themselves.
         alone = plan.rest is None and self.calls is not None
         self._subnormals = None if alone else FlushedSubnormals()
@@ -231,9 +240,21 @@ class Program:
             The array for the value of each placeholder, None for one that is not read; and the
             program.
         """
-        plan = compile_graph(graph, given)
-        feeds = feeds_for(plan, given.values())
-        source = Source(graph, given)
+        return cls.bound(Source(graph, given), compile_graph(graph, given), shared, limit)
+
+    @classmethod
+    def bound(
+        cls, source: Source, plan: Plan, shared: Program | None = None, limit: int = SIZES
+    ) -> tuple[list[DeviceArray | None], Program]:
+        """Bind a plan that was compiled before; the arguments and results are those of `prepare`.
+
+        Args:
+            source: What the plan was compiled from.
+            plan: The plan.
+            shared: As for `Program`.
+            limit: As for `Program`.
+        """
+        feeds = feeds_for(plan, source.given.values())
         return list(feeds.values()), cls(plan, read_only(feeds), shared, limit, source)
 
     def _found(self, tensors: Iterable[Tensor]) -> list[DeviceArray]:
@@ -314,14 +335,29 @@ class Program:
         for feed, array in zip(feeds, found, strict=True):
             if feed is not None:
                 feed.copy_from(array)
-        self._last = later
+        self._continued_by = later
         later.run()
         self.outputs = later.outputs
 
+    @property
+    def last(self) -> Program:
+        """The program that ended the last run: the one that this was continued by, or itself."""
+        program = self
+        while program._continued_by is not None:
+            program = program._continued_by
+        return program
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of its arrays, about: MXNet does not say what it allocates for a graph."""
+        arrays = {id(a): a for t, a in self._arrays.items() if not isinstance(t, Variable)}
+        arrays.update((id(array), array) for part in self.parts for array in part.outputs)
+        return NATIVE_SHARE * sum(array.nbytes for array in arrays.values())
+
     def commit(self) -> None:
         """Write the new values of the variables; nothing can fail from here on."""
-        if self._last is not self:
-            self._last.commit()
+        if self._continued_by is not None:
+            self._continued_by.commit()
             return
         for array in self._new:
             array.wait()
@@ -344,9 +380,7 @@ class Program:
 
     def _blamed(self, error: NativeError) -> KsymError:
         """Return an error that names the operator behind a failure of the last run."""
-        last = self
-        while last._last is not last:
-            last = last._last
+        last = self.last
         try:
             interpreted(last.plan.whole, last._arrays)
         except KsymError as found:

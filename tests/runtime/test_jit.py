@@ -36,6 +36,7 @@ def drawn_operators(rng, count=12):
 def nothing_kept(monkeypatch):
     """Have code freed with the last function that uses it."""
     monkeypatch.setattr(jit, "_kept", jit.deque(maxlen=0))
+    gc.collect()  # the functions of other tests
 
 
 def loaded(monkeypatch):
