@@ -8,12 +8,14 @@ PYTHON ?= $(FOUND)
 NUMPY ?=
 pair = $(shell sh tools/pair.sh "$(1)" $(2))
 PAIR := $(call pair,$(PYTHON),$(NUMPY))
-VENV ?= $(if $(filter $(PAIR),$(call pair,$(FOUND))),.venv,.venvs/$(PAIR))
+# With KSYM_DEVICE=gpu:0 the tests run on that GPU, in an environment with the CUDA build of MXNet.
+GPU := $(findstring gpu,$(KSYM_DEVICE))
+VENV ?= $(if $(GPU),.venvs/$(PAIR)-cu112,$(if $(filter $(PAIR),$(call pair,$(FOUND))),.venv,.venvs/$(PAIR)))
 KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-soak docs check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -33,6 +35,15 @@ PART := $(addprefix tests/,test_results.py test_versions.py test_dtypes.py test_
 test-part: $(READY)
 	$(PYTEST) $(PART)
 
+# The way that calls take on a GPU, as far as a machine without one can show it: MXNet's engine is
+# asynchronous, and the host does not access arrays.
+THREADED := $(addprefix tests/,test_function.py test_dynamic.py loops compiler/loops \
+    runtime/test_asynchronous.py runtime/test_failures.py runtime/test_guard.py keras/test_models.py \
+    properties/test_operators.py)
+
+test-threaded: $(READY)
+	MXNET_ENGINE_TYPE=ThreadedEnginePerDevice KSYM_DEVICE=cpu HYPOTHESIS_PROFILE=brief $(PYTEST) $(THREADED)
+
 # All pairs of Python and NumPy, each in its environment, and a table of what passed; TARGET=test-part
 # runs that part.
 TARGET ?= test
@@ -47,6 +58,12 @@ test-deep: $(READY)
 test-faults: $(READY)
 	KSYM_FAULTS=all $(PYTEST) tests/runtime/test_interrupts.py tests/runtime/test_failures.py
 
+# An hour of random graphs, programs of variables, and Keras models; MINUTES=5 takes that long.
+# Models are trained on TensorFlow too, where `make test-agreement` has installed it.
+MINUTES ?= 60
+test-fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python tests/fuzz/run.py --minutes $(MINUTES)
+
 # Half an hour of steps, functions, models and shapes, after which the process is no larger.
 test-soak: $(READY)
 	KSYM_SOAK=long OMP_NUM_THREADS=1 $(BIN)/python -m pytest -s tests/test_soak.py
@@ -56,6 +73,12 @@ docs: $(READY)
 	$(BIN)/python tools/reference.py > docs/operators.md
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build
+
+# The site of this version, beside those of others, in the branch gh-pages of this repository: mike commits
+# there and pushes nothing.  `mike set-default latest`, once, leads to the newest.
+docs-version: docs
+	PATH="$(abspath $(BIN)):$$PATH" NO_MKDOCS_2_WARNING=1 mike deploy --update-aliases \
+	    $$($(BIN)/python -c "import ksym; print(ksym.__version__)") latest
 
 # Keras's own tests, compared with the list of those that do not pass.
 # KERAS=2.2.4 takes that version and its tests, and the list for it.
@@ -97,6 +120,8 @@ bench: $(READY)
 	$(BIN)/python benchmarks/chains.py
 	$(BIN)/python benchmarks/passes.py
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/costs.py
+	$(BIN)/python benchmarks/operators.py
+	$(BIN)/python benchmarks/round_trips.py
 	$(BIN)/python benchmarks/peers.py --workloads all
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
@@ -112,8 +137,8 @@ $(READY): requirements/$(PAIR).txt pyproject.toml $(filter-out %__pycache__,$(wi
 	[ -e $@ ] || rm -rf $(VENV)
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install --requirement requirements/$(PAIR).txt
-	$(PIP) install --no-deps --no-build-isolation ./libmxnet
-	$(PIP) install --no-deps --no-build-isolation --editable .
+	$(PIP) install --no-deps --no-build-isolation ./libmxnet$(if $(GPU),-cu112)
+	$(PIP) install $(if $(GPU),,--no-deps) --no-build-isolation --editable '.$(if $(GPU),[cu112])'
 	touch $@
 
 # What is said where there is no such pair.

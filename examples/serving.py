@@ -24,6 +24,12 @@ import ksym
 COPIES = 4
 """Calls of one function wait for each other; those of its copies run at the same time."""
 
+LARGEST_REQUEST = 1 << 20
+"""The bytes of a request that are read; a longer one is refused before."""
+
+MOST_ROWS = 1000
+"""The rows of a request that are computed: the memory and the time of an answer grow with them."""
+
 # --- somewhere a function is made, and saved ------------------------------------------------------
 
 x = ksym.placeholder((None, 3), name="x")
@@ -34,6 +40,7 @@ ksym.save(ksym.function(x, ksym.softmax(x @ w), name="scores"), path)
 # --- the server loads it: the file holds no code, wherever it is from -----------------------------
 
 app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = LARGEST_REQUEST
 loaded = ksym.load(path)
 free: queue.SimpleQueue = queue.SimpleQueue()
 for _ in range(COPIES):
@@ -55,9 +62,11 @@ def scores():
     """Answer ``{"x": rows}`` with ``{"scores": rows}``."""
     try:
         rows = np.array(request.get_json()["x"], "float32")
+        if len(rows) > MOST_ROWS:
+            return {"error": f"{len(rows)} rows are more than {MOST_ROWS}"}, 413
         with one_of_the_copies() as function:
             return {"scores": function(rows).tolist()}
-    except (KeyError, TypeError, ValueError, ksym.KsymError) as error:
+    except (KeyError, RecursionError, TypeError, ValueError, ksym.KsymError) as error:
         return {"error": str(error)}, 400
 
 
@@ -72,7 +81,8 @@ def asked(body, url):
         with urllib.request.urlopen(question, timeout=60) as answer:
             return json.load(answer), answer.status
     except urllib.error.HTTPError as answer:
-        return json.load(answer), answer.code
+        is_json = answer.headers.get_content_subtype() == "json"
+        return json.load(answer) if is_json else {}, answer.code
 
 
 def main():
@@ -92,6 +102,12 @@ def main():
     answer, status = asked({"x": [[1.0, 2.0]]}, url)
     print(status, answer["error"].splitlines()[0])
     # -> 400 argument 0 (x) of scores has shape (1, 2), expected is float32 (?, 3)
+    _, status = asked({"x": np.zeros((MOST_ROWS + 1, 3)).tolist()}, url)
+    print("too many rows:", status)
+    # -> too many rows: 413
+    _, status = asked({"x": "0" * LARGEST_REQUEST}, url)
+    print("too many bytes:", status)
+    # -> too many bytes: 413
     server.shutdown()
 
 

@@ -44,6 +44,7 @@ from ksym.errors import (
     MissingMXNetError,
     MissingPackageError,
     NonFiniteError,
+    ParallelError,
     ShapeError,
     SymbolicError,
     UnsupportedVersionError,
@@ -89,6 +90,7 @@ from ksym.ops import slice_ as slice
 from ksym.ops import sum_ as sum
 from ksym.ops.public import *
 from ksym.origin import Origin, name_scope
+from ksym.parallel.api import data_parallel, rank, shard, size
 from ksym.runtime.device import (
     get_device,
     set_device,

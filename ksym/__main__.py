@@ -40,18 +40,24 @@ def report() -> Iterator[str]:
 def _gpus() -> Iterator[str]:
     present = device.gpus()
     if not present:
-        yield "GPU: none, NVIDIA's driver reports no device"
-        return
+        yield f"GPU: none; {device.absence()}"
+    if not device.has_cuda_build():
+        yield f"  the MXNet that is installed is a CPU build; {loading.INSTALL_CUDA}"
     for number, gpu in enumerate(present):
         major, minor = gpu.capability
         yield f"GPU {number}: {gpu.name}, compute capability {major}.{minor}"
         problem = gpu.problem()
         if problem is None and not device.has_cuda_build():
-            problem = f"the MXNet that is installed is a CPU build; {loading.INSTALL_CUDA}"
+            problem = "the MXNet that is installed is a CPU build"
         yield f"  {f'cannot be used: {problem}' if problem else 'can be used'}"
     if device.has_cuda_build():
         for soname, path in cuda_libraries().items():
             yield f"  {soname}: {path or 'not found in the installed packages'}"
+        for name, what in (
+            (loading.FUSION, "elementwise operators are fused on GPUs; no test has run it"),
+            ("MXNET_ENFORCE_DETERMINISM", "cuDNN's kernels give the same bits at each run"),
+        ):
+            yield f"  {name}={os.environ.get(name, '0')}: if 1, {what}"
 
 
 def main() -> int:

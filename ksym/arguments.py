@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.ops.leaves import constant
 from ksym.origin import warn
@@ -22,6 +22,38 @@ def variables_in(graph: Sequence[Tensor], updated: Sequence[Variable]) -> list[V
     """Return the variables that a graph reads, and those that are updated besides."""
     leaves = (node.outputs[0] for node in topological_order(graph))
     return [*(leaf for leaf in leaves if isinstance(leaf, Variable)), *updated]
+
+
+def default_updates(
+    read: Iterable[Variable], updated: Sequence[Variable], without: bool | Iterable[Variable]
+) -> list[Update]:
+    """Return the default updates of variables that a graph reads.
+
+    Args:
+        read: The variables.
+        updated: Those that have another update.
+        without: The variables whose default update is left out; True for all of them.
+
+    Raises:
+        ArgumentError: `without` is something else.
+    """
+    excepted: set[Any] = set(updated)
+    if not isinstance(without, bool):
+        listed = list(without) if isinstance(without, Iterable) else [without]
+        for variable in listed:
+            if not isinstance(variable, Variable):
+                raise ArgumentError(
+                    f"no_default_updates has {variable!r}, which is no variable",
+                    remedy="give True, or a list of the variables",
+                )
+        excepted.update(listed)
+    if without is True:
+        return []
+    return [
+        Update(variable, variable.default_update)
+        for variable in read
+        if variable.default_update is not None and variable not in excepted
+    ]
 
 
 def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
@@ -41,17 +73,39 @@ def named(names: Iterable[str], tensors: Iterable[Tensor]) -> dict[str, Tensor]:
     return result
 
 
+def inputs_of(inputs: Any, name: str) -> list[Any]:
+    """Return the inputs of a function as a list.
+
+    Raises:
+        ArgumentError: They are none.
+    """
+    if isinstance(inputs, Tensor):
+        return [inputs]
+    if not isinstance(inputs, Iterable) or isinstance(inputs, str):
+        raise ArgumentError(
+            f"the inputs of {name} are {inputs!r}, no tensors of a graph",
+            remedy="give a placeholder, or a list of them; [] for none",
+        )
+    return list(inputs)
+
+
 def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:
     """Return outputs as a list, whether a call returns another form of them, and their names.
 
     Raises:
+        ArgumentError: They are nothing of the kind.
         GraphError: An output is an update.
     """
     keys = None
     if isinstance(outputs, Mapping):
         keys, outputs = list(outputs), list(outputs.values())
     alone = isinstance(outputs, Tensor | Update)
-    results: list[Any] = [outputs] if alone else list(outputs or ())
+    try:
+        results: list[Any] = [outputs] if alone else [] if outputs is None else list(outputs)
+    except TypeError:
+        raise _no_outputs(outputs, name) from None
+    if isinstance(outputs, str):
+        raise _no_outputs(outputs, name)
     for position, result in enumerate(results):
         if isinstance(result, Update):
             raise GraphError(
@@ -62,19 +116,55 @@ def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | No
     return results, alone or keys is not None, keys
 
 
+def _no_outputs(outputs: Any, name: str) -> ArgumentError:
+    return ArgumentError(
+        f"the outputs of {name} are {outputs!r}, no tensors of a graph",
+        remedy="give a tensor, or a list or a mapping of tensors; of a number or an array "
+        "ksym.as_tensor(value) makes one",
+    )
+
+
 def with_givens(graph: list[Tensor], givens: Givens | None) -> list[Tensor]:
     """Return a graph with tensors replaced by other tensors, or by values."""
     if not givens:
         return graph
-    pairs = list(givens.items() if isinstance(givens, Mapping) else givens)
+    replaced = {
+        old: new if isinstance(new, Tensor) else constant(new, old.dtype)
+        for old, new in _pairs(givens)
+    }
+    return substitute(graph, replaced)
+
+
+def report_unused_givens(graph: Sequence[Tensor], givens: Givens | None) -> None:
+    """Warn of givens for tensors on which a graph does not depend."""
+    if not givens:
+        return
     used = set(topological_order(graph))
-    for old, _ in pairs:
-        if isinstance(old, Tensor) and old.node not in used:
+    for old, _ in _pairs(givens):
+        if old.node not in used:
             warn(
                 f"the given for {old!r} has no effect: nothing depends on that tensor",
                 "give the very tensor that the outputs were made of: two x[-1] are two tensors",
             )
-    return substitute(
-        graph,
-        {old: new if isinstance(new, Tensor) else constant(new, old.dtype) for old, new in pairs},
-    )
+
+
+def _pairs(givens: Givens) -> list[tuple[Tensor, Any]]:
+    """Return givens as pairs.
+
+    Raises:
+        ArgumentError: They are none, or something else than a tensor is to be replaced.
+    """
+    items: Any = givens.items() if isinstance(givens, Mapping) else givens
+    try:
+        pairs = [(old, new) for old, new in items]
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"the givens are {givens!r}", remedy="give a mapping, as in givens={x: value}"
+        ) from None
+    for old, _ in pairs:
+        if not isinstance(old, Tensor):
+            raise ArgumentError(
+                f"a given replaces {old!r}, which is no tensor",
+                remedy="give the tensors that are replaced as keys, as in givens={x: value}",
+            )
+    return pairs

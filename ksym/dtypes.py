@@ -116,6 +116,11 @@ def as_array(value: Any) -> np.ndarray:
         value = value.asnumpy()
     elif isinstance(value, list | tuple) and value and hasattr(value[0], "asnumpy"):
         value = [as_array(item) for item in value]  # NumPy would ask for one element at a time
+    elif hasattr(value, "tocsr"):
+        raise DTypeError(
+            "a sparse matrix of SciPy's is no array",
+            remedy="multiply by it: ksym.sparse_dot(matrix, x); or give matrix.toarray()",
+        )
     try:
         with warnings.catch_warnings():
             # NumPy before 1.24 makes an array of lists from rows of different lengths, and warns.

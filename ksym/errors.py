@@ -10,7 +10,10 @@ problem and the remedy; whoever knows the rest (the operator, the operands, the 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from typing import Self  # not in Python 3.10, which is to get a message of `ksym.versions`
 
 
 class KsymError(Exception):
@@ -118,6 +121,10 @@ class MissingPackageError(KsymError, ImportError):
 
 class ExecutionError(KsymError, RuntimeError):
     """MXNet failed while it ran a graph."""
+
+
+class ParallelError(KsymError, RuntimeError):
+    """Processes that train together cannot: one is missing, or they do not do the same."""
 
 
 class NonFiniteError(KsymError, FloatingPointError):

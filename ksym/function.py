@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.arguments import Givens, Outputs, listed, named, variables_in, with_givens
+from ksym.arguments import (
+    Givens,
+    Outputs,
+    default_updates,
+    inputs_of,
+    listed,
+    named,
+    report_unused_givens,
+    variables_in,
+    with_givens,
+)
 from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
 from ksym.compiler.plan import FrozenGraph, Plan
-from ksym.errors import DTypeError, GraphError, InputError, KsymError
+from ksym.errors import ArgumentError, DTypeError, GraphError, InputError, KsymError
 from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
@@ -45,6 +55,7 @@ def function(
     updates: Updates | None = None,
     givens: Givens | None = None,
     *,
+    no_default_updates: bool | Sequence[Variable] = False,
     on_unused_input: Literal["warn", "ignore", "raise"] = "warn",
     name: str | None = None,
     mode: Literal["native", "interpret"] = "native",
@@ -66,6 +77,8 @@ def function(
         updates: The variables to change: `ksym.Update` objects, pairs (variable, new value), or a
             mapping.
         givens: Tensors to be replaced by other tensors or by values before compiling.
+        no_default_updates: Variables whose `Variable.default_update` is not carried out; True for
+            all.
         on_unused_input: What happens if nothing depends on an input: ``"warn"``, ``"ignore"`` or
             ``"raise"``.
         name: A name for messages.
@@ -80,6 +93,7 @@ def function(
             long.  By default, the environment variable KSYM_PROFILE decides.
 
     Raises:
+        ArgumentError: The inputs, outputs, updates or givens are nothing of the kind.
         GraphError: The graph depends on placeholders that are not given, an input is repeated or
             not used, a variable would get two values, or there is no such flag.
 
@@ -98,6 +112,7 @@ def function(
         mode,
         specializations,
         flags,
+        no_default_updates=no_default_updates,
         on_unused_input=on_unused_input,
         profile=profile,
     )
@@ -106,17 +121,25 @@ def function(
 def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
     """Return the value of a tensor, or carry out an update and return the variable's new value.
 
+    Variables keep their values: their default updates are not carried out.
+
     Args:
         tensor: The tensor to compute, several as `function` takes outputs, or the update to carry
             out.
         feeds: Values for the placeholders it depends on.
 
     Raises:
+        ArgumentError: It is no tensor, or `feeds` is no mapping.
         GraphError: The tensor depends on a placeholder that is given no value.
     """
-    feeds = feeds or {}
+    feeds = {} if feeds is None else feeds
+    if not isinstance(feeds, Mapping):
+        raise ArgumentError(
+            f"the values of placeholders are {feeds!r}",
+            remedy="give a mapping, as in tensor.eval({placeholder: array})",
+        )
     if isinstance(tensor, Update):
-        function(list(feeds), [], [tensor])(*feeds.values())
+        function(list(feeds), [], [tensor], no_default_updates=True)(*feeds.values())
         return tensor.variable.get_value()
     if isinstance(tensor, Variable):
         return tensor.get_value()
@@ -128,7 +151,7 @@ def evaluate(tensor: Any, feeds: Mapping[Tensor, Any] | None = None) -> Any:
                 f"what is evaluated depends on {leaf.name}, a placeholder without a value",
                 remedy="give one, as in tensor.eval({placeholder: array})",
             ).located(origin=node.origin)
-    return function(list(feeds), tensor)(*feeds.values())
+    return function(list(feeds), tensor, no_default_updates=True)(*feeds.values())
 
 
 EVALUATORS[:] = [evaluate]
@@ -167,6 +190,7 @@ class Function:
         specializations: int,
         flags: Flags | None,
         costs: Costs = DEFAULT,
+        no_default_updates: bool | Sequence[Variable] = False,
         on_unused_input: str = "warn",
         profile: bool | None = None,
     ):
@@ -177,11 +201,23 @@ class Function:
         changes = collect(updates)
         self._variables = [update.variable for update in changes]
         self._count = len(results)
-        graph = [as_tensor(r) for r in results] + [update.value for update in changes]
-        graph = with_givens(graph, givens)
-        given = [inputs] if isinstance(inputs, Tensor) else list(inputs)
+        before = [as_tensor(r) for r in results] + [update.value for update in changes]
+        given = inputs_of(inputs, self.name)
+        # A generator of pairs is read once.
+        replaced = list(givens) if isinstance(givens, Iterator) else givens
+        graph = with_givens(before, replaced)
+        while True:
+            self._slots, self._graph = self._open(given, graph)
+            read = variables_in(self._graph, self._variables)
+            # What these compute may depend on further variables.
+            more = default_updates(read, self._variables, no_default_updates)
+            if not more:
+                break
+            self._variables += [update.variable for update in more]
+            before += [update.value for update in more]
+            graph = with_givens(before, replaced)
+        report_unused_givens(before, replaced)
         self._report_unused(given, graph, on_unused_input)
-        self._slots, self._graph = self._open(given, graph)
         self._start(given, specializations, profile)
 
     def _start(

@@ -27,7 +27,7 @@ import operator
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from ksym.errors import GraphError
@@ -43,6 +43,7 @@ has interrupted.
 
 _locks: weakref.WeakSet[Any] = weakref.WeakSet()
 _awaited: list[Any] = []
+_finishing: list[Callable[[], None]] = []
 
 
 def reentrant_lock(*, awaited: bool = False) -> Any:
@@ -59,9 +60,16 @@ def reentrant_lock(*, awaited: bool = False) -> Any:
     return lock
 
 
+def before_fork(function: Callable[[], None]) -> None:
+    """Have a function called before each fork, once the locks that a fork awaits are held."""
+    _finishing.append(function)
+
+
 def _before_fork() -> None:
     for lock in reversed(_awaited):
         lock.acquire()
+    for function in _finishing:
+        function()
 
 
 def _after_fork() -> None:

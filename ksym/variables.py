@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from ksym import dtypes, shapes
-from ksym.errors import DTypeError, GraphError, ShapeError
+from ksym.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.locking import Group, joined, reentrant_lock
 from ksym.operator.operands import cast_to, promoted
@@ -118,6 +119,7 @@ class Variable(Tensor):
         self._name = NAMES.unique(f"{current_scope()}/{name or 'variable'}".lstrip("/"))
         self.trainable = trainable
         self.group = Group()
+        self._default_update: Tensor | None = None
         # The array stays on the host until a runtime copies it to the device.
         self.initial: np.ndarray | None = np.array(array)
         self.storage: Storage | None = None
@@ -135,17 +137,28 @@ class Variable(Tensor):
         return self._name
 
     @property
-    def default_update(self) -> Any:
-        """What Theano has, and ksym has not: an update that every function carries out."""
-        raise AttributeError("variables have no default update")
+    def default_update(self) -> Tensor | None:
+        """The value that each function which uses the variable gives it, as in Theano; or None.
+
+        A function carries it out unless it has another update of the variable, or is made with
+        ``no_default_updates``; `evaluate` never does.  It counts when the function is made.
+
+        Raises:
+            DTypeError: When it is set: it is of a higher kind than the variable.
+            ShapeError: When it is set: the shapes differ.
+
+        >>> import ksym
+        >>> calls = Variable(0)
+        >>> calls.default_update = calls + 1
+        >>> number = ksym.function([], calls)
+        >>> int(number()), int(number())
+        (0, 1)
+        """
+        return self._default_update
 
     @default_update.setter
     def default_update(self, value: Any) -> None:
-        raise GraphError(
-            f"the variable {self.name!r} is given a default update, which variables do not have",
-            remedy="give the update to the functions that are to carry it out: "
-            "ksym.function(inputs, outputs, updates=[(variable, new_value)])",
-        ).located(origin=current_origin())
+        self._default_update = None if value is None else Update(self, value).value
 
     def get_value(self) -> np.ndarray:
         """Return a copy of the value, after waiting for a call that runs on another thread."""
@@ -208,13 +221,17 @@ class Variable(Tensor):
         return Update(self, self - in_dtype_of(self, decrement))
 
     def __reduce__(self) -> Any:
-        return _restore, (self.get_value(), self._name, self.trainable)
+        # The default update, which may depend on the variable, is set when that is there.
+        default = self._default_update
+        state = None if default is None else {"_default_update": default}
+        return _restore, (self.get_value(), self._name, self.trainable), state
 
     def __copy__(self) -> Variable:
         return _restore(self.get_value(), self._name, self.trainable)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Variable:
         memo[id(self)] = copied = self.__copy__()
+        copied._default_update = copy.deepcopy(self._default_update, memo)
         return copied
 
 
@@ -243,15 +260,31 @@ def in_dtype_of(variable: Variable, value: Any) -> Tensor:
     return cast_to(tensor, variable.dtype)
 
 
+def _check_variables(given: Any) -> None:
+    """Check that variables are given.
+
+    Raises:
+        ArgumentError: It is no sequence, or has something else in it.
+    """
+    if not isinstance(given, Sequence) or not all(isinstance(v, Variable) for v in given):
+        raise ArgumentError(
+            f"{given!r} is no list of variables", remedy="give ksym.Variable objects in a list"
+        )
+
+
 def get_values(variables: Sequence[Variable]) -> list[np.ndarray]:
     """Return copies of the values of several variables at one moment.
 
     A call that updates several of them on another thread is seen with all of its updates or none.
 
+    Raises:
+        ArgumentError: It is no list of variables.
+
     >>> a, b = Variable(1.0), Variable(2.0)
     >>> [float(value) for value in get_values([a, b])]
     [1.0, 2.0]
     """
+    _check_variables(variables)
     if not variables:
         return []
     with joined([v.group for v in variables], "variables are read together").held():
@@ -262,6 +295,7 @@ def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
     """Replace the values of several variables at one moment; of none, if one value is refused.
 
     Raises:
+        ArgumentError: It is no list of variables and values.
         ShapeError: A value has another shape than its variable.
         DTypeError: A value is not numeric, or not among the numbers of an integer variable.
         GraphError: A call that uses one of the variables is running on this thread.
@@ -271,7 +305,14 @@ def set_values(values: Sequence[tuple[Variable, Any]]) -> None:
     >>> float(a.get_value()), float(b.get_value())
     (3.0, 4.0)
     """
-    arrays = [(variable, variable._accepted(value)) for variable, value in values]
+    try:
+        pairs = [(variable, value) for variable, value in values]
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"the values are {values!r}", remedy="give pairs, as in [(variable, new_value)]"
+        ) from None
+    _check_variables([variable for variable, _ in pairs])
+    arrays = [(variable, variable._accepted(value)) for variable, value in pairs]
     if not arrays:
         return
     what = "variables are set together"
@@ -326,11 +367,17 @@ def collect(updates: Updates | None) -> list[Update]:
     """Return updates given as a sequence of updates and pairs, or as a mapping.
 
     Raises:
+        ArgumentError: They are no sequence and no mapping.
         GraphError: An item is neither, or one variable is to get two values.
     """
     items: Iterable[Any] = () if updates is None else updates
     if isinstance(updates, Mapping):
         items = updates.items()
+    if not isinstance(items, Iterable) or isinstance(items, str):
+        raise ArgumentError(
+            f"the updates are {updates!r}",
+            remedy="give a list, as in updates=[(variable, new_value)], or a mapping",
+        )
     result: dict[Variable, Update] = {}
     for item in items:
         if isinstance(item, Update):

@@ -6,6 +6,9 @@ import tempfile
 # Settled before anything imports Keras or loads MXNet.
 os.environ["KERAS_BACKEND"] = "ksym.backend"
 os.environ.setdefault("KSYM_DEVICE", "cpu")
+# On a GPU: no search for the fastest kernels at each new shape, and repeatable ones.
+os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "0")
+os.environ.setdefault("MXNET_ENFORCE_DETERMINISM", "1")
 # Keras keeps its settings in a folder, and ksym compiled code; not the user's.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
 os.environ["KSYM_CACHE"] = os.path.join(os.environ["KERAS_HOME"], "code")
@@ -26,7 +29,25 @@ hypothesis.settings.register_profile(
     print_blob=True,  # in its stead, what repeats a failure
     suppress_health_check=[hypothesis.HealthCheck.too_slow],  # a busy machine is no failure
 )
+# Few drawn cases, for what `make test` has tested already in another way.
+hypothesis.settings.register_profile(
+    "brief", max_examples=3, deadline=None, derandomize=True, database=None
+)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_configure(config):
+    config.addinivalue_line(
+        "markers", "host_access: needs arrays that the host can access, and so compiled kernels"
+    )
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("host_access"):
+        from ksym.runtime.arrays import is_direct
+
+        if not is_direct():
+            pytest.skip("on a GPU, or an asynchronous engine, the host cannot access arrays")
 
 
 @pytest.fixture(autouse=True)

@@ -79,7 +79,8 @@ def check_flat(act, count, warm):
     assert after.code - before.code <= jit.KEPT // 8, report
     assert after.files <= before.files, report
     assert after.threads <= before.threads, report
-    assert after.objects - before.objects < 30, report
+    # What LLVM made is some eight objects for each mapping.
+    assert after.objects - before.objects < 30 + 8 * max(0, after.code - before.code), report
 
 
 @pytest.fixture

@@ -88,6 +88,29 @@ def test_the_first_calls_of_a_process_may_come_from_several_threads():
         assert result.stdout.strip() == str(list(range(8))), result.stderr
 
 
+def test_graphs_are_built_on_several_threads_at_once(often):
+    x = ksym.placeholder((None, 3))
+    common = ksym.tanh(x) * 2.0
+    names, results = [], {}
+
+    def build(number):
+        for _ in range(15):
+            with ksym.name_scope(f"part{number}"):
+                w = ksym.Variable(np.full((3, 1), number + 1.0), name="w")
+                loss = ksym.sum(common @ w) + ksym.sum(
+                    ksym.scan(lambda s: (s * number, s + 1.0), [], [ksym.sum(w)], steps=3).outputs
+                )
+            slope = ksym.gradients(loss, w)
+            names.append(w.name)
+            results[number] = ksym.function(x, slope)(np.ones((2, 3)))
+
+    together(*(lambda number=number: build(number) for number in range(6)))
+    assert len(set(names)) == len(names) == 90
+    for number, slope in results.items():
+        expected = np.full((3, 1), 4 * np.tanh(1.0) + 3 * number)
+        np.testing.assert_allclose(slope, expected, rtol=1e-5)
+
+
 def test_functions_that_first_use_a_variable_at_once_share_it(often):
     for _ in range(60):
         w = ksym.Variable(np.zeros(3, "float32"))

@@ -166,10 +166,3 @@ def test_a_shape_taken_for_a_value_is_warned_of():
     assert caught[0].filename == __file__
     assert ksym.Variable([3, 4]).shape == (2,)
     assert ksym.Variable((3.0, 4.0)).shape == (2,)
-
-
-def test_a_default_update_is_refused():
-    w = ksym.Variable(1.0)
-    with pytest.raises(GraphError, match=r"updates=\[\(variable, new_value\)\]"):
-        w.default_update = w + 1.0
-    assert not hasattr(w, "default_update")

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from versions import find_python
 
 import ksym
 from ksym import versions
@@ -62,6 +63,18 @@ def test_an_old_python_is_named(monkeypatch):
     monkeypatch.setattr(versions, "PYTHON", (9, 1))
     with pytest.raises(UnsupportedVersionError, match=r"needs Python 9\.1 or newer, and this is"):
         versions.check()
+
+
+@pytest.mark.parametrize("version", ["3.8", "3.9", "3.10"])
+def test_an_old_python_gets_as_far_as_the_message(version):
+    python = find_python(version)
+    if not python:
+        pytest.skip(f"there is no Python {version} here")
+    done = subprocess.run(
+        [python, "-c", "import ksym"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert re.search(rf"needs Python 3\.11 or newer, and this is Python {version}\.", done.stderr)
+    assert "python3.13 -m venv" in done.stderr
 
 
 @pytest.mark.parametrize("found", ["3.15.1", "2.4.3", "2.15.0", "2.1.6", "1.2.2"])

@@ -12,7 +12,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+import pictures
+
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
+_PICTURE = re.compile(r"^!\[[^\]]*\]\(pictures/(\w+)\.svg\)$", re.MULTILINE)
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _SECTION = re.compile(r"^## (.+)\n((?:(?!## ).*\n?)*)", re.MULTILINE)
 _PAGE = re.compile(r"^- \[(.+?)\]\((\w+\.md)\)", re.MULTILINE)
@@ -65,6 +68,9 @@ class Site:
 
         def link(found: re.Match[str]) -> str:
             target = posixpath.normpath(posixpath.join(posixpath.dirname(path), found[2]))
+            if target.endswith(".svg"):  # a picture, of which docs/ has the file
+                there = posixpath.relpath(target.removeprefix("docs/"), here or ".")
+                return f"[{found[1]}]({there})"
             if not (self._root / target).is_file():
                 return found[1]  # a folder: the site has its files only
             linked.append(target)
@@ -95,3 +101,20 @@ def on_files(files: Any, *, config: Any) -> Any:
             files.remove(old)
         files.append(File.generated(config, path, content=text))
     return files
+
+
+def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
+    """Show each picture that ``docs/pictures`` has also as the page that `ksym.draw` makes."""
+    return _PICTURE.sub(
+        r"""\g<0>
+
+<iframe src="../pictures/\1.html" title="The graph, to look around in" loading="lazy"
+style="width: 100%; height: 32rem; border: 1px solid #8888"></iframe>
+""",
+        markdown,
+    )
+
+
+def on_post_build(*, config: Any) -> None:
+    """Draw the graphs of the pictures as pages."""
+    pictures.draw(Path(config["site_dir"], "pictures"), ".html")

@@ -15,7 +15,7 @@ import numpy as np
 
 from ksym import dtypes, ops
 from ksym.autodiff import gradients
-from ksym.errors import GraphError
+from ksym.errors import GradientError, GraphError
 from ksym.export.inference import Exported, Format, Sized, at_points, exported
 from ksym.export.mxnet import MXNET, SymbolOf
 from ksym.export.onnx import ONNX, ModelOf
@@ -144,7 +144,10 @@ def _exports(example: Function) -> str:
 def _reaching(losses: Sequence[Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:
     if not losses or not inputs:
         return []
-    found: list[Tensor | None] = list(gradients(losses, list(inputs), disconnected="none"))
+    try:
+        found: list[Tensor | None] = list(gradients(losses, list(inputs), disconnected="none"))
+    except GradientError:  # an operator that does not know it
+        return []
     return [gradient for gradient in found if gradient is not None]
 
 

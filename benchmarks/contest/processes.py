@@ -6,6 +6,7 @@ import json
 import select
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,32 @@ class PeerError(Exception):
 class Process:
     """A worker."""
 
-    def __init__(self, peer: str, setting: str, workload: str, folder: Path, limit: float) -> None:
+    def __init__(
+        self,
+        peer: str,
+        setting: str,
+        command: Sequence[str],
+        folder: Path,
+        limit: float,
+        patient: bool = False,
+    ) -> None:
+        """Start it.
+
+        Args:
+            peer: A name in `PEERS`.
+            setting: The name of one of its settings.
+            command: The module of the worker, and its arguments.
+            folder: Where the environments and logs are.
+            limit: The seconds a command may take.
+            patient: Whether the process goes on after a command that failed.
+        """
         self.peer, self.setting, self._limit = peer, setting, limit
+        self._patient = patient
         logs = folder / "logs"
         logs.mkdir(parents=True, exist_ok=True)
-        with (logs / f"{peer}-{workload}.txt").open("w") as log:
+        with (logs / f"{peer}-{command[-1]}.txt").open("w") as log:
             self._process = subprocess.Popen(
-                [PEERS[peer].python(folder), "-m", "contest.worker", PEERS[peer].driver, workload],
+                [PEERS[peer].python(folder), "-m", *command],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -37,7 +57,8 @@ class Process:
         """Have a command done and return the reply.
 
         Raises:
-            PeerError: It failed, or took longer than the limit; the process has ended.
+            PeerError: It failed, or took longer than the limit.  The process has ended then, unless
+                it is patient and has answered.
         """
         limit = limit or self._limit
         assert self._process.stdin is not None
@@ -56,7 +77,8 @@ class Process:
             raise self._ended()
         reply = json.loads(line)
         if "error" in reply:
-            self.close()
+            if not self._patient:
+                self.close()
             raise PeerError(reply["error"])
         return reply
 
@@ -80,7 +102,8 @@ def started(
     Raises:
         PeerError: The peer cannot do it, or not within the limit.
     """
-    process = Process(peer, setting, workload, folder, limit)
+    command = ("contest.worker", PEERS[peer].driver, workload)
+    process = Process(peer, setting, command, folder, limit)
     measured = {**process.do("load", max(limit, 120)), **process.do("build")}
     start = time.perf_counter()
     measured |= process.do("warm", seconds=limit / 4)

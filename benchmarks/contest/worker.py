@@ -245,11 +245,15 @@ class Worker:
         return self._batches[self._count % len(self._batches)]
 
 
-def main() -> None:
-    """Obey until the pipe is closed."""
+def obey(make: Callable[[], Any]) -> None:
+    """Do commands, which name a method and its arguments, until the pipe is closed.
+
+    Args:
+        make: Returns the object whose methods they are.
+    """
     replies = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)
-    worker = Worker(*sys.argv[1:3])
+    worker = make()
     for line in sys.stdin:
         command = json.loads(line)
         try:
@@ -263,4 +267,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    obey(lambda: Worker(*sys.argv[1:3]))

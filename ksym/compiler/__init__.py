@@ -20,13 +20,16 @@ from ksym.compiler.loops.hoist import hoist
 from ksym.compiler.loops.prune import prune_loops
 from ksym.compiler.loops.residuals import save_residuals
 from ksym.compiler.loops.sink import sink
+from ksym.compiler.loops.unroll import unroll
 from ksym.compiler.passes.bias import fuse_bias
 from ksym.compiler.passes.declaration import Pass
 from ksym.compiler.passes.fold import fold
 from ksym.compiler.passes.joins import concatenate_slice_gradients
+from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge import merge
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.passes.normalization import fold_normalization
+from ksym.compiler.passes.pad_channels import pad_channels
 from ksym.compiler.passes.pool_first import pool_first
 from ksym.compiler.passes.simplify import simplify
 from ksym.compiler.passes.transpositions import push_transpositions
@@ -49,8 +52,11 @@ PIPELINE: tuple[Pass, ...] = (
     concatenate_slice_gradients,  # one concatenation for the gradients of adjoining slices
     fuse_bias,  # convolutions that add and differentiate their bias themselves
     fold_normalization,  # convolutions that normalise their results themselves
+    pad_channels,  # convolutions of as many channels as fill the blocks of their kernels
     # Planning passes.
     fold_variables,  # values that depend on variables only, kept until one of them changes
+    draw_masks,  # comparisons of random integers on the host, where it draws for a device
+    unroll,  # short loops as native work, where kernels cannot be compiled
     fuse_updates,  # the elementwise end of optimizers, in kernels that write variables
     merge_axes,  # nodes of no more axes than MXNet's kernels take
     decompose,  # operators of MXNet as several that kernels can compute

@@ -13,16 +13,20 @@ from dataclasses import replace
 from ksym import shapes
 from ksym.compiler import Pass, optimize
 from ksym.compiler.codegen.nnvm import lower
+from ksym.compiler.collectives import in_one_order
 from ksym.compiler.effects import in_order
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import decompose, fused_graph
 from ksym.compiler.fusion.fold_variables import fold_variables
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.updates import fuse_updates
+from ksym.compiler.loops.unroll import unroll
 from ksym.compiler.mode import Mode
 from ksym.compiler.partition import Copies, Piece, partition
+from ksym.compiler.passes.masks import draw_masks
 from ksym.compiler.passes.merge_axes import merge_axes
 from ksym.compiler.plan import (
+    CollectiveWork,
     CondWork,
     Folded,
     FrozenGraph,
@@ -66,27 +70,44 @@ def compile_graph(
     mode, target = graph.mode, graph.target
     with collection_paused():
         tensors, rest = split(specialize(graph.tensors, given))
+        tensors, last = in_one_order(tensors)
+        tensors += last  # kept by the passes, whoever reads it
         if watch is not None:
             watch(None, tensors)
         tensors = optimize(tensors, mode.passes, watch, target.costs)
+        if not target.kernels:
+            tensors = _for_device(tensors, mode, target)
         check_sizes(tensors)
         tensors = in_order(tensors)
         later = rest if rest is None else _later(rest, graph)
         if not mode.runs(fold_variables):
-            return _planned(tensors, graph, later)
+            return _planned(tensors, len(last), graph, later)
         tensors, kept = fold_variables(tensors, graph.variables, target.costs)
-        return _planned(tensors, graph, later, _folded(kept, graph) if kept else None)
+        return _planned(tensors, len(last), graph, later, _folded(kept, graph) if kept else None)
 
 
 def _planned(
-    tensors: Sequence[Tensor], graph: FrozenGraph, rest: Rest | None, folded: Folded | None = None
+    tensors: Sequence[Tensor],
+    ends: int,
+    graph: FrozenGraph,
+    rest: Rest | None,
+    folded: Folded | None = None,
 ) -> Plan:
-    """Return the plan of a graph after the passes over graphs."""
+    """Return the plan of a graph after the passes over graphs.
+
+    Args:
+        tensors: The outputs, the new values, and the tensors that are computed for their effect.
+        ends: The number of the latter.
+        graph: The graph that they were compiled from.
+        rest: The graph that is compiled later.
+        folded: The values that are kept between calls.
+    """
     mode, target = graph.mode, graph.target
-    outputs, updates, kernels = _updates(tensors, graph, rest is None)
+    count = len(tensors) - ends
+    outputs, updates, kernels = _updates(tensors[:count], graph, rest is None)
     read = dict.fromkeys(t for kernel in kernels for t in kernel.operands)
     operands = [t for t in read if is_drawn(t.node) or not is_leaf(t.node)]
-    roots = merge_axes([*outputs, *updates.values(), *operands])
+    roots = merge_axes([*outputs, *updates.values(), *operands, *tensors[count:]])
     drawn = [node for node in topological_order(roots) if is_drawn(node)]
     computed, pieces = _pieces(roots, mode, target)
     parts = [_part(piece, mode, target) for piece in pieces]
@@ -128,7 +149,14 @@ def _folded(kept: Mapping[Tensor, Tensor], graph: FrozenGraph) -> Folded:
     ]
     results = [(places[t], leaf.node.attributes["in_blocks"]) for leaf, t in kept.items()]
     key = (*structure, *results, graph.mode, graph.target) if variables else None
-    return Folded(list(kept), _planned(computed.tensors, computed, None), variables, key)
+    return Folded(list(kept), _planned(computed.tensors, 0, computed, None), variables, key)
+
+
+def _for_device(tensors: list[Tensor], mode: Mode, target: Target) -> list[Tensor]:
+    """Return tensors for a device with which the host exchanges as little as possible."""
+    if mode.runs(draw_masks):
+        tensors = draw_masks(tensors)
+    return unroll(tensors, target.costs) if mode.runs(unroll) else tensors
 
 
 def _later(rest: Waiting, graph: FrozenGraph) -> Rest:
@@ -185,7 +213,7 @@ def _part(piece: Piece, mode: Mode, target: Target) -> Part:
     elif piece.work is not None:
         work = piece.work
     elif mode.kind == "native":
-        work = lower(piece.outputs, piece.inputs)
+        work = lower(piece.outputs, piece.inputs, target.kernels, target.fusible)
     else:
         work = StepByStep()
     return Part(piece.inputs, piece.outputs, piece.nodes, work)
@@ -203,6 +231,10 @@ def _inside(outputs: Sequence[Tensor], mode: Mode, target: Target) -> Plan:
 
 def _host(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> HostWork:
     return HostWork(node)
+
+
+def _collective(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> CollectiveWork:
+    return CollectiveWork(node)
 
 
 def _scan(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> ScanWork:
@@ -260,6 +292,7 @@ def _cond(node: Node, wanted: Sequence[Tensor], mode: Mode, target: Target) -> C
 
 _CONTROL: Mapping[str, Callable[[Node, Sequence[Tensor], Mode, Target], Work]] = {
     "host": _host,
+    "collective": _collective,
     "scan": _scan,
     "while": _while,
     "cond": _cond,

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ksym.ops.reductions.reduction import LONGEST_SUM
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -103,8 +105,8 @@ class Costs:
     the fixed cost of the native operator, which is little beside many calls.
     """
 
-    summands: int = 1 << 14
-    """Summands of a reduction in a kernel at most.
+    summands: int = LONGEST_SUM
+    """Summands of a reduction in a kernel at most; longer sums become sums of sums of blocks.
 
     Not for its time: a kernel adds one summand after the other, and the error grows with their
     number, to 1e-3 at the worst in float32; BLAS and NumPy add in blocks.
@@ -125,6 +127,14 @@ class Costs:
     A bound on what time is bought with, not a time.  How dear that can be was measured where
     convolutions were kept too: two layers of ConvLSTM2D took 2046 MiB instead of 1160, for 4% of a
     step ("Products leave their loops" in docs/architecture.md).
+    """
+
+    unrolled_nodes: int = 4096
+    """Nodes at most that loops become by unrolling, where kernels cannot be compiled.
+
+A bound on the time of a first call, not a time: a node takes some 0.1 ms to be made, lowered and
+    bound.  Measured for a recurrent cell of 8 units and its gradient over 40 steps, with MXNet's
+    threaded engine: a step takes 1.0 ms instead of 38, the first call 0.2 s instead of 0.3.
     """
 
     folded_elements: int = 1024
@@ -151,6 +161,30 @@ class Costs:
     """Elements up to which a value is kept that is larger than its operands, or cheap.
 
     A bound on memory: 64 KiB.  Reading so much takes 0.4 us, computing it in one pass no more.
+    """
+
+    padded_work: float = 2e6
+    """Floating-point operations of a convolution from which on padding its channels pays.
+
+    Measured for 16 images of 32 x 32 and windows of 3 x 3: from 28 channels to 12 filters 3.9 ms
+    forward and 12.4 with gradients, from 32 to 16 padded 2.2 and 6.1; from 16 to 4 filters 1.9 and
+    6.4, padded 1.0 and 2.2.  Padding and cutting take 1 ns for each element and 5 us.
+    """
+
+    block_of_channels: int = 16
+    """The number of which padded channels are a multiple: that of oneDNN's blocks for AVX-512.
+
+    Measured as above, GFLOP/s forward: from 16 to 20 filters 34, 24 filters 84, 36 filters 50, 40
+    filters 76.  So half a block is fast too, and is left as it is.  But padding to half a block
+    makes other blocks than those of the neighbours, for which the gradient of a normalisation has
+    no fast kernel: a generator of pictures trained in 83 instead of 31 ms, with 16 in 23.
+    """
+
+    few_channels: int = 4
+    """Channels up to which a kernel for the first layer, also of gradients, needs no padding.
+
+    Measured, from 5 channels to 16 filters: 0.29 ms forward and 4.4 with gradients; from 8, 0.46
+    and 1.9.  Forward up to 16 channels are as fast as a multiple of 8.
     """
 
     simplifying_rounds: int = 32

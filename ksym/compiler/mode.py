@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from ksym.compiler import PIPELINE, Pass
 from ksym.compiler.fusion.updates import fuse_updates
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 
 ENVIRONMENT = "KSYM_FLAGS"
 
@@ -61,6 +61,7 @@ def mode_of(kind: str, flags: Flags | None = None) -> Mode:
             to those of that variable.
 
     Raises:
+        ArgumentError: The flags are neither a mapping nor a text.
         GraphError: The mode or a flag does not exist.
     """
     if kind not in ("native", "interpret"):
@@ -77,6 +78,10 @@ def mode_of(kind: str, flags: Flags | None = None) -> Mode:
 def _given(flags: Flags | None) -> dict[str, bool]:
     if isinstance(flags, str):
         return _parsed(flags, "flags")
+    if not isinstance(flags, Mapping | None):
+        raise ArgumentError(
+            f"flags is {flags!r}", remedy='give a text such as "nan=1", or {"nan": True}'
+        )
     for name in flags or ():
         _check_name(name, "flags")
     return {name: bool(on) for name, on in (flags or {}).items()}

@@ -34,10 +34,12 @@ class Target(NamedTuple):
         kernels: Whether the host can touch the memory of arrays, so that code is compiled that
             works on it: on a CPU with a synchronous engine.
         costs: The costs there, which decide what is fused, stacked and shared among threads.
+        fusible: Whether MXNet fuses elementwise operators, which it knows by its oldest names only.
     """
 
     kernels: bool
     costs: Costs = DEFAULT
+    fusible: bool = False
 
 
 class FrozenGraph(NamedTuple):
@@ -116,6 +118,16 @@ class HostWork(NamedTuple):
     node: Node
 
 
+class CollectiveWork(NamedTuple):
+    """The work of a node that communicates with other ranks.
+
+    Attributes:
+        node: The node.
+    """
+
+    node: Node
+
+
 class ScanWork(NamedTuple):
     """The work of a loop with a known number of steps.
 
@@ -169,6 +181,7 @@ Work = (
     | Copies
     | StepByStep
     | HostWork
+    | CollectiveWork
     | ScanWork
     | WhileWork
     | CondWork
@@ -266,6 +279,7 @@ _WHY: dict[type, str] = {
     Copies: "the memory of an input or a variable changes with the next call",
     StepByStep: 'mode="interpret" computes node by node',
     HostWork: "MXNet has no such operator: NumPy computes it",
+    CollectiveWork: "all ranks of the job take part in it",
     ScanWork: "a loop runs its body's plan again and again",
     WhileWork: "a loop runs its body's plan as long as its condition holds",
     CondWork: "a branch is compiled when it is first taken",

@@ -155,23 +155,49 @@ def _specialized(of: Exported, sizes: Mapping[str, int]) -> Sized:
     return Sized(sizes, specialize(of.function._graph, given), inputs)
 
 
-def sized(of: Exported, sizes: Mapping[str, int], to: Format) -> Sized:
-    """Return the graph of a function for a combination of sizes, after all passes.
+def sized(of: Exported, points: Sequence[Mapping[str, int]], to: Format) -> list[Sized]:
+    """Return the graphs of a function for combinations of sizes, after all passes.
 
     Raises:
-        GraphError: The graph has a part that other runtimes do not have.
+        GraphError: The graph has a part that other runtimes do not have, or a loop whose number of
+            steps is not known, where loops are written out.
         ShapeError: The shapes do not fit each other.
     """
     with collection_paused():
-        graph = _specialized(of, sizes)
-        outputs = optimize(graph.outputs)
-        while not to.has_loops and any(map(_is_loop, topological_order(outputs))):
-            outputs = optimize(specialize(rewrite(outputs, _unrolled), {}))
-        for node in topological_order(outputs):
-            _refuse(node, to)
-        check_sizes(outputs)
-        outputs = merge_axes(outputs) if to.merges_axes else outputs
-    return graph._replace(outputs=outputs)
+        graphs = [_specialized(of, sizes) for sizes in points]
+        graphs = [graph._replace(outputs=optimize(graph.outputs)) for graph in graphs]
+        if not to.has_loops:
+            _check_lengths(graphs)
+        return [graph._replace(outputs=_for_format(graph.outputs, to)) for graph in graphs]
+
+
+def _for_format(outputs: Sequence[Tensor], to: Format) -> Sequence[Tensor]:
+    """Return optimized outputs with what a format does not have replaced, or refused."""
+    while not to.has_loops and any(map(_is_loop, topological_order(outputs))):
+        outputs = optimize(specialize(rewrite(outputs, _unrolled), {}))
+    for node in topological_order(outputs):
+        _refuse(node, to)
+    check_sizes(outputs)
+    return merge_axes(outputs) if to.merges_axes else outputs
+
+
+def _check_lengths(graphs: Sequence[Sized]) -> None:
+    """Check that loops that are to be written out have as many steps for all sizes.
+
+    Raises:
+        GraphError: One has another number of steps.
+    """
+    loops = [[n for n in _in_order(graph) if _is_loop(n)] for graph in graphs]
+    for nodes in zip(*loops, strict=False):
+        lengths = {ScanView.of(node, node.inputs).length for node in nodes}
+        if len(lengths) > 1:
+            raise GraphError(
+                "a loop whose number of steps is a size of the input cannot be written out",
+                remedy="give the placeholders, or the model's inputs, the length of their "
+                "sequences; or use ksym.export_onnx, which has loops, or, without a mask, a layer "
+                "that MXNet has a kernel for: LSTM and SimpleRNN, and GRU with reset_after=True "
+                "and recurrent_activation='sigmoid'",
+            ).located("scan", [t.spec for t in nodes[0].inputs], nodes[0].origin)
 
 
 def _check_ones(of: Exported) -> None:
@@ -270,6 +296,9 @@ def _refuse(node: Node, to: Format) -> None:
         remedy = "choose by ksym.where instead, or take a fixed number of steps by ksym.scan"
     elif node.operator.runs == "host" and not to.has(node.operator):
         reason = "it is computed by NumPy"
+    elif node.operator.runs == "collective":
+        reason = "the other ranks of a job take part in it"
+        remedy = "export the function that predicts"
     elif any(None in t.shape for t in node.outputs) and node.operator.runs != "while":
         reason = "its size depends on values"
     if reason:
@@ -346,7 +375,7 @@ def at_points(of: Exported, to: Format, write: Callable[[Sequence[Sized]], T]) -
         names = unknown_sizes(each)
         for first in FIRST_SIZES if names else FIRST_SIZES[:1]:
             try:
-                graphs = [sized(each, point, to) for point in points_of(names, first)]
+                graphs = sized(each, points_of(names, first), to)
                 _check_ones(each)
                 return write(graphs)
             except ShapeError as error:

@@ -8,15 +8,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.compiler.codegen.nnvm import Entry
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 from ksym.export.inference import Exported, Format, Sized, at_points, exported
 from ksym.export.lowered import lowered, numbers_of
 from ksym.export.params import TYPE_FLAGS, write_params
 from ksym.export.sizes import Varying, product_of, runs_of, varies
-from ksym.export.symbol import Symbol
+from ksym.export.symbol import Symbol, merging
 from ksym.locking import joined
 from ksym.ops.leaves import placeholder
-from ksym.output import replacing
+from ksym.output import path_text, replacing
 from ksym.variables import Variable
 
 WITHOUT_GRADIENT = {"_slice_assign"}
@@ -64,6 +64,7 @@ def export_mxnet(function: Any, prefix: Any, epoch: int = 0) -> MXNetFiles:
     Raises:
         GraphError: An operator, or the way that it depends on a size, is nothing that MXNet's
             graphs have; it is named.
+        ArgumentError: The prefix is no path, or the epoch has more than four digits.
         FileError: The files cannot be written.
 
     >>> import ksym, os, tempfile
@@ -75,6 +76,12 @@ def export_mxnet(function: Any, prefix: Any, epoch: int = 0) -> MXNetFiles:
 
     In MXNet: ``mxnet.gluon.SymbolBlock.imports(files.symbol, files.inputs, files.params)``.
     """
+    stem = path_text(prefix)
+    if not isinstance(epoch, int) or not 0 <= epoch < 10_000:
+        raise ArgumentError(
+            f"epoch is {epoch!r}",
+            remedy="give a whole number from 0 to 9999, the four digits in the file's name",
+        )
     of = exported(function, "MXNet")
     writer = at_points(of, MXNET, lambda graphs: SymbolOf(of, graphs))
     text, tensors = writer.text, writer.variables
@@ -83,7 +90,7 @@ def export_mxnet(function: Any, prefix: Any, epoch: int = 0) -> MXNetFiles:
     values.update(writer.constants)
     auxiliary = writer.auxiliary()
     arrays = {f"{'aux' if n in auxiliary else 'arg'}:{n}": a for n, a in values.items()}
-    symbol, params = f"{prefix}-symbol.json", f"{prefix}-{epoch:04d}.params"
+    symbol, params = f"{stem}-symbol.json", f"{stem}-{epoch:04d}.params"
     with replacing(symbol) as first, replacing(params) as second:
         first.write(text.encode())
         write_params(second, arrays, writer.numpy_shapes)
@@ -261,9 +268,10 @@ class SymbolOf(Symbol):
                 return self._broadcast(inputs[0], self._shape(sources[0]), numbers)
             if operator in ("slice", "slice_axis") and sources[0] in self._first.shapes:
                 return self._sliced(operator, sources[0], inputs[0], fixed, key, numbers)
-            if operator in ("_zeros", "_ones"):
+            if operator in ("_zeros", "_ones", "_full"):
                 dtype = every[0].get("dtype", "float32")
-                filled = np.full([1] * len(numbers), operator == "_ones", dtype)
+                value = float(every[0].get("value", operator == "_ones"))
+                filled = np.full([1] * len(numbers), value, dtype)
                 return self._broadcast(
                     self.constant(filled), [(1,) * len(values)] * len(numbers), numbers
                 )
@@ -287,7 +295,7 @@ class SymbolOf(Symbol):
             sides = [-1 if i in places else side[0] for i, side in enumerate(shape)]
             return self.emit("_np_reshape", x, newshape=tuple(sides))
         if source in self._first.shapes:
-            codes = _merging(self._shape(source), shape)
+            codes = merging(self._shape(source), shape)
             if codes is not None:
                 return self.emit("Reshape", x, shape=codes)
         # One size for all that vary first, which is then split as an entry's are that has them.
@@ -348,11 +356,28 @@ class SymbolOf(Symbol):
                     x = self.emit("broadcast_like", x, entry, lhs_axes=(i,), rhs_axes=(at,))
                 self._sources[side] = self.emit("_np_reshape", x, newshape=(-1,)), 0
         if side not in self._sources:
+            line = self._line(side)
+            if line is not None:
+                self._sources[side] = line, 0
+        if side not in self._sources:
             raise self.refused(
                 "it has a size that no tensor has, and that is not known",
                 _GIVE_SIZE,
             )
         return self._sources[side]
+
+    def _line(self, side: Varying) -> Entry | None:
+        """Write a vector of a size that is another one and a constant, as those of padding are."""
+        for known, (entry, axis) in self._sources.items():
+            more = [s - k for s, k in zip(side, known, strict=True)]
+            if not varies(more):
+                x = self.constant(np.ones(1, "float32"))
+                x = self.emit("broadcast_like", x, entry, lhs_axes=(0,), rhs_axes=(axis,))
+                if more[0] < 0:
+                    return self.emit("slice_axis", x, axis=0, begin=0, end=more[0])
+                beyond = self.constant(np.ones(more[0], "float32"))
+                return self.emit("Concat", x, beyond, num_args=2, dim=0)
+        return None
 
     def _sliced(
         self,
@@ -421,22 +446,3 @@ class SymbolOf(Symbol):
             )
         own = [(1,) * len(every) if varies(side) else side for side in shape]
         return self._broadcast(self.constant(least), own, shape)
-
-
-def _merging(own: Sequence[Varying], shape: Sequence[Varying]) -> tuple[int, ...] | None:
-    """Return the codes of MXNet's Reshape that keep axes (0) or merge two (-3), if they do it.
-
-    >>> _merging([(5, 7), (4, 4), (2, 3), (6, 6)], [(20, 28), (2, 3), (6, 6)])
-    (-3, 0, 0)
-    """
-    codes, left = [], list(own)
-    for side in shape:
-        if left and left[0] == side:
-            codes.append(0)
-            left.pop(0)
-        elif len(left) > 1 and tuple(a * b for a, b in zip(*left[:2], strict=True)) == side:
-            codes.append(-3)
-            del left[:2]
-        else:
-            return None
-    return None if left else tuple(codes)

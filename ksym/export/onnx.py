@@ -14,7 +14,7 @@ from ksym.export.onnx_graph import OnnxGraph, has_onnx
 from ksym.export.sizes import varies
 from ksym.graph import Tensor
 from ksym.locking import joined
-from ksym.output import replacing
+from ksym.output import path_text, replacing
 from ksym.variables import Variable
 
 OPSET = 18
@@ -60,6 +60,7 @@ def export_onnx(function: Any, path: Any) -> OnnxFile:
     Raises:
         GraphError: An operator, or the way that it depends on a size, is nothing that ONNX has; it
             is named.
+        ArgumentError: The path is none.
         FileError: The file cannot be written.
         KsymError: The package onnx is not installed.
     """
@@ -69,14 +70,15 @@ def export_onnx(function: Any, path: Any) -> OnnxFile:
         raise KsymError(
             "the package onnx is not installed", remedy='run: pip install "ksym[onnx]"'
         ) from None
+    text = path_text(path)
     of = exported(function, "ONNX")
     written = at_points(of, ONNX, lambda graphs: ModelOf(of, graphs))
     with joined([of.function._group], "a function is exported").held():
         values = {name: variable._read() for name, variable in written.variables.items()}
     model = _model(onnx, of, written, values)
-    with replacing(path) as file:
+    with replacing(text) as file:
         file.write(model.SerializeToString())
-    return OnnxFile(str(path), list(of.names), list(of.results))
+    return OnnxFile(text, list(of.names), list(of.results))
 
 
 class ModelOf:

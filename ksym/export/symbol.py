@@ -9,6 +9,7 @@ import numpy as np
 
 from ksym.compiler.codegen.nnvm import Entry, NativeGraph
 from ksym.export.params import TYPE_FLAGS
+from ksym.export.sizes import Varying
 
 AUXILIARY = {"BatchNorm": (3, 4)}
 """The operands that MXNet counts as auxiliary states, by operator."""
@@ -83,3 +84,22 @@ class Symbol:
             for place in AUXILIARY.get(node["op"], ())
         )
         return {source["name"] for source in sources if source["op"] == "null"}
+
+
+def merging(own: Sequence[Varying], shape: Sequence[Varying]) -> tuple[int, ...] | None:
+    """Return the codes of MXNet's Reshape that keep axes (0) or merge two (-3), if they do it.
+
+    >>> merging([(5, 7), (4, 4), (2, 3), (6, 6)], [(20, 28), (2, 3), (6, 6)])
+    (-3, 0, 0)
+    """
+    codes, left = [], list(own)
+    for side in shape:
+        if left and left[0] == side:
+            codes.append(0)
+            left.pop(0)
+        elif len(left) > 1 and tuple(a * b for a, b in zip(*left[:2], strict=True)) == side:
+            codes.append(-3)
+            del left[:2]
+        else:
+            return None
+    return None if left else tuple(codes)

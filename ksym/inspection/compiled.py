@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from ksym import shapes
 from ksym.compiler.compile import Watch, compile_graph
 from ksym.compiler.plan import Plan
-from ksym.errors import GraphError, InputError
+from ksym.errors import ArgumentError, GraphError, InputError
 from ksym.function import Function
 from ksym.graph import Tensor
 from ksym.ops.leaves import constant, placeholder
@@ -26,6 +26,8 @@ def plan_for(
         watch: Called with the graph before all passes, then with each pass and its result.
 
     Raises:
+        ArgumentError: `sizes` is no mapping.
+        ShapeError: A shape is none.
         InputError: A key of `sizes` is no input, or a shape does not fit.
         GraphError: The shape of an input is not known.
     """
@@ -37,6 +39,8 @@ def plan_for(
 
 def _given(function: Function, sizes: Mapping[Tensor, Shape]) -> dict[Tensor, Tensor]:
     """Return for each input a placeholder of known shape, or the constant that it defaults to."""
+    if not isinstance(sizes, Mapping):
+        raise ArgumentError(f"shapes is {sizes!r}", remedy="give a mapping, as in {x: (32, 3)}")
     names = ", ".join(slot.name for slot in function.inputs.values())
     for tensor in sizes:
         if tensor not in function.inputs:
@@ -47,7 +51,7 @@ def _given(function: Function, sizes: Mapping[Tensor, Shape]) -> dict[Tensor, Te
     given = {}
     for tensor, slot in function.inputs.items():
         default = slot.node.attributes["default"]
-        shape = tuple(sizes.get(tensor, slot.shape))
+        shape = shapes.normalize(sizes.get(tensor, slot.shape))
         if not shapes.compatible(shape, slot.shape):
             raise InputError(
                 f"the input {slot.name} of {function.name} is {slot.spec}, and is given the shape "

@@ -11,7 +11,7 @@ from typing import Any, Literal, TextIO
 
 from ksym.compiler import Pass
 from ksym.compiler.plan import Plan
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 from ksym.graph import Node, Tensor, topological_order
 from ksym.inspection.compiled import plan_for
 from ksym.inspection.subject import Subject, subject_of
@@ -52,6 +52,7 @@ def debugprint(
         file: Where to print, by default ``sys.stdout``; ``"str"`` returns the text instead.
 
     Raises:
+        ArgumentError: `file` is no file, or `shapes` no mapping to shapes.
         GraphError: `what` is no graph, there is no such stage, or it can be compiled for no shapes.
         InputError: `shapes` names what is no input, or a shape does not fit.
 
@@ -67,8 +68,14 @@ def debugprint(
         tanh float32 (2,) #1 above
     """
     subject = subject_of(what)
-    if limit is not None and limit < 1:
-        raise GraphError(f"limit is {limit}", remedy="give a number of lines, or None for all")
+    if limit is not None and (not isinstance(limit, int) or limit < 1):
+        raise GraphError(
+            f"limit is {limit!r}", remedy="give a whole number of lines from 1 on, or None for all"
+        )
+    if file is not None and file != "str" and not hasattr(file, "write"):
+        raise ArgumentError(
+            f"file is {file!r}", remedy='give an open file, or "str" for the text as the result'
+        )
     if stage == "built":
         lines = [*_listing(subject.title, subject.roots, {}, limit)]
     elif stage == "compiled":

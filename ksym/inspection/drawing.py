@@ -18,7 +18,7 @@ from ksym.graph import Tensor
 from ksym.inspection.page import page_of
 from ksym.inspection.picture import Box, Drawn, Picture, picture_of
 from ksym.inspection.subject import subject_of
-from ksym.output import write_file
+from ksym.output import path_text, write_file
 from ksym.shapes import Shape
 
 FOLDED_FROM = 150
@@ -57,6 +57,7 @@ def draw(
             page, whether all boxes are closed at first.
 
     Raises:
+        ArgumentError: The path is none, or `shapes` is no mapping to shapes.
         GraphError: `what` is no graph, there is no such kind of file, or it can be compiled for no
             shapes.
         InputError: `shapes` names what is no input, or a shape does not fit.
@@ -68,7 +69,7 @@ def draw(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     ksym.draw(ksym.tanh(x) * x, f"{folder}/graph.html")
     """
-    target = Path(path)
+    target = Path(path_text(path))
     if target.suffix not in SUFFIXES:
         raise GraphError(
             f"{target.name!r} is no kind of file that can be drawn",

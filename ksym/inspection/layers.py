@@ -175,7 +175,7 @@ def inspect(model: Any, batch: Any, *, bins: int = BINS) -> Inspection:
 
     Raises:
         GraphError: It is no Keras model, or one that is not built, or not compiled for targets.
-        InputError: The batch has more than three parts.
+        InputError: The batch has more than three parts, or does not fit the model.
     """
     if not hasattr(model, "layers") or not hasattr(model, "outputs"):
         raise GraphError(
@@ -187,16 +187,23 @@ def inspect(model: Any, batch: Any, *, bins: int = BINS) -> Inspection:
             remedy="give its first layer an input_shape, or call the model on data first",
         )
     parts = batch if isinstance(batch, tuple) else (batch,)
-    if not 1 <= len(parts) <= 3:
+    if not 1 <= len(parts) <= 3 or parts[0] is None:
         raise InputError(
-            f"the batch has {len(parts)} parts", remedy="give x, (x, y) or (x, y, sample_weight)"
+            f"the batch has {len(parts)} parts, of types {[type(p).__name__ for p in parts]}",
+            remedy="give x, (x, y) or (x, y, sample_weight)",
         )
     if len(parts) > 1 and getattr(model, "optimizer", None) is None:
         raise GraphError(
             f"the model {model.name!r} is not compiled, and the batch has targets",
             remedy="call model.compile(...), or give x only",
         )
-    feeds = _feeds(model, parts)
+    try:
+        feeds = _feeds(model, parts)
+    except (AttributeError, TypeError, ValueError) as error:  # as Keras finds them
+        raise InputError(
+            f"the batch does not fit the model {model.name!r}: {error}",
+            remedy="give what model.train_on_batch takes: arrays (x, y), or lists of them",
+        ) from error
     wanted = _activations(model)
     if len(parts) > 1:
         wanted |= _gradients(model, wanted)
@@ -252,7 +259,7 @@ def _gradients(model: Any, activations: Mapping[_Key, Tensor]) -> dict[_Key, Ten
 def _computed(feeds: Mapping[Tensor, Any], wanted: Mapping[_Key, Tensor]) -> dict[_Key, np.ndarray]:
     """Compute tensors, and let random streams go on from where they were."""
     tensors = [*wanted.values()]
-    compute = function(list(feeds), tensors, on_unused_input="ignore")
+    compute = function(list(feeds), tensors, no_default_updates=True, on_unused_input="ignore")
     with streams_kept(tensors):
         return dict(zip(wanted, compute(*feeds.values()), strict=True))
 

@@ -36,7 +36,7 @@ class Subject(NamedTuple):
             for n in order
             if n.operator is placeholder and n.attributes["default"] is None
         ]
-        return function(inputs, self.roots, name=self.title)
+        return function(inputs, self.roots, name=self.title, no_default_updates=True)
 
 
 def subject_of(what: Any) -> Subject:
@@ -75,6 +75,10 @@ def subject_of(what: Any) -> Subject:
             tensors.append(item)
         else:
             raise _no_graph(item)
+    if not tensors:
+        raise GraphError(
+            f"an empty {type(what).__name__} is no graph to look at", remedy="give a tensor"
+        )
     return Subject(f"graph of {len(names)} tensor(s)", named(names, tensors), None)
 
 

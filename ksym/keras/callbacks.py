@@ -8,11 +8,12 @@ from typing import Any, TextIO
 import keras
 import numpy as np
 
-from ksym.errors import InputError
+from ksym.errors import FileError, InputError
 from ksym.extras import require
 from ksym.inspection.layers import Statistics, inspect
 from ksym.inspection.subject import subject_of
 from ksym.inspection.tensorboard import graph_definition
+from ksym.output import path_text
 from ksym.profiling.profile import Profile
 
 
@@ -46,9 +47,10 @@ class ProfileTraining(keras.callbacks.Callback):  # type: ignore[misc]
         file: TextIO | None = None,
     ):
         super().__init__()
-        if first < 0 or batches < 1:
+        whole = isinstance(first, int) and isinstance(batches, int)
+        if not whole or first < 0 or batches < 1:
             raise InputError(
-                f"{batches} batches from batch {first} on cannot be profiled",
+                f"{batches!r} batches from batch {first!r} on cannot be profiled",
                 remedy="count from 0, and give at least one batch",
             )
         self.profile: Profile | None = None
@@ -105,6 +107,8 @@ class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
             `ksym.inspect`.
 
     Raises:
+        ArgumentError: `log_dir` is no path.
+        FileError: When the training begins: the folder cannot be written to.
         InputError: `update_freq` or `histogram_freq` is none of these.
         MissingPackageError: tensorboardX is not installed.
     """
@@ -131,7 +135,7 @@ class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
             )
         self._module = require("tensorboardX", "tensorboard", "the callback TensorBoard")
         self._events = require("tensorboardX.proto.event_pb2", "tensorboard", "TensorBoard")
-        self.log_dir = str(log_dir)
+        self.log_dir = path_text(log_dir)
         self._every, self._histograms = every, histogram_freq
         self._write_graph, self._batch = write_graph, batch
         self._writer: Any = None
@@ -139,7 +143,13 @@ class TensorBoard(keras.callbacks.Callback):  # type: ignore[misc]
 
     def on_train_begin(self, logs: Any = None) -> None:
         """Open the log, and write the graph."""
-        self._writer = self._module.SummaryWriter(self.log_dir, write_to_disk=True)
+        try:
+            self._writer = self._module.SummaryWriter(self.log_dir, write_to_disk=True)
+        except OSError as error:
+            raise FileError(
+                f"no log can be written into {self.log_dir!r}: {error.strerror or error}",
+                remedy="give a folder, which is made if it is not there, that may be written to",
+            ) from error
         self._batches = 0
         if self._write_graph:
             roots = [*subject_of(self.model.train_function).roots.values()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import warnings
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -165,7 +165,32 @@ def function(
     name = kwargs.pop("name", None)
     if kwargs:
         raise ValueError(f"Invalid argument {sorted(kwargs)[0]!r} passed to K.function")
-    inputs, outputs, updates = list(inputs), list(outputs), list(updates or [])
+    return make(list(inputs), list(outputs), list(updates or []), name)
+
+
+Change = Callable[
+    [Sequence[Tensor], Mapping[Variable, Tensor], Mapping[Variable, Tensor]],
+    tuple[Sequence[Tensor], Mapping[Variable, Tensor]],
+]
+"""A function of results, new values and amounts that returns other results and new values."""
+
+
+def make(
+    inputs: Sequence[Tensor],
+    outputs: Sequence[Any],
+    updates: Sequence[Any],
+    name: str | None,
+    change: Change | None = None,
+) -> KerasFunction:
+    """Return a function, as `function` does.
+
+    Args:
+        inputs: As for `function`.
+        outputs: As for `function`.
+        updates: As for `function`.
+        name: Its name for messages.
+        change: Makes other results and new values of those that are asked for, if it is given.
+    """
     pending = list(updates)
     results: list[Tensor] = []
     for output in outputs:
@@ -178,7 +203,12 @@ def function(
         pending.extend(after)
         results.append(output)
     joined = _join(pending)
-    values = {update.variable: update.value for update in joined}
+    values: Mapping[Variable, Tensor] = {update.variable: update.value for update in joined}
+    if change is not None:
+        amounts = {u.variable: u.amount for u in joined if hasattr(u, "amount")}
+        changed, values = change(results, values, amounts)
+        results = list(changed)
+        joined = [Update(variable, value) for variable, value in values.items()]
     order = topological_order([*results, *values.values()], until=inputs)
     results = [_after_updates(result, values) for result in results]
     read = {*results, *values.values(), *(x for node in order for x in node.inputs)}
@@ -218,7 +248,7 @@ def _with_some(
     return function(given, outputs, updates, name=name)
 
 
-def _after_updates(output: Tensor, values: dict[Variable, Tensor]) -> Tensor:
+def _after_updates(output: Tensor, values: Mapping[Variable, Tensor]) -> Tensor:
     after: tuple[Update, ...] = getattr(output, "_after", ())
     wanted: dict[Tensor, Tensor] = {
         u.variable: values[u.variable] for u in after if u.variable in values

@@ -11,16 +11,21 @@ from ksym import ops
 from ksym.graph import Tensor
 from ksym.keras import ranges
 from ksym.keras.config import epsilon as config_epsilon
+from ksym.keras.parallel import synchronised_moments
 from ksym.keras.random import stream
 from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
+from ksym.parallel.api import settings
 
 
 def relu(x: Any, alpha: Any = 0.0, max_value: Any = None, threshold: Any = 0.0) -> Tensor:
     """Return x between threshold and max_value, max_value above, alpha * (x - threshold) below."""
     x = as_tensor(x)
-    result = ops.relu(x) if threshold == 0 else ops.where(x <= threshold, 0.0, x)
-    if max_value is not None:
-        result = ops.clip(result, 0.0, max_value)
+    if threshold == 0 and not isinstance(max_value, Tensor) and max_value == 6:
+        result = ops.relu6(x)  # its gradient at 6 is zero, as of TensorFlow's
+    else:
+        result = ops.relu(x) if threshold == 0 else ops.where(x <= threshold, 0.0, x)
+        if max_value is not None:
+            result = ops.clip(result, 0.0, max_value)
     if isinstance(alpha, Tensor) or alpha != 0:
         negative = ops.relu(-x) if threshold == 0 else ops.relu(threshold - x)
         result = result - alpha * negative
@@ -221,6 +226,12 @@ def normalize_batch_in_training(
     """Normalise by the statistics of the batch; return also the mean and the variance."""
     x = as_tensor(x)
     left = [a for a in range(x.rank) if a not in [r % x.rank for r in reduction_axes]]
+    chosen = settings()
+    if chosen is not None and chosen.sync_batch_norm and 0 not in left:
+        axes = tuple(r % x.rank for r in reduction_axes)
+        mean, var, kept = synchronised_moments(x, axes, epsilon)
+        y = _normalized(x, mean, var, gamma, beta, epsilon)
+        return y, ops.squeeze(mean, axes), ops.squeeze(kept, axes)
     if len(left) == 1 and left[0] > 0:
         moved, back = _channels_second(x, left[0])
         channels = moved[(0, slice(None)) + (0,) * (moved.rank - 2)]

@@ -6,6 +6,8 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * Names that newer versions took away: of ``collections`` (Python 3.10), and of NumPy (1.24 and
   2.0).  `GONE` and `IMPORTED` say which modules of Keras ask for which.
 * ``skipgrams`` draws from 0 to 10e6, a float, which ``random.randint`` refuses since Python 3.12.
+* Queues of batches that several threads make expect that the tasks of a pool start in their order,
+  which they do not since Python 3.13: a generator's error was lost behind a ``StopIteration``.
 * The data sets of texts are rows of several lengths, which NumPy makes no array of since 1.24.
 * h5py 3 returns text attributes as `str`, on which Keras calls ``decode``; opens files for reading
   by default; and has no ``File.fid``.  Text attributes become a subclass of `str` with ``decode``,
@@ -13,10 +15,12 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * The step of ``TimeDistributed`` reads a global that Keras does not define.
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
+* Models and weights are written beside the former file, which they replace when complete.
 * ``Lambda`` infers its output's shape by a call, which Keras does for backends that it knows; and a
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
   `ksym.keras.attributes`.
+* Models train on several processes together, if a script asks for it: see `ksym.keras.ranks`.
 """
 
 from __future__ import annotations
@@ -29,14 +33,17 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator
+from multiprocessing.pool import ThreadPool
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ksym.keras import attributes
+from ksym.keras import attributes, files, ranks
+from ksym.keras.namespaces import Namespace
 from ksym.keras.tensors import Undeclared
 
 ENVIRONMENT = "KSYM_KERAS_SHIMS"
@@ -145,7 +152,7 @@ def _is_being_loaded(module: ModuleType) -> bool:
 
 
 def _adapted() -> set[str]:
-    return {*GONE, *_AFTER}
+    return {*GONE, *_AFTER, *ranks.names()}
 
 
 def _adapt(module: ModuleType) -> None:
@@ -157,21 +164,10 @@ def _adapt(module: ModuleType) -> None:
         asked = vars(module).get(name)
         lacking = _lacking(asked, gone)
         if asked is not None and lacking:
-            vars(module)[name] = _Namespace(asked, lacking)
+            vars(module)[name] = Namespace(asked, lacking)
     if module.__name__ in _AFTER:
         _AFTER[module.__name__](module)
-
-
-class _Namespace(ModuleType):
-    """A module as one module of Keras sees it: with names that it lacks, or others for its own."""
-
-    def __init__(self, module: ModuleType, names: dict[str, Any]):
-        super().__init__(module.__name__)
-        self._module = module
-        vars(self).update(names)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._module, name)
+    ranks.adapt(module)
 
 
 # --- modules of Keras -----------------------------------------------------------------------------
@@ -192,7 +188,42 @@ def _draw_to_whole_floats(sequence: Any) -> None:
     def randint(a: float, b: float) -> int:
         return int(original.randint(int(a), int(b)))
 
-    vars(sequence)["random"] = _Namespace(original, {"randint": randint})
+    vars(sequence)["random"] = Namespace(original, {"randint": randint})
+
+
+class _OrderedThreadPool(ThreadPool):
+    """A pool of threads whose tasks start in the order in which they are submitted."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        self._submitting = threading.Lock()
+        self._last = threading.Event()
+        self._last.set()
+        super().__init__(*arguments, **options)
+
+    def apply_async(self, func: Any, *arguments: Any, **options: Any) -> Any:
+        """Submit a task, as `ThreadPool.apply_async` does."""
+        with self._submitting:  # no task may come between this one and the one it waits for
+            previous, started = self._last, threading.Event()
+
+            def run(*arguments: Any, **options: Any) -> Any:
+                previous.wait()
+                started.set()
+                return func(*arguments, **options)
+
+            result = super().apply_async(run, *arguments, **options)
+            self._last = started
+        return result
+
+
+def _start_tasks_in_order(data_utils: Any) -> None:
+    """Have a module see a ``ThreadPool`` whose tasks start in the order of their submission.
+
+    A queue of CPython 3.13 gives its items to the threads that wait for them, and these run in any
+    order.  Of a generator that raises an error, the first thread gets that and the others
+    StopIteration; Keras, which looks at the first task first, took that for the generator's end.
+    """
+    if sys.version_info >= (3, 13):
+        vars(data_utils)["ThreadPool"] = _OrderedThreadPool
 
 
 def _keep_ragged_rows(datasets: Any) -> None:
@@ -211,12 +242,12 @@ def _keep_ragged_rows(datasets: Any) -> None:
                 result[position] = row
             return result
 
-    vars(datasets)["np"] = _Namespace(original, {"array": array})
+    vars(datasets)["np"] = Namespace(original, {"array": array})
 
 
 def _name_tensorflow(module: Any) -> None:
     """Have a module see the backend whose kernels have the same layout by name: TensorFlow's."""
-    vars(module)["K"] = _Namespace(module.K, {"backend": lambda: "tensorflow"})
+    vars(module)["K"] = Namespace(module.K, {"backend": lambda: "tensorflow"})
 
 
 def _infer_shapes_of_functions(core: Any) -> None:
@@ -243,6 +274,18 @@ def _infer_shapes(layer: Any, function: Any) -> None:
 
     layer.compute_output_shape = functools.wraps(default)(compute_output_shape)
     function.compute_output_shape = functools.wraps(infer)(inferred)
+
+
+def _save_whole_models(saving: Any) -> None:
+    _name_tensorflow(saving)
+    if hasattr(saving, "H5Dict"):  # Keras 2.2.4 calls it otherwise, and closes it itself
+        vars(saving)["H5Dict"] = files.whole_models(saving.H5Dict)
+
+
+def _save_whole_weights(network: Any) -> None:
+    if network.h5py is not None:
+        whole = {"File": files.whole_files(network.h5py)}
+        vars(network)["h5py"] = Namespace(network.h5py, whole)
 
 
 # --- h5py -----------------------------------------------------------------------------------------
@@ -285,7 +328,7 @@ def _decode_attributes(h5py: Any) -> None:
 def _adapt_files(io_utils: Any) -> None:
     """Give the module of Keras that opens files an h5py that opens them as h5py 2 did."""
     h5py = io_utils.h5py
-    if h5py is None or isinstance(h5py, _Namespace) or int(h5py.__version__.split(".")[0]) < 3:
+    if h5py is None or isinstance(h5py, Namespace) or int(h5py.__version__.split(".")[0]) < 3:
         return
 
     class File(h5py.File):  # type: ignore[misc, name-defined]
@@ -299,7 +342,7 @@ def _adapt_files(io_utils: Any) -> None:
         def fid(self) -> Any:
             return self.id
 
-    vars(io_utils)["h5py"] = _Namespace(h5py, {"File": File})
+    vars(io_utils)["h5py"] = Namespace(h5py, {"File": File})
     _keep_byte_lists(io_utils.H5Dict)
 
 
@@ -323,9 +366,11 @@ def _keep_byte_lists(h5dict: Any) -> None:
 _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.datasets.imdb": _keep_ragged_rows,
     "keras.datasets.reuters": _keep_ragged_rows,
-    "keras.engine.saving": _name_tensorflow,
+    "keras.engine.network": _save_whole_weights,
+    "keras.engine.saving": _save_whole_models,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
+    "keras.utils.data_utils": _start_tasks_in_order,
     "keras.utils.io_utils": _adapt_files,
     "keras_preprocessing.sequence": _draw_to_whole_floats,
 }

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from ksym import ops
 from ksym.graph import Node, Tensor, replace, topological_order
+from ksym.ops.collective import refuse_collectives
 from ksym.ops.given import is_drawn_ahead
 from ksym.ops.leaves import is_constant, placeholder, variable_leaf
 
@@ -74,6 +75,7 @@ def closure(
         if tensor.node not in inside:
             captured(tensor)
     replaced = replace(outputs, outer)
+    refuse_collectives(replaced)
     return list(outer), list(outer.values()), replaced
 
 
@@ -105,4 +107,5 @@ def branches(
         if is_outside(tensor.node):
             captured(tensor)
     replaced = replace(outputs, outer)
+    refuse_collectives(replaced)
     return list(outer), list(outer.values()), replaced

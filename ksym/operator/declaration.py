@@ -149,8 +149,9 @@ class Operator:
         elementwise: Whether each element of the result depends on the operands' elements at its
             place only, operands being broadcast.
         runs: ``"native"`` for what is lowered into native graphs; ``"host"`` for what MXNet does
-            not have and cannot be composed of what it has, computed by `numpy` between them; the
-            kind of loop or branch for control flow.
+            not have and cannot be composed of what it has, computed by `numpy` between them;
+            ``"collective"`` for what all ranks of a job take part in; the kind of loop or branch
+            for control flow.
         commutative: Whether two operands may be exchanged, which changes no bit of the result.
         viewing: Whether its elements are those of its first operand, so that a kernel may read
             them in place: see `is_view` and `layout`.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +48,16 @@ class Emitter(Protocol):
     def in_own_layout(self, x: Native) -> bool:
         """Return whether oneDNN may have left a native value in a memory layout of its own."""
 
+    def require(self, problem: str, flags: Callable[[], Native]) -> None:
+        """Have a call fail if a flag is zero, where the kernel does not report the problem itself.
+
+        Kernels for GPUs do not read what LAPACK says of matrices that it cannot factorise.
+
+        Args:
+            problem: The problem that a zero stands for, as a clause.
+            flags: Emits an array that has zeros where there is the problem.
+        """
+
     def constant(self, array: np.ndarray) -> Native:
         """Return an array that is the same at every call."""
 
@@ -59,6 +69,11 @@ class Emitter(Protocol):
 
     def scratch(self, spec: Spec, purpose: str) -> Native:
         """Return memory that an operator may write to, and that nothing reads."""
+
+
+def smallest(emit: Emitter, flags: Native) -> Native:
+    """Return a scalar that is zero if any of an array of flags is."""
+    return emit("_np_min", emit("Cast", flags, dtype="float32"))
 
 
 class OnnxEmitter(Protocol):

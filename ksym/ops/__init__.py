@@ -14,6 +14,7 @@ from ksym.ops.arrays.indexing import index
 from ksym.ops.arrays.slicing import slice_, slice_bounds, slice_gradient
 from ksym.ops.elementwise.activations import relu_gradient
 from ksym.ops.elementwise.choice import choose
+from ksym.ops.elementwise.rectifiers import relu6_gradient
 from ksym.ops.elementwise.rounding import round_
 from ksym.ops.elementwise.unary import abs_, is_zero
 from ksym.ops.leaves import is_constant, variable_leaf
@@ -28,6 +29,7 @@ from ksym.ops.nn.resize import resize_gradient
 from ksym.ops.public import *
 from ksym.ops.random.distributions import symbolic_gamma
 from ksym.ops.random.standard import (
+    random_mask,
     standard_exponential,
     standard_gamma,
     standard_gumbel,

@@ -16,6 +16,7 @@ from ksym.ops.arrays.movement import *
 from ksym.ops.arrays.padding import *
 from ksym.ops.arrays.scattering import *
 from ksym.ops.arrays.shape import *
+from ksym.ops.collective import *
 from ksym.ops.elementwise.activations import *
 from ksym.ops.elementwise.binary import *
 from ksym.ops.elementwise.casting import *
@@ -24,6 +25,7 @@ from ksym.ops.elementwise.comparison import *
 from ksym.ops.elementwise.division import *
 from ksym.ops.elementwise.exponential import *
 from ksym.ops.elementwise.numerical import *
+from ksym.ops.elementwise.rectifiers import *
 from ksym.ops.elementwise.rounding import *
 from ksym.ops.elementwise.special import *
 from ksym.ops.elementwise.trigonometry import *
@@ -36,6 +38,7 @@ from ksym.ops.linalg.matmul import *
 from ksym.ops.linalg.products import *
 from ksym.ops.linalg.singular import *
 from ksym.ops.linalg.solving import *
+from ksym.ops.linalg.sparse import *
 from ksym.ops.nn.convolution import *
 from ksym.ops.nn.ctc import *
 from ksym.ops.nn.ctc_decoding import *
@@ -50,6 +53,7 @@ from ksym.ops.nn.softmax import *
 from ksym.ops.nn.standardization import *
 from ksym.ops.nn.transposed import *
 from ksym.ops.printing import *
+from ksym.ops.python_functions import *
 from ksym.ops.random.discrete import *
 from ksym.ops.random.distributions import *
 from ksym.ops.random.standard import *

@@ -8,7 +8,7 @@ from typing import Any
 
 from ksym.errors import GraphError
 from ksym.extras import require
-from ksym.output import write_file
+from ksym.output import path_text, write_file
 from ksym.profiling.limits import limits
 from ksym.profiling.rows import Report, Row, shortened
 
@@ -29,10 +29,11 @@ def draw_profile(profile: Report, path: Any) -> None:
     for axes, by in ((first, "operator"), (second, "layer"), (third, "part")):
         _bars(axes, profile.rows(by), by, calls)  # type: ignore[arg-type]
     _roofline(roof, profile.rows("operator"))
-    kind = Path(path).suffix[1:].lower()
+    target = Path(path_text(path))
+    kind = target.suffix[1:].lower()
     if kind not in figure.canvas.get_supported_filetypes():
         raise GraphError(
-            f"{Path(path).name!r} is no kind of picture that matplotlib writes",
+            f"{target.name!r} is no kind of picture that matplotlib writes",
             remedy="end its name in .png, .svg or .pdf",
         )
     content = io.BytesIO()

@@ -120,9 +120,9 @@ class Profile:
             by: As for `rows`.
             limit: The number of rows; None for all.
         """
-        if not self.calls:
-            return f"{self.name}: no calls yet"
         rows, calls = self.rows(by), self.calls
+        if not calls:
+            return f"{self.name}: no calls yet"
         machine = limits()
         shown = rows if limit is None else rows[:limit]
         shown = [row._replace(name=shortened(row.name)) for row in shown]

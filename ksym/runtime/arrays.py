@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-from collections.abc import Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from ksym import dtypes, shapes
 from ksym.errors import ExecutionError
 from ksym.graph import Spec, Tensor
-from ksym.runtime import device, loading
+from ksym.runtime import capi, device, loading
 from ksym.runtime.capi import NDArray
 from ksym.variables import Variable
 
@@ -154,6 +155,36 @@ class DeviceArray:
         # Memory of another size is elsewhere.
         if self.in_blocks and self.native.address() != self._address and self.view is not None:
             self.view = self._memory()
+
+
+def copies(pairs: Sequence[tuple[DeviceArray, DeviceArray]]) -> list[Callable[[], None]]:
+    """Return as few calls as possible that copy arrays to others of the same shapes and dtypes.
+
+    Inside of `loading.numpy_shapes`, for arrays that the host cannot access.
+
+    Args:
+        pairs: Targets and sources, none of which is a target.
+    """
+    with loading.numpy_shapes():
+        joined = [pair for pair in pairs if _has_joined_copy(pair[0].spec)]
+        calls = [capi.copies([(_with_axis(a), _with_axis(b)) for a, b in joined])] if joined else []
+    for target, source in pairs:
+        if 0 not in target.spec.shape and not _has_joined_copy(target.spec):
+            calls.append(functools.partial(source.native.copy_to, target.native))
+    return calls
+
+
+def _has_joined_copy(spec: Spec) -> bool:
+    """Return whether one call of MXNet copies several such arrays; on CPU it is oneDNN's."""
+    return spec.dtype == "float32" and 0 not in spec.shape and len(spec.shape) <= _MOST_AXES
+
+
+_MOST_AXES = 5
+"""Those that oneDNN's layouts are tested with; others are copied one by one."""
+
+
+def _with_axis(array: DeviceArray) -> NDArray:
+    return array.native if array.spec.shape else array.native.reshaped((1,))
 
 
 @contextlib.contextmanager

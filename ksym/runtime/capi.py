@@ -53,7 +53,8 @@ class NDArray:
         self._free = library().MXNDArrayFree  # module globals may be gone when the process ends
 
     def __del__(self) -> None:
-        self._free(self.handle)
+        if hasattr(self, "_free"):  # an interrupt may come before
+            self._free(self.handle)
 
     @classmethod
     def empty(cls, shape: Sequence[int], dtype: str, context: Context) -> NDArray:
@@ -104,6 +105,13 @@ class NDArray:
         """Return a slice along the first axis, in the same memory; of a vector, of shape (1,)."""
         handle = c_void_p()
         check(library().MXNDArrayAt(self.handle, index, byref(handle)))
+        return NDArray(handle.value)
+
+    def reshaped(self, shape: Sequence[int]) -> NDArray:
+        """Return the array in another shape, in the same memory."""
+        handle = c_void_p()
+        sides = (c_int64 * len(shape))(*shape)
+        check(library().MXNDArrayReshape64(self.handle, len(shape), sides, False, byref(handle)))
         return NDArray(handle.value)
 
     def wait(self) -> None:
@@ -161,6 +169,27 @@ def invoke(
         )
     )
     return list(into) or [NDArray(handle) for handle in results[: count.value]]
+
+
+def copies(pairs: Sequence[tuple[NDArray, NDArray]]) -> Callable[[], None]:
+    """Return a call that copies arrays of float32, with an axis or more, to others of their shapes.
+
+    MXNet has one operator that copies several arrays: it casts all to the widest of their dtypes.
+
+    Args:
+        pairs: Targets and sources, which the call refers to.
+    """
+    into, inputs = zip(*pairs, strict=True)
+    handles, count = _handles(into), c_int(len(into))
+    names, values = _texts(["num_outputs"]), _texts([str(len(into))])
+    operator, storage = _operator("amp_multicast"), POINTER(c_int)()
+    sources, results = _handles(inputs), ctypes.cast(handles, POINTER(c_void_p))
+    arguments = (operator, len(into), sources, byref(count), byref(results), 1, names, values)
+
+    def run(_alive: object = (into, inputs)) -> None:
+        check(library().MXImperativeInvokeEx(*arguments, byref(storage)))
+
+    return run
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
 from ksym.loops.body import Body
 from ksym.ops.random.streams import RandomStream, random_streams
+from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, storage_of
 from ksym.runtime.native import draw
 from ksym.runtime.program import SIZES, Program, Source, feeds_for, interpreted, read_only
@@ -64,6 +65,7 @@ class CheckedProgram(Program):
             ExecutionError: A tensor differs.
         """
         check.rewind()
+        self._started = loading.failures()
         for node, array in self._draws:
             array.write(draw(node))
         for run in self._runs:

@@ -135,16 +135,27 @@ def has_cuda_build() -> bool:
 
 def gpus() -> list[Gpu]:
     """Return the GPUs that NVIDIA's driver reports, none without a driver."""
+    return _probed()[0]
+
+
+def absence() -> str:
+    """Return why there is no GPU, as a sentence on NVIDIA's driver."""
+    return _probed()[1]
+
+
+def _probed() -> tuple[list[Gpu], str]:
+    """Return the GPUs that NVIDIA's driver reports, and why there is none."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return []
+    except OSError as error:
+        return [], f"NVIDIA's driver cannot be loaded: {error}"
     count = ctypes.c_int()
     try:
-        if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-            return []
-    except AttributeError:  # a stand-in for the driver, as build machines have
-        return []
+        status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    except AttributeError:
+        return [], "libcuda.so.1 is a stand-in for NVIDIA's driver, as build machines have"
+    if status != 0:
+        return [], f"NVIDIA's driver finds no device: it reports error {status}"
     found = []
     for number in range(count.value):
         handle, major, minor = ctypes.c_int(), ctypes.c_int(), ctypes.c_int()
@@ -155,7 +166,7 @@ def gpus() -> list[Gpu]:
         driver.cuDeviceGetAttribute(ctypes.byref(major), 75, handle)
         driver.cuDeviceGetAttribute(ctypes.byref(minor), 76, handle)
         found.append(Gpu(name.value.decode(errors="replace"), (major.value, minor.value)))
-    return found
+    return found, "NVIDIA's driver reports no device"
 
 
 def context() -> Context:

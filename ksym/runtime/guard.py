@@ -65,7 +65,7 @@ class GuardedProgram(Program):
         if self._call is None:  # what a program is continued by: that one looks at both
             super().commit()
             return
-        last = self.last
+        last = self._final
         assert isinstance(last, GuardedProgram)
         if not last._is_finite():
             self._explain()

@@ -16,11 +16,11 @@ from ksym.compiler.codegen.nnvm import GraphEmitter, NativeGraph, lower_node
 from ksym.compiler.plan import Part
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
-from ksym.operator.emitter import Emitter
+from ksym.operator.emitter import Emitter, smallest
 from ksym.runtime import device, loading
-from ksym.runtime.arrays import DeviceArray
+from ksym.runtime.arrays import DeviceArray, is_direct
 from ksym.runtime.capi import Executor, NDArray, invoke, train_mode
-from ksym.runtime.native import draw
+from ksym.runtime.native import draw, unfit
 
 STATEFUL = {"RNN"}
 """Operators with hidden state that their gradient kernels read."""
@@ -108,6 +108,12 @@ class EagerEmitter(Emitter):
     def in_own_layout(self, x: Any) -> bool:
         return False  # no kernel is chosen by it: this is the oracle
 
+    def require(self, problem: str, flags: Callable[[], Any]) -> None:
+        if not is_direct():
+            flag = DeviceArray(smallest(self, flags()), Spec((), "float32"))
+            if not flag.read():
+                raise unfit(problem)
+
     def constant(self, array: np.ndarray) -> Any:
         return DeviceArray.of(np.array(array)).native
 
@@ -162,15 +168,14 @@ def interpret(
     kept = set(outputs)
     with loading.running, loading.numpy_shapes(), train_mode():
         for node in order:
+            operands = [values[tensor] for tensor in node.inputs]
             try:
-                results = lower_node(emit, node, [values[tensor] for tensor in node.inputs])
-                for result in results:
-                    result.wait()
+                results = _computed(emit, node, operands)
             except (loading.NativeError, ExecutionError) as error:
                 if isinstance(error, loading.NativeError):
                     error = ExecutionError(f"MXNet failed: {first_line(error)}")
-                operands = [t.spec for t in node.inputs]
-                raise error.located(node.operator.name, operands, node.origin) from None
+                specs = [t.spec for t in node.inputs]
+                raise error.located(node.operator.name, specs, node.origin) from None
             for tensor, result in zip(node.outputs, results, strict=True):
                 found = Spec(result.shape, result.dtype)
                 if found != tensor.spec:
@@ -182,6 +187,26 @@ def interpret(
                 if last_use[tensor] is node and tensor not in kept:
                     values.pop(tensor, None)
         return [DeviceArray(values[tensor], tensor.spec) for tensor in outputs]
+
+
+def _computed(emit: EagerEmitter, node: Node, operands: Sequence[Any]) -> Sequence[Any]:
+    """Return the results of a node, after they are computed.
+
+    An asynchronous engine may report an error of another operator here, one that wrote the same
+    working memory and was not waited for; it reports it once.
+    """
+    for last in (False, True):
+        try:
+            results = lower_node(emit, node, operands)
+            for result in results:
+                result.wait()
+        except loading.NativeError:
+            if last or loading.engine() is not loading.Engine.ASYNCHRONOUS:
+                raise
+            loading.forget_failures()
+        else:
+            break
+    return results
 
 
 def first_line(error: Exception) -> str:

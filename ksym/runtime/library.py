@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from ctypes import POINTER, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
+from ctypes import POINTER, c_bool, c_char_p, c_int, c_int64, c_size_t, c_uint, c_void_p
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -163,6 +163,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "MXNDArrayGetDType": (c_void_p, POINTER(c_int)),
     "MXNDArrayGetData": (c_void_p, _OUT),
     "MXNDArrayAt": (c_void_p, c_uint, _OUT),
+    "MXNDArrayReshape64": (c_void_p, c_int, POINTER(c_int64), c_bool, _OUT),
     "MXNDArraySyncCopyFromCPU": (c_void_p, c_void_p, c_size_t),
     "MXNDArraySyncCopyToCPU": (c_void_p, c_void_p, c_size_t),
     "MXNDArrayWaitToRead": (c_void_p,),

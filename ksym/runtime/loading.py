@@ -43,6 +43,10 @@ VERSION = 10901
 """The MXNet that ksym is written for, 1.9.1, as its library says it."""
 
 
+FUSION = "MXNET_USE_FUSION"
+"""The variable that turns MXNet's pointwise fusion on GPUs on, which no test has run yet."""
+
+
 class Engine(enum.Enum):
     """The way in which MXNet runs operators on the CPU, as ksym uses it."""
 
@@ -106,6 +110,11 @@ def _load(prefer_gpu: bool) -> ctypes.CDLL:
                 atexit.register(loaded.MXNDArrayWaitAll)
             _loaded = loaded
         return _loaded
+
+
+def fuses() -> bool:
+    """Return whether MXNet fuses elementwise operators on GPUs; where the user has asked for it."""
+    return os.environ.get(FUSION) == "1"
 
 
 def engine() -> Engine:
@@ -189,7 +198,9 @@ def _started_engine(loaded: ctypes.CDLL, prefer_gpu: bool) -> Engine:
     """
     name = "MXNET_ENGINE_TYPE"
     asked = name in os.environ
-    if not prefer_gpu:
+    if prefer_gpu:
+        os.environ.setdefault(FUSION, "0")
+    else:
         # On CPU the threaded engine's workers and OpenMP's threads compete for the cores: every
         # graph that was measured ran faster on the calling thread (docs/mxnet.md).
         os.environ.setdefault(name, "NaiveEngine")
@@ -356,10 +367,59 @@ class NativeError(Exception):
     """The error that MXNet reports when a call fails."""
 
 
+_failures = 0
+
+
+def failures() -> int:
+    """Return how many errors MXNet has reported in this process.
+
+    An asynchronous engine reports an operator's error to whoever waits first for an array that the
+    operator writes, its working memory included, which operators of other threads write too.  So a
+    call whose own waits raise nothing has succeeded only if this number is still what it was.
+    """
+    return _failures
+
+
 def check(status: int) -> None:
     """Raise the error that MXNet reports if a call of its C library failed."""
+    global _failures
     if status != 0:
+        _failures += 1
         raise NativeError((library().MXGetLastError() or b"").decode(errors="replace"))
+
+
+def wait_for_all(before: int) -> None:
+    """Wait until all operators have run, those of other threads included.
+
+    Args:
+        before: The number of `failures` when the operators were started.
+
+    Raises:
+        NativeError: An operator has failed, maybe one of another thread.
+    """
+    with running:
+        check(library().MXNDArrayWaitAll())
+        check_undisturbed(before)
+
+
+def check_undisturbed(before: int) -> None:
+    """Raise an error if another thread may have been told of an error of this one.
+
+    The caller has waited for its results.  Errors are reported to threads that hold `running`, so
+    one that is told of another thread's error has counted it before that thread's wait ends.
+
+    Raises:
+        NativeError: The number of failures is another one than before.
+    """
+    if _failures != before:
+        raise NativeError("an operator has failed, maybe one of another thread")
+
+
+def forget_failures() -> None:
+    """Wait until all operators have run, and drop all their errors that nobody was told of."""
+    with running:
+        while library().MXNDArrayWaitAll() != 0:
+            pass
 
 
 @contextlib.contextmanager

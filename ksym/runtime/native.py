@@ -10,6 +10,7 @@ import numpy as np
 
 from ksym import shapes
 from ksym.compiler.codegen.nnvm import NativeGraph
+from ksym.errors import ExecutionError
 from ksym.graph import Node, Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray, is_direct
@@ -54,6 +55,7 @@ class Executable:
                 for native in self._executor.outputs
             ]
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
+        self._requirements = [(heads[each.head], each) for each in graph.requirements]
         self._arrays = arrays
         self._forward = loading.library().MXExecutorForward
         self._arguments = self._executor.handle, graph.training
@@ -72,6 +74,17 @@ class Executable:
         """Call a function with the name of each native node's result as soon as it is computed."""
         self._executor.watch(callback)
 
+    def check(self) -> None:
+        """Look at the conditions whose violation the kernels of the last run did not report.
+
+        Raises:
+            ExecutionError: One is violated; the operator is named.
+        """
+        for array, (_, node, problem) in self._requirements:
+            if not array.read():
+                operands = [tensor.spec for tensor in node.inputs]
+                raise unfit(problem).located(node.operator.name, operands, node.origin)
+
     def run(self) -> None:
         """Compute the outputs from the contents of the leaves' arrays."""
         printing = contextlib.nullcontext() if self._silent else loading.quietly()
@@ -82,6 +95,11 @@ class Executable:
         self._silent = True
 
 
+def unfit(problem: str) -> ExecutionError:
+    """Return the error for operands that a kernel cannot compute, which it does not report."""
+    return ExecutionError(f"MXNet failed: {problem}")
+
+
 def draw(node: Node) -> np.ndarray:
     """Return the next random numbers of a random node."""
     parameters: dict[str, Any] = {**node.attributes}
@@ -89,3 +107,11 @@ def draw(node: Node) -> np.ndarray:
     kind: str = node.operator.kind  # type: ignore[attr-defined]
     value: np.ndarray = stream.draw(kind, node.outputs[0].shape, dtype, **parameters)
     return value
+
+
+def draw_ahead(node: Node) -> None:
+    """Begin to draw the random numbers that a random node will be asked for next."""
+    parameters: dict[str, Any] = {**node.attributes}
+    stream, dtype = parameters.pop("stream"), parameters.pop("dtype")
+    kind: str = node.operator.kind  # type: ignore[attr-defined]
+    stream.draw_ahead(kind, node.outputs[0].shape, dtype, **parameters)

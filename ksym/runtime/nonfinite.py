@@ -176,6 +176,8 @@ class Search:
             return getattr(self, f"_{operator.runs}")(node, operands, within)
         if operator.effect:
             return operands[:1]  # it was printed already
+        if operator.runs == "collective":
+            return operands[: len(node.outputs)]  # the other ranks do not take part in the search
         if operator.runs == "host":
             with np.errstate(all="ignore"):
                 made = operator.numpy(*(o.array.read() for o in operands), **node.attributes)

@@ -16,6 +16,7 @@ from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Product
 from ksym.compiler.mode import Mode
 from ksym.compiler.plan import (
+    CollectiveWork,
     CondWork,
     Copies,
     FrozenGraph,
@@ -32,13 +33,16 @@ from ksym.graph import Tensor, topological_order
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
+from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
+from ksym.runtime.arrays import copies as copies_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
+from ksym.runtime.collective import CollectiveRun
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.folded import folded_values
 from ksym.runtime.interpreter import blame, interpret, unexplained
 from ksym.runtime.loading import NativeError
-from ksym.runtime.native import Executable, draw
+from ksym.runtime.native import Executable, draw, draw_ahead
 from ksym.runtime.runnable import Runnable
 from ksym.runtime.scan import ScanRun
 from ksym.runtime.subnormal import FlushedSubnormals
@@ -61,7 +65,8 @@ def target(costs: Costs = DEFAULT) -> Target:
     Args:
         costs: The costs on the device.
     """
-    return Target(is_direct(), costs)
+    direct = is_direct()
+    return Target(direct, costs, fusible=not direct and loading.fuses())
 
 
 class Source(NamedTuple):
@@ -103,6 +108,7 @@ class NativeRun:
         except NativeError as error:
             raise blame(part, arrays, error) from None
         self.outputs: Sequence[DeviceArray] = self.executable.outputs
+        self._is_checked = bool(graph.requirements)
 
     def run(self) -> None:
         """Compute the outputs."""
@@ -110,6 +116,8 @@ class NativeRun:
             self.executable.run()
         except NativeError as error:
             raise blame(self._part, self._arrays, error) from None
+        if self._is_checked:
+            self.executable.check()
 
 
 class StepByStepRun:
@@ -214,6 +222,8 @@ class Program:
         # The program that continued the last run; a reference to itself would be a cycle, and keep
         # the arrays until Python's collector finds it.
         self._continued_by: Program | None = None
+        self._asynchronous = not is_direct()
+        self._started = 0  # the number of failures before the last call
         # Tapes flush by themselves.
         alone = plan.rest is None and self.calls is not None
         self._subnormals = None if alone else FlushedSubnormals()
@@ -268,7 +278,7 @@ class Program:
         targets = [storage_of(variable) for variable in plan.copies]
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
-            return [functools.partial(_copy_all, copies)] if copies else []
+            return [functools.partial(_copy_all, copies_of(copies))] if copies else []
         calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
@@ -300,12 +310,17 @@ class Program:
             for feed, value in zip(feeds, values, strict=True):
                 if feed is not None:
                     feed.write(value)
+            if self._asynchronous:
+                self._started = loading.failures()
             self.run()
+            if self._asynchronous:
+                for node, _ in self._draws:  # while the device is busy
+                    draw_ahead(node)
             results = [array.read() for array in self.outputs]
             self.commit()
             return results
         except NativeError as error:  # an asynchronous engine reports it when results are read
-            raise self._blamed(error) from None
+            return self._explained(error)
         except MemoryError as error:
             raise self._exhausted(error) from None
         finally:
@@ -340,14 +355,6 @@ class Program:
         self.outputs = later.outputs
 
     @property
-    def last(self) -> Program:
-        """The program that ended the last run: the one that this was continued by, or itself."""
-        program = self
-        while program._continued_by is not None:
-            program = program._continued_by
-        return program
-
-    @property
     def nbytes(self) -> int:
         """The bytes of its arrays, about: MXNet does not say what it allocates for a graph."""
         arrays = {id(a): a for t, a in self._arrays.items() if not isinstance(t, Variable)}
@@ -355,16 +362,28 @@ class Program:
         return NATIVE_SHARE * sum(array.nbytes for array in arrays.values())
 
     def commit(self) -> None:
-        """Write the new values of the variables; nothing can fail from here on."""
-        if self._continued_by is not None:
-            self._continued_by.commit()
-            return
-        for array in self._new:
-            array.wait()
-        for variable in self._written:
+        """Write the new values of the variables; nothing can fail from there on.
+
+        Raises:
+            NativeError: An operator has failed; no variable has changed.
+        """
+        final = self._final
+        if self._asynchronous and final._new:
+            loading.wait_for_all(self._started)
+        elif self._asynchronous:
+            loading.check_undisturbed(self._started)
+        for variable in final._written:
             variable.version += 1
-        for commit in self._commits:
+        for commit in final._commits:
             commit()
+
+    @property
+    def _final(self) -> Program:
+        """The program that the last run ended with."""
+        program = self
+        while program._continued_by is not None:
+            program = program._continued_by
+        return program
 
     def _exhausted(self, error: MemoryError) -> KsymError:
         """Return an error that names the largest output, as memory ended while a call ran."""
@@ -378,28 +397,47 @@ class Program:
             made.located(node.operator.name, [t.spec for t in node.inputs], node.origin)
         return made
 
-    def _blamed(self, error: NativeError) -> KsymError:
-        """Return an error that names the operator behind a failure of the last run."""
-        last = self.last
+    def _explained(self, error: NativeError) -> list[np.ndarray]:
+        """Return the outputs, and carry out the updates, after another call has failed.
+
+        An asynchronous engine may report its error to this one.  Node by node they are computed
+        again, and each operator is waited for.
+
+        Raises:
+            ExecutionError: This call itself has failed: the operator is named.
+        """
+        if self._asynchronous:
+            loading.forget_failures()
+        last = self._final
+        if any(isinstance(part.work, CollectiveWork) for part in last.plan.parts):
+            raise unexplained(error) from None  # the other ranks would not take part
         try:
-            interpreted(last.plan.whole, last._arrays)
-        except KsymError as found:
-            found.breaks = True
-            return found
-        return unexplained(error)
+            found = interpreted(last.plan.whole, last._arrays)
+        except KsymError as reason:
+            reason.breaks = True
+            raise reason from None
+        if not self._asynchronous or last.plan.rest is not None:
+            raise unexplained(error) from None
+        count = len(last.plan.outputs)
+        for variable in last._written:
+            variable.version += 1
+        for variable, value in zip(last.plan.copies, found[count:], strict=True):
+            storage_of(variable).write(value)
+        return found[:count]
 
 
-def _copy_all(copies: Sequence[tuple[DeviceArray, DeviceArray]]) -> None:
+def _copy_all(copies: Sequence[Callable[[], None]]) -> None:
     """Copy arrays to others: all of them, also if that is interrupted.
 
     Args:
-        copies: Targets and sources, none of which is a target.
+        copies: The calls, which may be repeated.
     """
     interruption: BaseException | None = None
     while True:
         try:
-            for target, source in copies:
-                target.copy_from(source)
+            with loading.numpy_shapes():
+                for copy in copies:
+                    copy()
         except (KeyboardInterrupt, MemoryError) as error:
             if isinstance(interruption, MemoryError):
                 raise  # there is none the second time either
@@ -450,6 +488,8 @@ def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) 
         return CompiledRun(part, arrays, costs)
     if isinstance(work, HostWork):
         return HostRun(part, work, arrays)
+    if isinstance(work, CollectiveWork):
+        return CollectiveRun(part, work, arrays)
     if isinstance(work, ScanWork):
         return ScanRun(part, work, arrays, Program)
     if isinstance(work, WhileWork):

@@ -30,7 +30,7 @@ import numpy as np
 
 from ksym import dtypes
 from ksym.errors import FileError
-from ksym.output import replacing
+from ksym.output import path_text, replacing
 
 MAGIC = b"\x89KSYM\r\n\x1a"
 """The first bytes; the line end in them changes if a file is transferred as text."""
@@ -92,7 +92,7 @@ def read_file(path: Any) -> tuple[dict[str, Any], list[np.ndarray]]:
     Raises:
         FileError: The file cannot be read, is none of ksym's, of a newer version, or damaged.
     """
-    name = os.fspath(path)
+    name = path_text(path)
     try:
         with open(name, "rb") as file:
             status = os.fstat(file.fileno())

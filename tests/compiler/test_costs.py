@@ -37,6 +37,12 @@ def folded(size, of):
     return [ksym.cumsum(ksym.placeholder((2, 128)) @ of(w), 0)]
 
 
+def odd_convolution():
+    x, w = ksym.placeholder((4, 20, 16, 16)), ksym.placeholder((12, 20, 3, 3))
+    y = ops.convolution(x, w)
+    return ksym.gradients(ksym.sum(ksym.square(y)), [x, w])
+
+
 PLANS = {
     "native_operator": (amid_a_native_graph, 100.0),
     "native_element": (amid_a_native_graph, 10.0),
@@ -50,20 +56,27 @@ PLANS = {
     "called_elements": (lambda: [ksym.placeholder((4,)) ** ksym.placeholder((4,))], 3),
     "summands": (lambda: [ksym.sum(ksym.placeholder((4,)) * 2.0)], 3),
     "loop_memory": (recurrence, 0),
+    "unrolled_nodes": (recurrence, 0),
     "folded_elements": (constants, 2),
     "native_flop": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e-9),
     "kept_time": (lambda: folded((128, 128), lambda w: ksym.tanh(w) @ w), 1e6),
     "kept_elements": (lambda: folded(128, lambda w: ksym.sin(ksym.tanh(w[:, None] * w))), 2),
+    "padded_work": (odd_convolution, 1e12),
+    "block_of_channels": (odd_convolution, 8),
+    "few_channels": (odd_convolution, 100),
     "simplifying_rounds": (lambda: [ksym.exp(ksym.placeholder((2,)) * 1.0)], 0),
 }
 """For each field that the compiler reads a graph, and a value by which its plan is another."""
+
+WITHOUT_KERNELS = {"unrolled_nodes"}
+"""Those that are read where kernels cannot be compiled."""
 
 AT_BINDING = {"shared_instructions", "small_product", "blocked_columns", "unoptimised_elements"}
 """Those that are read when a plan is bound."""
 
 
-def plan(tensors, costs):
-    graph = FrozenGraph(tensors, (), mode_of("native"), Target(kernels=True, costs=costs))
+def plan(tensors, costs, kernels=True):
+    graph = FrozenGraph(tensors, (), mode_of("native"), Target(kernels, costs))
     return compile_graph(graph, {})
 
 
@@ -76,7 +89,10 @@ def test_a_cost_changes_the_plan(name):
     build, value = PLANS[name]
     tensors = build()
     assert value != getattr(DEFAULT, name)
-    before, after = (str(plan(tensors, costs)) for costs in (DEFAULT, Costs(**{name: value})))
+    kernels = name not in WITHOUT_KERNELS
+    before, after = (
+        str(plan(tensors, costs, kernels)) for costs in (DEFAULT, Costs(**{name: value}))
+    )
     assert before != after
 
 

@@ -89,6 +89,17 @@ MODELS = {
     "images of any size": _of(
         (None, None, 3), (L.SeparableConv2D, 4, 3), (L.GlobalAveragePooling2D,), (L.Dense, 2)
     ),
+    "padded at one end": _of(
+        _IMAGE,
+        (L.ZeroPadding2D, ((0, 1), (0, 1))),
+        (_made(L.DepthwiseConv2D, strides=2), 3),
+        (L.ReLU, 6.0),
+        (L.GlobalAveragePooling2D,),
+    ),
+    "causal, of any length": _of(
+        (None, 3), (_made(L.Conv1D, padding="causal", dilation_rate=2), 4, 3), (L.GlobalMaxPool1D,)
+    ),
+    "convolutions in a loop": _of((3, 5, 5, 2), (L.ConvLSTM2D, 3, 3), (L.Flatten,)),
     "transposed": _of([(4, 4, 3)], _up),
     "words": _of((9,), (L.Embedding, 20, 5), (L.LSTM, 6), (L.Dense, 2), integers=20),
     "masked words": _of([(9,)], _masked, integers=20),

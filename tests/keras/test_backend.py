@@ -575,3 +575,11 @@ def test_the_loss_of_a_network_that_has_nan_is_nan():
     history = model.fit(x, y, batch_size=2, epochs=3, verbose=0, callbacks=[stop]).history
     assert np.isnan(history["loss"]).all()
     assert np.isnan(model.predict(x)).all()
+
+
+@pytest.mark.parametrize(("limit", "slope"), [(6.0, [0, 1, 0, 0]), (5.0, [0, 1, 0, 0])])
+def test_a_limited_relu_has_the_gradients_of_tensorflows(limit, slope):
+    x = K.variable([-1.0, 3.0, 6.0, 7.0])
+    y = K.relu(x, max_value=limit)
+    assert K.eval(y).tolist() == [0, 3, min(6.0, limit), limit]
+    assert K.eval(K.gradients(K.sum(y), [x])[0]).tolist() == slope

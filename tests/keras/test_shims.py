@@ -6,6 +6,7 @@ import importlib.util
 import random
 import subprocess
 import sys
+import threading
 import warnings
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def test_a_module_of_keras_sees_the_names_and_nobody_else(name):
                 warnings.simplefilter("ignore")
                 assert getattr(vars(module)[alias], key) in (value, bool)  # bool: NumPy 1.23
         missing = [key for alias_, key in listed(name) if alias_ == alias]
-        assert isinstance(vars(module)[alias], shims._Namespace) == bool(missing)
+        assert isinstance(vars(module)[alias], shims.Namespace) == bool(missing)
         assert vars(module)[alias].__name__ == ("numpy" if alias == "np" else alias)
     assert vars(module).get("np", np).asarray is np.asarray
 
@@ -143,3 +144,65 @@ def test_skipgrams_are_drawn():
     assert random.randint is vars(random)["randint"]  # others see Python's own
     with pytest.raises((TypeError, DeprecationWarning)):
         random.randint(0, 10e6)  # others see Python's own
+
+
+class Locked:
+    """An iterator that several threads may ask."""
+
+    def __init__(self, iterator):
+        self.iterator, self.lock = iterator, threading.Lock()
+
+    def __next__(self):
+        with self.lock:
+            return next(self.iterator)
+
+
+@pytest.fixture
+def threads_run_until_they_wait():
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(60)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("threads_run_until_they_wait")
+def test_tasks_start_in_their_order():
+    for _ in range(30):
+        started = []
+        pool = keras.utils.data_utils.ThreadPool(3)
+        tasks = [pool.apply_async(started.append, (k,)) for k in range(20)]
+        pool.close()
+        pool.join()
+        assert started == list(range(20))
+        assert all(task.successful() for task in tasks)
+
+
+@pytest.mark.usefixtures("threads_run_until_they_wait")
+def test_the_error_of_a_generator_reaches_the_user():
+    def broken():
+        yield np.zeros(1)
+        raise OSError("the third file is not there")
+
+    for _ in range(30):
+        queue = keras.utils.GeneratorEnqueuer(Locked(broken()))
+        queue.start(workers=3, max_queue_size=10)
+        batches = queue.get()
+        next(batches)
+        with pytest.raises(OSError, match="third file"):
+            next(batches)
+
+
+def test_tasks_get_arguments_and_raise_errors():
+    pool = keras.utils.data_utils.ThreadPool(2)
+    heard = []
+    done = pool.apply_async(sorted, ([2, 3, 1],), {"reverse": True}, heard.append)
+    failed = pool.apply_async(int, ("x",), error_callback=heard.append)
+    pool.close()
+    pool.join()
+    assert done.get() == [3, 2, 1]
+    with pytest.raises(ValueError, match="invalid literal"):
+        failed.get()
+    assert heard[0] == [3, 2, 1]
+    assert isinstance(heard[1], ValueError)
+    with pytest.raises(ValueError, match="not running"):
+        pool.apply_async(int)

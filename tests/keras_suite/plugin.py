@@ -10,6 +10,9 @@ Nothing of Keras or of its tests is edited.
   there: they are run.
 - Some tests ask NumPy for a name that NumPy 2 dropped, and Keras does not use: it is there.
 - Tests draw random numbers: each starts from a seed of its own, so that a run can be repeated.
+- A queue of batches that a test does not stop leaves its generator in a table that Keras sends to
+  each process that it spawns.  One with a lock cannot be sent, and the next test that spawns
+  processes would wait for their results for ever: each test starts with an empty table.
 - What came of each test is written to the file named in ``KERAS_SUITE_REPORT``, as lines of JSON.
 """
 
@@ -24,6 +27,7 @@ import zlib
 import _pytest.python
 import keras
 import numpy as np
+from keras.utils import data_utils
 
 NAMED_TENSORFLOW = ("losses_test.py", "metrics_test.py", "metrics_confusion_matrix_test.py")
 
@@ -94,6 +98,7 @@ def pytest_runtest_setup(item):
     seed = zlib.crc32(item.nodeid.encode())
     random.seed(seed)
     np.random.seed(seed)
+    data_utils._SHARED_SEQUENCES.clear()
 
 
 def _record(identity, outcome, seconds, reason):

@@ -56,6 +56,21 @@ def test_a_kernel_sees_weights_that_change_at_every_step(mode, dtype, sizes):
         np.testing.assert_allclose(a, b, rtol=bound, atol=bound)
 
 
+@pytest.mark.parametrize("which", ["sequence", "first states", "both"])
+@pytest.mark.parametrize("mode", LAYERS)
+def test_gradients_by_the_inputs_alone_are_those_by_all_operands(mode, which):
+    # MXNet's kernels leave out half of their work where no weights are asked for.
+    values, cell = draw(mode, 4, 2, 3, 5, "float64"), CELLS[mode]
+    operands = [ksym.placeholder(v.shape, "float64") for v in values]
+    wrt = {"sequence": operands[:1], "first states": operands[1 : 1 + cell.states]}
+    wrt["both"] = operands[: 1 + cell.states]
+    loss = sum(ksym.sum(ksym.square(t)) for t in LAYERS[mode](*operands))
+    some = ksym.function(operands, ksym.gradients(loss, wrt[which]))(*values)
+    every = ksym.function(operands, ksym.gradients(loss, operands))(*values)
+    for gradient, tensor in zip(some, wrt[which], strict=True):
+        np.testing.assert_allclose(gradient, every[operands.index(tensor)], rtol=1e-12)
+
+
 def parts(tensors):
     return [part.work for part in partition(tensors)]
 

@@ -91,6 +91,31 @@ def test_gradients_of_first_and_second_order(name, data):
             record(name, "second order")
 
 
+# Those whose gradients are kernels of MXNet.
+REPEATED = {name for operator in OPERATORS.values() for name in operator.repeats}
+
+
+@pytest.mark.parametrize("name", sorted(REPEATED & set(check("gradients"))))
+@given(data=st.data())
+def test_gradients_by_some_operands_are_those_by_all(name, data):
+    """A native gradient kernel may leave out work for what is not asked for, but not more."""
+    sample = draw_case(name, data, smooth=True)
+    inputs, values, outputs = build(name, sample)
+    # Static operands are no inputs.
+    static = OPERATORS[name].static_operands
+    places = [i for i in range(len(sample.operands)) if i not in static]
+    wrt = [inputs[places.index(i)] for i in sample.differentiate]
+    asked = data.draw(st.lists(st.sampled_from(wrt), min_size=1, unique=True))
+    floats = [ksym.cast(t, "float64") for t in outputs if ksym.dtypes.is_float(t.dtype)]
+    loss = sum(ksym.sum(t * 1.5) for t in floats)
+    whole = ksym.gradients(loss, wrt, disconnected="zero")
+    some = ksym.gradients(loss, asked, disconnected="zero")
+    expected = dict(zip(wrt, ksym.function(inputs, whole)(*values), strict=True))
+    found = ksym.function(inputs, some)(*values)
+    for tensor, gradient in zip(asked, found, strict=True):
+        assert_close(gradient, expected[tensor], OPERATORS[name].conditioning.factor)
+
+
 @pytest.mark.parametrize("name", check("values"))
 @given(data=st.data())
 def test_unknown_dimensions_are_settled_by_the_call(name, data):

@@ -5,6 +5,7 @@ import pytest
 
 import ksym
 from ksym.errors import ExecutionError
+from ksym.runtime.arrays import is_direct
 from ksym.runtime.capi import NDArray
 from ksym.runtime.loading import NativeError
 
@@ -60,7 +61,7 @@ def test_memory_that_ends_names_operator_size_and_line(mode, monkeypatch):
             failures += 1
             continue
         break
-    assert failures > 5
+    assert failures > (5 if is_direct() else 4)  # a kernel has an array more
 
 
 def test_memory_that_ends_in_python_names_the_largest_result(monkeypatch):

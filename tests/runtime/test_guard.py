@@ -43,6 +43,7 @@ def test_finite_results_are_those_without_the_guard(data):
         refused(function, value)
 
 
+@pytest.mark.host_access
 @given(st.data(), st.sampled_from(["float16", "float32", "float64"]))
 def test_one_element_is_found_wherever_it_is(data, dtype):
     size = data.draw(st.integers(1, 70))

@@ -77,6 +77,7 @@ def test_constants_that_make_better_code_are_written_into_it(dtype):
     assert not any(map(_is_written, (0.1, 1e-3, 1 / 3, 16.25, 17.0, 1e30)))
 
 
+@pytest.mark.host_access
 @pytest.mark.usefixtures("nothing_kept")
 def test_code_is_freed_with_its_functions(rng):
     f = function(operators=drawn_operators(rng))
@@ -94,7 +95,8 @@ def test_code_is_freed_with_its_functions(rng):
     assert len(jit._alive) == alive - 1
     assert sum(code() is None for code in codes) == 1
     np.testing.assert_array_equal(g(VALUE), expected[1])
-    function(operators=drawn_operators(rng))(VALUE)
+    last = function(operators=drawn_operators(rng))
+    last(VALUE)
     assert not jit._dropped
 
 
@@ -146,12 +148,13 @@ def test_code_that_was_used_lately_is_kept(monkeypatch, rng):
     assert len(jit._kept) <= jit.KEPT
 
 
+@pytest.mark.host_access
 def test_too_many_loops_are_an_error_that_says_so(monkeypatch, rng):
     kept = function(operators=drawn_operators(rng))
     expected = kept(VALUE)
     monkeypatch.setattr(jit, "_limit", lambda: len(jit._alive))
     f = function(operators=drawn_operators(rng))
-    with pytest.raises(ExecutionError, match=r"mappings.*\n*.*fuse_loops"):
+    with pytest.raises(ExecutionError, match=r"(?s)mappings.*fuse_loops"):
         f(VALUE)
     np.testing.assert_array_equal(kept(VALUE), expected)
     monkeypatch.undo()
@@ -193,6 +196,7 @@ def test_pages_of_code_do_not_grow_with_the_functions_made(rng):
     assert mappings() <= before
 
 
+@pytest.mark.host_access
 def test_a_call_refers_to_the_code_of_its_inner_calls(rng):
     f = function(operators=drawn_operators(rng))
     f(VALUE)

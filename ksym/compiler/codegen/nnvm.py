@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -11,8 +11,8 @@ import numpy as np
 
 from ksym import shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
-from ksym.operator.emitter import Emitter
-from ksym.ops.leaves import folded_leaf
+from ksym.operator.emitter import Emitter, smallest
+from ksym.ops.leaves import folded_leaf, is_constant
 
 NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
@@ -21,7 +21,7 @@ NNVM_VERSION = 10901
 OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
 """MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
-KEEPS_LAYOUT = {"Activation", "LeakyReLU", "elemwise_add"}
+KEEPS_LAYOUT = {"Activation", "Concat", "LeakyReLU", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}
@@ -31,11 +31,63 @@ BLOCKING = {"Convolution", "Deconvolution", "FullyConnected"}
 """MXNet's operators that convert their weights to oneDNN's layout outside of training mode."""
 
 
+WRITTEN = {"_backward_RNN": 1, "BatchNorm": 0}
+"""The results that MXNet's kernels must write, as else others of their results are wrong.
+
+Of a recurrent layer the gradients of the sequence and of the first state are wrong where that of
+the weights is not asked for; cuDNN's batch normalisation needs a place for its first result.
+"""
+
+_PAIRS = {
+    "_npi_add": "elemwise_add",
+    "_npi_subtract": "elemwise_sub",
+    "_npi_multiply": "elemwise_mul",
+    "_npi_true_divide": "elemwise_div",
+}
+_SINGLE = {
+    "_npi_add_scalar": "_plus_scalar",
+    "_npi_subtract_scalar": "_minus_scalar",
+    "_npi_rsubtract_scalar": "_rminus_scalar",
+    "_npi_multiply_scalar": "_mul_scalar",
+    "_npi_true_divide_scalar": "_div_scalar",
+    "_npi_rtrue_divide_scalar": "_rdiv_scalar",
+    "_npi_absolute": "abs",
+    "_npi_negative": "negative",
+    **{
+        f"_npi_{name}": name
+        for name in (
+            *("exp", "expm1", "log", "log1p", "sqrt", "cbrt", "square", "reciprocal", "sign"),
+            *("sin", "cos", "tan", "arcsin", "arccos", "arctan", "sinh", "cosh", "tanh"),
+            *("arcsinh", "arccosh", "arctanh", "floor", "ceil", "trunc", "rint"),
+        )
+    },
+}
+FUSIBLE = {**_PAIRS, **_SINGLE}
+"""For operators of MXNet's NumPy interface, older ones of floats of equal shapes that are alike.
+
+MXNet's pointwise fusion on GPUs (operator/fusion/fused_op-inl.h) knows the older ones only.
+"""
+
+
 class Entry(NamedTuple):
     """One result of a native node."""
 
     node: int
     output: int
+
+
+class Requirement(NamedTuple):
+    """A condition that a native graph computes, because its kernels do not report its violation.
+
+    Attributes:
+        head: The position of a head, a scalar that is zero if the condition is violated.
+        node: The node whose operands violate it.
+        problem: The problem, as a clause.
+    """
+
+    head: int
+    node: Node
+    problem: str
 
 
 @dataclass
@@ -53,6 +105,7 @@ class NativeGraph:
         in_blocks: Whether results may be in a memory layout of oneDNN's own.
         training: Whether to run in training mode, in which a pooling keeps what its gradient needs.
         makers: The node for which each native node was emitted first, by the name of that.
+        requirements: The conditions that are looked at after each run.
     """
 
     nodes: list[dict[str, Any]] = field(default_factory=list)
@@ -64,6 +117,7 @@ class NativeGraph:
     in_blocks: bool = False
     training: bool = True
     makers: dict[str, Node] = field(default_factory=dict)
+    requirements: list[Requirement] = field(default_factory=list)
 
     def to_json(self) -> str:
         """Return the graph in the form that MXNet loads."""
@@ -83,9 +137,18 @@ class GraphEmitter(Emitter):
 
     Equal applications give one node.  A gradient kernel depends on this: it repeats the emission of
     its forward operator to get at that node's results, hidden ones included.
+
+    Args:
+        on_host: Whether MXNet's kernels for the CPU run the graph, on arrays of the host.
+        fusible: Whether elementwise operators have the names that MXNet's fusion knows.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_host: bool = True, fusible: bool = False) -> None:
+        self._on_host = on_host
+        self._fusible = fusible
+        self._renamed: Mapping[str, str] = {}
+        self._required: list[tuple[Entry, Node, str]] = []
+        self._lowered: Node | None = None
         self.graph = NativeGraph()
         self._nodes: dict[Any, int] = {}
         self._constants: dict[FrozenArray, Entry] = {}
@@ -112,10 +175,11 @@ class GraphEmitter(Emitter):
         attributes: Mapping[str, Any],
         after: int | None,
     ) -> Any:
-        if operator == "_np_reshape" and attributes["newshape"] and self.in_own_layout(*inputs):
+        if operator == "_np_reshape" and attributes["newshape"] and self._in_own_layout(*inputs):
             # The plain one only renames the shape of memory, which oneDNN's sum then takes for
             # memory in a layout of the old shape, and fails; this one brings it into order.
             operator, attributes = "Reshape", {"shape": attributes["newshape"]}
+        operator = self._renamed.get(operator, operator)
         texts = {key: str(value) for key, value in attributes.items()}
         key = (operator, inputs, tuple(texts.items()), after)
         number = self._nodes.get(key)
@@ -130,13 +194,22 @@ class GraphEmitter(Emitter):
                 node["control_deps"] = [after]
             number = self._nodes[key] = self._append(node)
             kind = operator.removeprefix("_backward_")
-            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self.in_own_layout(*inputs)):
+            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(*inputs)):
                 self._own_layout.add(number)
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
 
-    def in_own_layout(self, *entries: Entry) -> bool:
+    def in_own_layout(self, x: Entry) -> bool:
+        return self._on_host and self._in_own_layout(x)
+
+    def require(self, problem: str, flags: Callable[[], Entry]) -> None:
+        if not self._on_host:
+            assert self._lowered is not None
+            entry = smallest(self, flags())
+            self._required.append((entry, self._lowered, problem))
+
+    def _in_own_layout(self, *entries: Entry) -> bool:
         return any(entry.node in self._own_layout for entry in entries)
 
     def _needs_training(self, node: dict[str, Any]) -> bool:
@@ -210,10 +283,51 @@ class GraphEmitter(Emitter):
             self.graph.heads.append(self("_copy", entry) if is_input else entry)
         # A forward node runs because a gradient kernel depends on it, and MXNet's kernels must
         # write a result; one that nothing reads becomes a head after those of the outputs.
-        read = {source for node in self.graph.nodes for source, _, _ in node["inputs"]}
-        read.update(head.node for head in self.graph.heads)
-        self.graph.heads += [entry for node, entry in self._forward.items() if node not in read]
+        nodes, read = self._needed()
+        self.graph.heads += [
+            entry
+            for node, entry in self._forward.items()
+            if node not in {source for source, _ in read}
+            and self.graph.nodes[node]["op"] not in WRITTEN
+        ]
+        written = [
+            Entry(number, WRITTEN[self.graph.nodes[number]["op"]])
+            for number in sorted(nodes | self._forward.keys())
+            if self.graph.nodes[number]["op"] in WRITTEN
+        ]
+        self.graph.heads += [entry for entry in written if entry not in read]
+        for entry, node, problem in self._required:
+            self.graph.requirements.append(Requirement(len(self.graph.heads), node, problem))
+            self.graph.heads.append(entry)
         return self.graph
+
+    def lowering(self, node: Node) -> None:
+        """Take what is emitted from now on as the work of a node."""
+        self._lowered = node
+        self._renamed = _fusible_names(node) if self._fusible else {}
+
+    def _needed(self) -> tuple[set[int], set[Entry]]:
+        """Return the nodes that the heads depend on, and the results that these read."""
+        read = set(self.graph.heads)
+        nodes = {head.node for head in read}
+        for number in range(len(self.graph.nodes) - 1, -1, -1):  # operands come before
+            if number in nodes:
+                entries = [Entry(node, k) for node, k, _ in self.graph.nodes[number]["inputs"]]
+                read.update(entries)
+                nodes.update(entry.node for entry in entries)
+        return nodes, read
+
+
+def _fusible_names(node: Node) -> Mapping[str, str]:
+    """Return the names to use, instead of others, for the native operators of a node.
+
+    MXNet's fusion does not broadcast, and passes numbers through float32.
+    """
+    numbers = [t for t in node.inputs if is_constant(t) and not t.rank]
+    specs = {t.spec for t in (*node.inputs, *node.outputs) if t not in numbers}
+    if not node.operator.elementwise or len(specs) != 1 or specs.pop().dtype != "float32":
+        return {}
+    return _SINGLE if numbers else FUSIBLE
 
 
 def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any]:
@@ -228,12 +342,25 @@ def lower_node(emit: Emitter, node: Node, values: Sequence[Any]) -> Sequence[Any
     return result if len(node.outputs) > 1 else (result,)
 
 
-def lower(outputs: Sequence[Tensor], given: Sequence[Tensor] = ()) -> NativeGraph:
-    """Return the native graph that computes outputs from tensors that are computed elsewhere."""
-    emit = GraphEmitter()
+def lower(
+    outputs: Sequence[Tensor],
+    given: Sequence[Tensor] = (),
+    on_host: bool = True,
+    fusible: bool = False,
+) -> NativeGraph:
+    """Return the native graph that computes outputs.
+
+    Args:
+        outputs: The outputs.
+        given: Tensors that are computed elsewhere.
+        on_host: As for `GraphEmitter`.
+        fusible: As for `GraphEmitter`.
+    """
+    emit = GraphEmitter(on_host, fusible)
     entries: dict[Tensor, Entry] = {tensor: emit.given(tensor) for tensor in given}
     for node in topological_order(outputs, until=entries):
         before = len(emit.graph.nodes)
+        emit.lowering(node)
         results = lower_node(emit, node, [entries[tensor] for tensor in node.inputs])
         emit.graph.makers.update((made["name"], node) for made in emit.graph.nodes[before:])
         entries.update(zip(node.outputs, results, strict=True))

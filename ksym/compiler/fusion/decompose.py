@@ -12,9 +12,11 @@ from collections.abc import Collection, Sequence
 from ksym import ops
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
+from ksym.compiler.fusion.kernel import is_view
 from ksym.compiler.fusion.schedule import Region
 from ksym.compiler.passes.declaration import planning_pass
 from ksym.graph import Node, Tensor, rewrite, topological_order
+from ksym.ops.given import is_leaf
 from ksym.ops.leaves import placeholder
 
 
@@ -75,7 +77,11 @@ def fused_graph(
         regions = fuse_loops(decomposed, costs)
         inside = set().union(*regions)
         # As native operators the parts take longer than the one operator they replace.
-        partly_native = {node for node, nodes in became.items() if not nodes <= inside}
+        partly_native = {
+            node
+            for node, nodes in became.items()
+            if not all(part in inside or is_view(part) or is_leaf(part) for part in nodes)
+        }
         if not partly_native:
             return decomposed, regions
         left |= partly_native

@@ -73,8 +73,12 @@ def joined(
     """Emit the concatenation of values with their shapes, all of which have elements."""
     shape = list(parts[0][1])
     shape[axis] = sum(own[axis] for _, own in parts)
+    values = [value for value, _ in parts]
+    images = dtype == "float32" and axis == 1 and len(shape) in (4, 5)
+    if images and any(map(emit.in_own_layout, values)):
+        # Channels of convolutions: oneDNN puts their blocks side by side.
+        return emit("Concat", *values, num_args=len(values), dim=1)
     if dtype != "float32" or not _pays_as_rows(tuple(shape), axis):
-        values = [value for value, _ in parts]
         return emit("_npi_concatenate", *values, num_args=len(values), axis=axis)
     rows = math.prod(shape[:axis])
     flat = [

@@ -17,6 +17,7 @@ from ksym.operator.layout import Layout
 from ksym.operator.operands import as_tensor, known_dimensions, shape_operand, static
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
+from ksym.ops.arrays.cropping import emit_range
 from ksym.ops.arrays.extent import constant_difference, range_of, slice_positions
 from ksym.ops.arrays.gathering import take_gradient
 from ksym.ops.arrays.shape import target_shape
@@ -271,7 +272,10 @@ class _Slice(Operator):
         return x
 
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
-        bounds = _native_bounds(slice_bounds(node), node.inputs[0].shape)
+        shape = node.inputs[0].shape
+        bounds = _native_bounds(slice_bounds(node), shape)
+        if set(bounds["step"]) <= {1}:
+            return emit_range(emit, x, shape, bounds["begin"], bounds["end"])
         return emit("slice", x, **bounds)
 
     def merge_axes(self, node: Node) -> Tensor:

@@ -17,6 +17,7 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
+from ksym.ops.elementwise.rectifiers import lower_positive_part, lower_where, relu6
 from ksym.ops.elementwise.unary import Unary
 
 __all__ = [
@@ -24,7 +25,6 @@ __all__ = [
     "softplus",
     "softsign",
     "relu",
-    "relu6",
     "leaky_relu",
     "prelu",
     "elu",
@@ -96,9 +96,8 @@ class _Relu(Unary):
         if dtype == "bool":
             return emit("_copy", x)
         if dtype == "float32" and emit.in_own_layout(x):
-            # oneDNN's relu makes zeros of NaN.  Its elu keeps it, and with this slope gives zeros
-            # below zero; putting the layout in order for another kernel would take longer.
-            return emit("LeakyReLU", x, act_type="elu", slope=-0.0)
+            # Putting the layout in order for another kernel would take longer.
+            return lower_positive_part(emit, x)
         return emit("_npi_maximum_scalar", x, scalar=0)
 
 
@@ -146,9 +145,7 @@ class _ReluGradient(Operator):
             # the layout in order, and the convolution that follows adds up products anyway.
             return emit("_backward_Activation", g, y, act_type="relu")
         positive, zero = emit("_npi_greater_scalar", y, scalar=0), emit("zeros_like", g)
-        if not node.outputs[0].shape:
-            return emit("_npi_where", positive, g, zero)
-        return emit("where", emit("Cast", positive, dtype="uint8"), g, zero)
+        return lower_where(emit, positive, g, zero, not node.outputs[0].shape)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [relu_gradient(g, node.inputs[1]), ops.zeros_like(node.inputs[1])]
@@ -188,15 +185,6 @@ def _activation(
 def _in_float64(numpy: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function that computes in float64: NumPy would compute small integers in float16."""
     return lambda x, **attributes: numpy(np.asarray(x, "float64"), **attributes)
-
-
-@_activation(lambda x: np.clip(x, 0.0, 6.0), -3.0, 8.0, (6.0,))
-def relu6(x: Any) -> Tensor:
-    """Limit x to the range from 0 to 6; the gradient on both ends is zero, as in TensorFlow."""
-    x = _float(x)
-    passing = ops.logical_and(x > 0.0, x < 6.0)
-    ends = ops.stop_gradient(ops.clip(x, 0.0, 6.0))
-    return ops.where(passing, x, ends)
 
 
 @_activation(lambda x, slope: np.where(x > 0, x, slope * x), slope=0.3)

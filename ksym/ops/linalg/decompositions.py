@@ -6,7 +6,7 @@ Lehmann (2010), arXiv:1001.1654, and Seeger et al. (2017), arXiv:1710.08717.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from ksym.operator.emitter import Emitter
 from ksym.operator.operands import floating
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
-from ksym.ops.linalg.solving import OfSquare, check_square, cubed, triangle
+from ksym.ops.linalg.solving import OfSquare, check_square, cubed, require_of_numbers, triangle
 
 __all__ = ["cholesky", "eigh", "qr"]
 
@@ -33,7 +33,14 @@ class _Cholesky(OfSquare):
         return np.linalg.cholesky(a)
 
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
-        return emit("_npi_cholesky", a)
+        factor = emit("_npi_cholesky", a)
+        require_of_numbers(
+            emit,
+            "a matrix is not positive definite",
+            lambda: emit("_npi_greater_scalar", emit("_linalg_extractdiag", factor), scalar=0),
+            lambda: emit("_npi_tril", a),
+        )
+        return factor
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         factor = node.outputs[0]
@@ -67,6 +74,16 @@ cholesky = _Cholesky(
 NOT_UNIQUE = {
     "mistakes": "a sample that is cast or cut has equal values, whose vectors are not unique"
 }
+
+
+def require_numbers(emit: Emitter, read: Callable[[], Any]) -> None:
+    """Have a call fail if an element that is read is NaN."""
+
+    def is_number() -> Any:
+        x = read()
+        return emit("_npi_equal", x, x)
+
+    emit.require("an element is NaN", is_number)
 
 
 def signs(vectors: Any) -> Any:
@@ -140,6 +157,7 @@ class _Eigh(Operator):
         if 0 in node.outputs[1].shape:
             return nothing(emit, node)
         values, vectors = emit("_npi_eigh", a, outputs=2, UPLO="L")
+        require_numbers(emit, lambda: emit("_npi_tril", a))
         signs = lower_signs(emit, vectors, values, node.outputs[0].spec)
         return values, emit("_npi_multiply", vectors, signs)
 

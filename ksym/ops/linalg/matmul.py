@@ -17,6 +17,7 @@ from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
+from ksym.ops.linalg.sparse import is_sparse
 from ksym.origin import current_origin
 
 __all__ = ["matmul", "dot", "tensordot", "matrix_transpose", "inner", "outer", "vdot"]
@@ -41,6 +42,8 @@ class _Matmul(Operator):
         return [a, b], {"transpose_a": bool(transpose_a), "transpose_b": bool(transpose_b)}
 
     def call(self, a: Any, b: Any, *, transpose_a: bool = False, transpose_b: bool = False) -> Any:
+        if (is_sparse(a) or is_sparse(b)) and not transpose_a and not transpose_b:
+            return ops.sparse_dot(a, b)
         # NumPy's rule for vectors: a row on the left, a column on the right, dropped again.
         a, b = promoted(a, b)
         row, column = a.rank == 1, b.rank == 1
@@ -274,11 +277,14 @@ def _dot_sample(draw: Draw) -> Sample:
 def dot(a: Any, b: Any) -> Tensor:
     """Return the sum of products over the last axis of a and the second-last of b, as numpy.dot.
 
-    A scalar operand scales; a vector b is summed over its only axis.
+    A scalar operand scales; a vector b is summed over its only axis.  One of them may be a sparse
+    matrix of SciPy's, see `sparse_dot`.
 
     Raises:
         ShapeError: The sizes of these axes differ.
     """
+    if is_sparse(a) or is_sparse(b):
+        return ops.sparse_dot(a, b)
     a, b = promoted(a, b)
     if not a.rank or not b.rank:
         return ops.multiply(a, b)

@@ -21,6 +21,7 @@ from ksym.ops.linalg.decompositions import (
     lower_signs,
     matrix_sides,
     nothing,
+    require_numbers,
     signs,
     swapped,
     well_conditioned,
@@ -92,6 +93,7 @@ class _SVD(Operator):
         source, (_, values, vh) = node.inputs[0], node.outputs
         if 0 in values.shape:
             return nothing(emit, node)
+        require_numbers(emit, lambda: a)
         rows, _, shorter = matrix_sides(source)
         tall = shorter != rows
         left, numbers, right = emit(

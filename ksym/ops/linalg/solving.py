@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter, OnnxEmitter
+from ksym.operator.emitter import Emitter, OnnxEmitter, smallest
 from ksym.operator.operands import floating, promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops import ranks
@@ -54,6 +54,37 @@ def _stacked(emit: Emitter, node: Node, *operands: Any) -> list[Any]:
     ]
 
 
+def require_of_numbers(
+    emit: Emitter, problem: str, flags: Callable[[], Any], read: Callable[[], Any]
+) -> None:
+    """Have a call fail if a flag is zero, unless a matrix has elements that are NaN.
+
+    LAPACK factorises such a matrix, and gives NaN.
+
+    Args:
+        emit: The emitter.
+        problem: As for `Emitter.require`.
+        flags: As for `Emitter.require`.
+        read: Emits the elements of the matrices that are read, zeros in the place of others.
+    """
+
+    def holds() -> Any:
+        elements = read()
+        numbers = smallest(emit, emit("_npi_equal", elements, elements))
+        return emit("_npi_greater_equal", smallest(emit, flags()), numbers)
+
+    emit.require(problem, holds)
+
+
+def _require_regular(emit: Emitter, a: Any) -> None:
+    """Have a call fail if a matrix is singular: a triangular factor has a zero on its diagonal."""
+
+    def flags() -> Any:
+        return emit("_npi_not_equal_scalar", emit("_npi_slogdet", a, outputs=2)[0], scalar=0)
+
+    require_of_numbers(emit, "a matrix is singular", flags, lambda: a)
+
+
 def dominant(draw: Draw, batch: Sequence[int]) -> np.ndarray:
     """Return matrices far from singular: in each row the diagonal is larger than the rest."""
     n = draw.integer(1, 3)
@@ -94,6 +125,7 @@ class _Inverse(OfSquare):
         return np.linalg.inv(a)
 
     def lower(self, emit: Emitter, node: Node, a: Any) -> Any:
+        _require_regular(emit, a)
         return emit("_npi_inv", a)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
@@ -139,6 +171,7 @@ class _Solve(Operator):
         return np.linalg.solve(a, b)
 
     def lower(self, emit: Emitter, node: Node, a: Any, b: Any) -> Any:
+        _require_regular(emit, a)
         return emit("_npi_solve", *_stacked(emit, node, a, b))
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:

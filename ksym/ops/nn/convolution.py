@@ -20,6 +20,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
+from ksym.ops.arrays.cropping import emit_range
 from ksym.ops.arrays.padding import pad_value
 from ksym.ops.nn.correlation import convolution_sample, correlate, correlate_transposed
 from ksym.ops.nn.windows import (
@@ -30,6 +31,7 @@ from ksym.ops.nn.windows import (
     check_meets,
     check_positive,
     explicit_padding,
+    named_padding,
     onnx_padding,
     output_sides,
     per_axis,
@@ -40,9 +42,9 @@ __all__ = ["convolution"]
 
 
 def convolution_attributes(
-    x: Tensor, strides: Any, padding: Any, dilation: Any, groups: Any
+    x: Tensor, w: Tensor, strides: Any, padding: Any, dilation: Any, groups: Any
 ) -> dict[str, Any]:
-    """Return the attributes of a convolution in the graph.
+    """Return the attributes of a convolution of x, or of its transpose, in the graph.
 
     Raises:
         ShapeError: An attribute has no meaning.
@@ -53,10 +55,13 @@ def convolution_attributes(
             f"a convolution has 1 to 3 spatial axes, not {axes}",
             remedy="give a tensor (batch, channels, spatial axes...)",
         )
+    dilation = per_axis(dilation, axes, "dilation")
+    if w.rank == x.rank:  # others are refused by `infer`
+        padding = named_padding(padding, w.shape[2:], dilation)
     return {
         "strides": per_axis(strides, axes, "strides"),
         "padding": canonical_padding(padding, axes, causal=True),
-        "dilation": per_axis(dilation, axes, "dilation"),
+        "dilation": dilation,
         "groups": None if groups is None else check_positive(groups, "groups"),
     }
 
@@ -108,7 +113,7 @@ class NativeConvolution:
             return value
         begin = tuple(b for b, _ in self.pairs)
         end = tuple(b + int(d or 0) for (b, _), d in zip(self.pairs, shape, strict=True))
-        return emit("slice", value, begin=begin, end=end)
+        return emit_range(emit, value, self.padded_shape(shape), begin, end)
 
 
 def check_kernel(x: Tensor, w: Tensor) -> None:
@@ -150,7 +155,8 @@ class _Convolution(BothFormats):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         check_format(data_format)
         operands = promoted(x, w) if bias is None else promoted(x, w, bias)
-        return operands, convolution_attributes(operands[0], strides, padding, dilation, groups)
+        x, w = operands[:2]
+        return operands, convolution_attributes(x, w, strides, padding, dilation, groups)
 
     def infer(self, x: Tensor, w: Tensor, *bias: Tensor, **attributes: Any) -> Spec:
         check_kernel(x, w)
@@ -221,7 +227,8 @@ convolution = _Convolution(
         strides: The distance between positions, an int or one for each spatial axis.
         padding: ``"valid"``, ``"same"`` (as TensorFlow pads), a number of elements for all sides,
             for each axis a number or (before, after), or for one axis ``"causal"``: no result
-            depends on later elements.
+            depends on later elements.  ``"full"`` and ``"half"`` are Theano's: one element less
+            than the window on both sides, and half of the window, rounded down.
         dilation: The distance between neighbours in the window.
         groups: The number of groups that the channels are split into; None gives each
             channel a group of its own.
@@ -248,7 +255,7 @@ class _ConvolutionGradient(Operator):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = promoted(g, x, w, *bias)
         given = {"strides": 1, "padding": "valid", "dilation": 1, "groups": 1, **attributes}
-        return operands, convolution_attributes(operands[1], **given)
+        return operands, convolution_attributes(operands[1], operands[2], **given)
 
     def infer(self, g: Tensor, *operands: Tensor, **attributes: Any) -> tuple[Spec, ...]:
         y = convolution.infer(*operands, **attributes)

@@ -16,6 +16,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter, OnnxEmitter
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
+from ksym.ops.arrays.cropping import emit_range
 from ksym.ops.arrays.padding import pad_value
 from ksym.ops.nn.windows import (
     BothFormats,
@@ -141,7 +142,7 @@ class _NativePooling:
             return result
         begin = tuple(b for b, _ in pairs)
         end = tuple(b + d for d, (b, _) in zip(sides, pairs, strict=True))
-        return emit("slice", result, begin=begin, end=end)
+        return emit_range(emit, result, padded, begin, end)
 
 
 def _window_flops(node: Node) -> float:

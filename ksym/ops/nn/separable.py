@@ -34,7 +34,7 @@ class _Depthwise(BothFormats):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         check_format(data_format)
         x, w = promoted(x, w)
-        return [x, w], convolution_attributes(x, strides, padding, dilation, None)
+        return [x, w], convolution_attributes(x, w, strides, padding, dilation, None)
 
     def arguments(
         self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
@@ -120,7 +120,7 @@ class _Separable(BothFormats):
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         check_format(data_format)
         x, depthwise, pointwise = promoted(x, depthwise, pointwise)
-        attributes = convolution_attributes(x, strides, padding, dilation, None)
+        attributes = convolution_attributes(x, depthwise, strides, padding, dilation, None)
         return [x, depthwise, pointwise], attributes
 
     def arguments(

@@ -61,7 +61,7 @@ class _ConvolutionTranspose(BothFormats):
         if isinstance(sides, np.ndarray) and sides.ndim != 1:
             raise ShapeError(f"the output sizes {sides!r} are not a vector")
         return [x, w, shape_operand(sides)], convolution_attributes(
-            x, strides, padding, dilation, groups
+            x, w, strides, padding, dilation, groups
         )
 
     def flops(self, node: Node) -> float:

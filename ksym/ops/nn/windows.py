@@ -46,7 +46,8 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
 
     Args:
         padding: ``"valid"``, ``"same"``, ``"causal"``, a count for all sides, or for each axis a
-            count or a pair of them.
+            count or a pair of them.  ``"full"`` and ``"half"`` have been resolved by
+            `named_padding`.
         axes: The number of spatial axes.
         causal: Whether the operator knows causal padding, which is for one axis.
 
@@ -60,7 +61,8 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
         elif padding not in ("valid", "same"):
             raise ShapeError(
                 f"padding {padding!r} is not known",
-                remedy='use "valid", "same", a count, or for each axis (before, after)',
+                remedy='use "valid", "same", a count, or for each axis (before, after); '
+                'convolutions also take "full" and "half", and along one axis "causal"',
             )
         return padding
     try:
@@ -81,6 +83,33 @@ def canonical_padding(padding: Any, axes: int, causal: bool = False) -> Padding:
 def _pair(count: Any) -> tuple[int, int]:
     before, after = count if hasattr(count, "__iter__") else (count, count)
     return index(before), index(after)
+
+
+def named_padding(padding: Any, window: Shape, dilation: Sequence[int]) -> Any:
+    """Return a padding with the names that a window's size decides, as counts for each axis.
+
+    ``"full"`` is one element less than the window on both sides, so that a window meets each
+    element at all of its places; ``"half"`` is half of the window, rounded down.
+
+    Args:
+        padding: One of these names, or anything else, which stays as it is.
+        window: The size of the window along each spatial axis.
+        dilation: The distance between neighbours in the window, along each axis.
+
+    Raises:
+        ShapeError: A size of the window is not known.
+    """
+    if not isinstance(padding, str) or padding not in ("full", "half"):
+        return padding
+    spread = [
+        None if k is None else max(0, k - 1) * d for k, d in zip(window, dilation, strict=True)
+    ]
+    if None in spread:
+        raise ShapeError(
+            f"padding {padding!r} needs a window of known size, not {window}",
+            remedy="give the kernel a shape, or the padding as numbers",
+        )
+    return tuple(s if padding == "full" else (s + 1) // 2 for s in spread if s is not None)
 
 
 def check_floats(*tensors: Tensor) -> None:

@@ -242,6 +242,53 @@ random_integers = _RandomIntegers(
 )
 
 
+class _RandomMask(_RandomIntegers):
+    internal = "a part of `dropout` where the host draws for a device"
+
+    def prepare(  # type: ignore[override]
+        self, shape: Any, low: int, high: int, bound: int, stream: RandomStream | int | None = None
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
+        operands, attributes = super().prepare(shape, low, high, "int32", stream)
+        bound = whole_number(bound, "bound")
+        return operands, {
+            **attributes,
+            "dtype": "bool",
+            "bound": FrozenArray(np.asarray(bound, "int64")),
+        }
+
+    def arguments(
+        self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
+    ) -> tuple[Sequence[Any], Mapping[str, Any]]:
+        operands, given = super().arguments(operands, attributes)
+        bound = int(attributes["bound"].array)
+        return operands, {**{n: given[n] for n in ("low", "high", "stream")}, "bound": bound}
+
+    def sample(self, draw: Draw) -> Sample:
+        sample = super().sample(draw)
+        return Sample(*sample.operands, attributes={**sample.attributes, "bound": 2})
+
+
+random_mask = _RandomMask(
+    "mask",
+    name="random_mask",
+    doc="""Draw booleans: whether an int32 as `random_integers` draws it is at least a bound.
+
+    A boolean takes a byte, where the integer takes four on the way to a device.
+
+    Args:
+        shape: The shape: ints, scalar tensors, a mix, or a vector.
+        low: The smallest integer.
+        high: One more than the largest integer.
+        bound: The bound.
+        stream: As for `random_uniform`.
+
+    Raises:
+        GraphError: There are no integers from low to high in int32.
+        DTypeError: A bound is not an int.
+    """,
+)
+
+
 class _RandomPermutation(Drawn):
     internal = ""
     independent = False

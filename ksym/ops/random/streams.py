@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from ksym.background import in_background
 from ksym.errors import GraphError
 from ksym.graph import FrozenArray, Tensor, topological_order
 from ksym.locking import reentrant_lock
@@ -46,6 +48,7 @@ class RandomStream:
         if value < 0:
             raise GraphError(f"a seed is not negative, unlike {value}")
         self._generator = np.random.Generator(np.random.SFC64(value))
+        self._ahead: _Ahead | None = None
         # Taken again by a signal handler that draws in the middle of a draw.
         self._lock = reentrant_lock()
 
@@ -62,11 +65,48 @@ class RandomStream:
         """
         values = [parameter.array for parameter in parameters.values()]
         with self._lock:
+            if self._ahead is not None:
+                found = self._drawn_ahead(_Asked(kind, tuple(shape), dtype, parameters))
+                if found is not None:
+                    return found
             return DISTRIBUTIONS[kind](self._generator, tuple(shape), dtype, *values)
+
+    def draw_ahead(
+        self, kind: str, shape: Sequence[int], dtype: str, **parameters: FrozenArray
+    ) -> None:
+        """Begin to draw what the next `draw` will be asked for, in a thread.
+
+        If it is asked for something else the sequence is the one that it would have been.
+
+        Args:
+            kind: As for `draw`.
+            shape: As for `draw`.
+            dtype: As for `draw`.
+            parameters: As for `draw`.
+        """
+        asked = _Asked(kind, tuple(shape), dtype, parameters)
+        with self._lock:
+            if self._ahead is None:
+                before = copy.deepcopy(dict(self._generator.bit_generator.state))
+                self._ahead = _Ahead(asked, before, in_background(asked.drawn, self._generator))
+
+    def _drawn_ahead(self, asked: _Asked | None) -> np.ndarray | None:
+        """Return the numbers that were drawn ahead; if others are asked for, forget them."""
+        ahead = self._ahead
+        if ahead is None:
+            return None
+        found = ahead.numbers.result()  # also if they are not asked for: the generator is in use
+        wanted = ahead.asked == asked
+        if not wanted:
+            self._generator.bit_generator.state = ahead.before
+        self._ahead = None
+        return found if wanted else None
 
     def get_state(self) -> dict[str, Any]:
         """Return the state of the sequence, without changing it."""
         with self._lock:
+            if self._ahead is not None:
+                return copy.deepcopy(self._ahead.before)
             return copy.deepcopy(dict(self._generator.bit_generator.state))
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -76,6 +116,7 @@ class RandomStream:
             GraphError: It is not the state of a stream.
         """
         with self._lock:
+            self._drawn_ahead(None)
             try:
                 self._generator.bit_generator.state = copy.deepcopy(state)
             except (KeyError, TypeError, ValueError):
@@ -87,6 +128,34 @@ class RandomStream:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(0)  # type: ignore[misc]
         self.set_state(state)
+
+
+class _Asked(NamedTuple):
+    """The arguments of `RandomStream.draw`."""
+
+    kind: str
+    shape: tuple[int, ...]
+    dtype: str
+    parameters: Mapping[str, FrozenArray]
+
+    def drawn(self, generator: np.random.Generator) -> np.ndarray:
+        """Return the numbers."""
+        values = [parameter.array for parameter in self.parameters.values()]
+        return DISTRIBUTIONS[self.kind](generator, self.shape, self.dtype, *values)
+
+
+class _Ahead(NamedTuple):
+    """Numbers that are drawn before they are asked for.
+
+    Attributes:
+        asked: The arguments for which they are drawn.
+        before: The state of the sequence before them.
+        numbers: The numbers, some time.
+    """
+
+    asked: _Asked
+    before: dict[str, Any]
+    numbers: Future[np.ndarray]
 
 
 _seeds = np.random.SeedSequence()
@@ -195,6 +264,17 @@ def _integers(
     return np.asarray(generator.integers(low, last, shape, endpoint=True)).astype(dtype)
 
 
+def _mask(
+    generator: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: str,
+    low: np.ndarray,
+    last: np.ndarray,
+    bound: np.ndarray,
+) -> np.ndarray:
+    return np.asarray(_integers(generator, shape, "int32", low, last) >= bound)
+
+
 def _permutation(generator: np.random.Generator, shape: tuple[int, ...], dtype: str) -> np.ndarray:
     return generator.permutation(shape[0]).astype(dtype)
 
@@ -208,6 +288,7 @@ DISTRIBUTIONS: dict[str, Callable[..., np.ndarray]] = {
     "gumbel": _gumbel,
     "gamma": _gamma,
     "integers": _integers,
+    "mask": _mask,
     "permutation": _permutation,
 }
 """For each distribution the function that draws: ``(generator, shape, dtype, *parameters)``."""

@@ -26,6 +26,12 @@ from ksym.ops.leaves import constant
 
 __all__ = ["prod", "argmax", "argmin"]
 
+LONGEST_SUM = 1 << 14
+"""Summands that a kernel adds up one after the other at most: the error grows with them."""
+
+BLOCK_OF_SUM = 2048
+"""The length of the blocks, at most, that an axis longer than that is divided into."""
+
 SMALLEST_MATRIX = 64
 """The number of elements from which sums over a middle axis pay as products of many matrices."""
 
@@ -206,6 +212,12 @@ class Reduction(Operator):
         )
 
 
+def _elements(x: Tensor, axes: Sequence[int]) -> int:
+    """Return the number of elements along axes of known size."""
+    sides = shapes.known(x.shape)
+    return math.prod(sides[a] for a in axes)
+
+
 def accumulated(dtype: str) -> str:
     """Return the dtype in which NumPy adds up: int64 for small integers and booleans."""
     return dtype if dtypes.is_float(dtype) else "int64"
@@ -240,6 +252,35 @@ class _Sum(Reduction):
             both = over | ({*own} if inner.attributes["keepdims"] else {left[a] for a in own})
             return sum_(source, axis=both)
         return super().simplify(node)
+
+    def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+        (x,), over = operands, node.attributes["axis"]
+        if not dtypes.is_float(x.dtype) or 0 in x.shape:
+            return None
+        # Add up blocks, which are as long as a kernel adds up well, and then their sums.
+        left = list(over)
+        while _elements(x, over) > LONGEST_SUM:
+            block: list[int] = []
+            while left and _elements(x, [*block, left[-1]]) <= LONGEST_SUM:
+                block.append(left.pop())
+            if not block:
+                return self._in_blocks(node, x, left[-1])
+            x = self.make([x], {"axis": tuple(sorted(block)), "keepdims": True})
+        return self.make([x], node.attributes) if x is not operands[0] else None
+
+    def _in_blocks(self, node: Node, x: Tensor, axis: int) -> Tensor | None:
+        """Return the sum over axes of which one is too long itself, in blocks of equal length."""
+        sides = shapes.known(x.shape)
+        lengths = range(BLOCK_OF_SUM, BLOCK_OF_SUM // 64, -1)
+        length = next((n for n in lengths if sides[axis] % n == 0), None)
+        if length is None:
+            return None
+        divided = (*sides[:axis], sides[axis] // length, length, *sides[axis + 1 :])
+        sums = self.make([ops.reshape(x, divided)], {"axis": (axis + 1,), "keepdims": False})
+        made: Tensor = self.make([sums], node.attributes)
+        if _elements(sums, node.attributes["axis"]) <= LONGEST_SUM:
+            return made
+        return self.decompose(made.node, [sums])
 
 
 def sum_by_products(emit: Emitter, x: Any, source: Tensor, axis: tuple[int, ...]) -> Any:

@@ -12,6 +12,14 @@ from ksym.graph import topological_order
 from ksym.testing import verify_gradient
 
 
+@pytest.fixture(autouse=True, scope="module")
+def not_unrolled():
+    """Loops stay loops also where kernels cannot be compiled."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KSYM_FLAGS", "unroll=0")
+        yield
+
+
 def loops(function):
     """The operators inside each loop that ran at the last call."""
     return [

@@ -93,3 +93,18 @@ def test_joins_behind_layouts_of_onednns_own(rng, made, axis):
     expected = ksym.function([x, w], apart, flags=NATIVE)(*values)
     for gradient, other in zip(got[1:], expected, strict=True):
         np.testing.assert_allclose(gradient, other, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+@pytest.mark.parametrize(
+    "part", [np.s_[:, :12], np.s_[:, 8:], np.s_[:, :, 1:], np.s_[1:], np.s_[1:, 1:9, 2:]]
+)
+def test_joins_of_parts_of_convolutions(rng, part, axis):
+    x, w = ksym.placeholder((2, 16, 8, 8)), ksym.placeholder((16, 16, 3, 3))
+    y = ksym.convolution(x, w, padding="same")
+    joined = ksym.concatenate([y[part], ksym.zeros_like(y[part])], axis)
+    values = [rng.normal(size=slot.shape).astype("float32") for slot in (x, w)]
+    for options in ({"flags": NATIVE}, {"mode": "interpret"}):
+        whole, found = ksym.function([x, w], [y, joined], **options)(*values)
+        expected = np.concatenate([whole[part], np.zeros_like(whole[part])], axis)
+        np.testing.assert_array_equal(found, expected)

@@ -1,0 +1,397 @@
+"""Training of Keras models on all ranks of a job together: see `ksym.data_parallel`.
+
+Keras's training function is made as always, from a loss and an optimizer; but
+
+* The loss of a rank is its *part*: each term that is a mean over the rows of the batch is
+  multiplied by `SHARE`, the rank's rows over the mean number of rows of a rank, and each that is a
+  sum over rows by the number of ranks.  The mean of the parts over the ranks is then the loss of
+  all rows, whatever the numbers of rows are; penalties on weights, the same on all ranks, are in it
+  once.
+* The optimizer gets the mean of the parts' gradients over the ranks, before it clips them.
+* Metrics add up over the ranks.  What layers keep besides, such as moving averages, is averaged by
+  rows.
+
+The sums over ranks become one message for each step (`ksym.compiler.collectives`).
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import weakref
+import zlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ksym import dtypes, ops
+from ksym.arguments import variables_in
+from ksym.errors import GraphError, InputError
+from ksym.graph import Tensor, substitute, topological_order
+from ksym.keras import execution
+from ksym.keras.execution import KerasFunction
+from ksym.keras.tensors import is_placeholder
+from ksym.ops.collective import Collective, all_reduce
+from ksym.ops.random.streams import RandomStream, random_streams
+from ksym.parallel import api, engine
+from ksym.variables import Update, Variable, get_values, set_values
+
+SHARE = ops.placeholder((), "float32", name="share_of_rows", default=1.0)
+"""The rows of this rank over the mean number of rows of a rank."""
+
+SUMMED = "_summed_over_rows"
+"""The attribute of losses that add up over the rows of a batch, of which others are means."""
+
+COMPILED = "_compiled_data_parallel"
+"""The attribute of models that were compiled after `ksym.data_parallel`."""
+
+CHECKED = 100
+"""The number of steps after which the ranks compare their batches again, after the first ones."""
+
+_making = threading.local()
+
+
+class Training:
+    """A model whose training function is being made.
+
+    Args:
+        model: The model.
+    """
+
+    def __init__(self, model: Any):
+        self.model = model
+        size = engine.current().size
+        terms = {loss: _is_summed(loss) for loss in getattr(model, "_losses_of_outputs", ())}
+        terms.update({loss: _is_summed(loss) for loss in model.losses if _reads_batch(loss)})
+        self.parts: dict[Tensor, Tensor] = {
+            loss: loss * (float(size) if summed else ops.cast(SHARE, loss.dtype))
+            for loss, summed in terms.items()
+            if isinstance(loss, Tensor)
+        }
+
+    def loss(self) -> Tensor:
+        """Return this rank's part of the loss."""
+        total: Tensor = self.model.total_loss
+        return substitute(total, self.parts)
+
+    def function(
+        self, inputs: Sequence[Tensor], outputs: Sequence[Any], updates: Sequence[Any], name: str
+    ) -> TrainingFunction:
+        """Return the training function."""
+        if not _communicates([u.value for u in updates if isinstance(u, Update)]):
+            raise GraphError(
+                "the optimizer does not get the gradients of all ranks: it has a "
+                "get_gradients of its "
+                "own",
+                remedy="call super().get_gradients(loss, params) there",
+            )
+        inner = execution.make([*inputs, SHARE], outputs, updates, name, self._changed)
+        return TrainingFunction(inner, self.model)
+
+    def _changed(
+        self,
+        results: Sequence[Tensor],
+        values: Mapping[Variable, Tensor],
+        amounts: Mapping[Variable, Tensor],
+    ) -> tuple[list[Tensor], dict[Variable, Tensor]]:
+        """Return results and new values of variables with what is added up over the ranks.
+
+        Args:
+            results: The loss, and what does not depend on new values.
+            values: The new value of each variable that is updated.
+            amounts: The amounts by which variables are incremented.
+        """
+        model, size = self.model, engine.current().size
+        weights = {id(v) for v in [*model._collected_trainable_weights, *model.optimizer.weights]}
+        metrics = {id(v) for m in model._get_training_eval_metrics() for v in m.weights}
+        states = set(map(id, _states(model)))
+        summed: dict[Variable, Tensor] = {}
+        averaged: dict[Variable, Tensor] = {}
+        changed = dict(values)
+        for variable, value in values.items():
+            if id(variable) in weights or id(variable) in states:
+                continue
+            if id(variable) in metrics and variable in amounts:
+                summed[variable] = substitute(amounts[variable], self.parts)
+            elif dtypes.is_float(variable.dtype) and _reads_batch(value):
+                value = substitute(value, self.parts)
+                averaged[variable] = value * ops.cast(SHARE, value.dtype)
+        loss, *others = results
+        sums = iter(all_reduce([loss, *summed.values(), *averaged.values()]))
+        loss = next(sums) / float(size)
+        for variable in summed:
+            changed[variable] = variable + next(sums)
+        for variable in averaged:
+            changed[variable] = next(sums) / float(size)
+        return [loss, *others], changed
+
+
+class TrainingFunction:
+    """A training function that computes this rank's part of a batch.
+
+    Args:
+        inner: The function that Keras would have, of this rank's rows and `SHARE`.
+        model: The model.
+    """
+
+    def __init__(self, inner: KerasFunction, model: Any):
+        self._inner = inner
+        self._model = weakref.ref(model)
+        self._steps = 0
+        _fork(random_streams(inner.compiled._graph))
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_inner":
+            raise AttributeError(name)
+        return getattr(self._inner, name)
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Train on a batch, and return the loss and the metrics of all its rows.
+
+        Args:
+            inputs: As for Keras's function: all rows, or those of this rank.
+
+        Raises:
+            InputError: There are fewer rows than ranks, or the ranks are given other batches than
+                they should.
+        """
+        if not self._steps:
+            self.share_variables()
+        values = [execution._given(value) for value in inputs]
+        placeholders = self._inner.inputs[: len(values)]
+        by_row = [i for i, x in enumerate(placeholders) if x.rank and is_placeholder(x)]
+        chosen = api.settings()
+        assert chosen is not None
+        check = self._steps < 3 or self._steps % CHECKED == 0
+        self._steps += 1
+        if chosen.batches == "global":
+            share = _take_rows(values, by_row, check, placeholders)
+        else:
+            share = _share_of(len(values[by_row[0]]))
+        return self._inner([*values, np.float32(share)])
+
+    def share_variables(self) -> None:
+        """Give all variables the values that they have on rank 0.
+
+        Raises:
+            ParallelError: The ranks have other models or optimizers.
+        """
+        made, compiled = engine.current(), self._inner.compiled
+        model: Any = self._model()
+        variables = list(dict.fromkeys(variables_in(compiled._graph, compiled._variables)))
+        items = {
+            f"optimizer {type(model.optimizer).__name__}": json.dumps(
+                model.optimizer.get_config(), default=_no_address, sort_keys=True
+            ),
+            "losses": json.dumps(model.loss, default=_no_address, sort_keys=True),
+            "inputs and outputs": str([str(t.spec) for t in [*model.inputs, *model.outputs]]),
+            "number of weights": len(variables),
+        }
+        items |= {f"weight {i}": str(v.spec) for i, v in enumerate(variables)}
+        config = {"layers": [layer.get_config() for layer in getattr(model, "layers", ())]}
+        items["layers"] = _digest(json.dumps(config, default=_no_address, sort_keys=True).encode())
+        made.agree("models or optimizers", items)
+        values = [made.broadcast(value) for value in get_values(variables)]
+        set_values(list(zip(variables, values, strict=True)))
+
+
+def _no_address(value: Any) -> str:
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _digest(data: Any) -> str:
+    return f"{zlib.crc32(data):08x}"
+
+
+def _take_rows(
+    values: list[Any], by_row: Sequence[int], check: bool, placeholders: Sequence[Tensor]
+) -> float:
+    """Replace the rows of a batch by those of this rank, and return its share of them."""
+    made = engine.current()
+    rows = len(values[by_row[0]])
+    if check:
+        digests = [_digest(np.ascontiguousarray(values[i])) for i in by_row]
+        items = {"rows": rows, "contents": " ".join(digests)}
+        differing = engine.difference(
+            [json.loads(m) for m in made.exchange(json.dumps(items), "a look at the batches")]
+        )
+        if differing:
+            raise InputError(
+                "the ranks are given different batches, of which each would take other rows",
+                details=differing,
+                remedy="seed what shuffles and draws batches alike on all ranks; or have each rank "
+                'bring its own rows, with ksym.data_parallel(batches="local")',
+            )
+    if rows < made.size:
+        raise InputError(
+            f"a batch of {rows} row(s) cannot be divided among {made.size} ranks",
+            remedy="take larger batches, leave out the last rows, or start fewer processes",
+        )
+    start, stop = api.bounds(rows)
+    for i in by_row:
+        fixed = placeholders[i].shape[0]
+        if fixed is not None and fixed != stop - start:
+            raise InputError(
+                f"the model is made for batches of {fixed} rows, and this rank's part has "
+                f"{stop - start} of {rows}",
+                remedy="make it for batches of any size; or have each rank bring such a batch, "
+                'with ksym.data_parallel(batches="local")',
+            )
+        values[i] = values[i][start:stop]
+    return (stop - start) * made.size / rows
+
+
+def _share_of(rows: int) -> float:
+    """Return this rank's share of the rows that all ranks bring."""
+    made = engine.current()
+    total = float(made.reduced([np.array(rows, "float64")])[0])
+    return rows * made.size / total
+
+
+def _is_summed(loss: Any) -> bool:
+    return bool(getattr(loss, SUMMED, False))
+
+
+def _reads_batch(tensor: Any) -> bool:
+    """Return whether a tensor depends on what is given for each batch."""
+    if not isinstance(tensor, Tensor):
+        return False
+    return any(
+        is_placeholder(leaf) and leaf.rank
+        for n in topological_order([tensor])
+        for leaf in n.outputs
+    )
+
+
+def _communicates(tensors: Iterable[Tensor]) -> bool:
+    return any(isinstance(n.operator, Collective) for n in topological_order(list(tensors)))
+
+
+def _states(model: Any) -> list[Variable]:
+    """Return the states that recurrent layers keep for each row."""
+    found = []
+    for layer in getattr(model, "layers", ()):
+        states = getattr(layer, "states", None) if getattr(layer, "stateful", False) else None
+        found += [s for s in states or () if isinstance(s, Variable)]
+        found += _states(layer)
+    return found
+
+
+_forked: weakref.WeakSet[RandomStream] = weakref.WeakSet()
+
+
+def _fork(streams: Iterable[RandomStream]) -> None:
+    """Have streams draw other numbers on each rank, which the seed and the rank determine."""
+    rank = engine.current().rank
+    for stream in streams:
+        if rank and stream not in _forked:
+            state = stream.get_state()
+            words = [int(word) for word in np.asarray(state["state"]["state"]).ravel()]
+            fresh = np.random.SFC64(np.random.SeedSequence([rank, *words]))
+            stream.set_state(dict(fresh.state))
+        _forked.add(stream)
+
+
+# --- batch normalisation ------------------------------------------------------------------------
+
+
+def synchronised_moments(
+    x: Tensor, axes: Sequence[int], epsilon: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return mean and variance of the rows of all ranks, and what Keras takes for the variance.
+
+    Keras corrects the variance for the number of elements of this rank; what it takes is such that
+    it gets the variance corrected for those of all ranks.
+
+    Args:
+        x: A batch.
+        axes: The axes over which the moments are taken, the rows' among them.
+        epsilon: That of the layer.
+    """
+    size = float(engine.current().size)
+    share = ops.cast(SHARE, x.dtype)
+    own, var = ops.moments(x, axes, keepdims=True)
+    mean = all_reduce(own * share) / size
+    var = all_reduce((var + ops.square(own - mean)) * share) / size
+    shape = ops.shape_of(x)
+    elements = ops.constant(1.0, x.dtype)
+    for axis in axes:
+        elements = elements * ops.cast(shape[axis], x.dtype)
+    everywhere = elements * size / share
+    corrected = everywhere / (everywhere - (1.0 + epsilon))
+    return mean, var, var * corrected * (elements - (1.0 + epsilon)) / elements
+
+
+# --- what Keras's modules see -------------------------------------------------------------------
+
+
+def average_gradients(loss: Any, variables: Any) -> list[Tensor | None]:
+    """Return the gradient for each variable; of parts of a loss, the mean over the ranks."""
+    found = execution.gradients(loss, variables)
+    if api.settings() is None:
+        return found
+    given = [g for g in found if g is not None]
+    if not given:
+        return found
+    sums = iter(all_reduce(given))
+    return [None if g is None else next(sums) / float(engine.current().size) for g in found]
+
+
+def training_function(inputs: Any, outputs: Any, updates: Any = None, **options: Any) -> Any:
+    """Return Keras's function, for a model that is trained by all ranks its `TrainingFunction`."""
+    training: Training | None = getattr(_making, "training", None)
+    if training is None or options.get("name") != "train_function":
+        return execution.function(inputs, outputs, updates, **options)
+    return training.function(inputs, outputs, updates or [], options["name"])
+
+
+def make_train_function(original: Any, model: Any) -> None:
+    """Make the training function of a model, as Keras does it or for all ranks."""
+    if api.settings() is None:
+        return original(model)
+    if not getattr(model, COMPILED, False) and hasattr(model, "train_function"):
+        raise GraphError(
+            "the model was compiled before ksym.data_parallel(), so it would train on this "
+            "rank alone",
+            remedy="call ksym.data_parallel() at the beginning of the script, before model.compile",
+        )
+    if getattr(model, "train_function", None) is not None:
+        return original(model)
+    total = getattr(model, "total_loss", None)
+    if total is not None:
+        _making.training = Training(model)
+        model.total_loss = _making.training.loss()
+    try:
+        return original(model)
+    finally:
+        _making.training = None
+        model.total_loss = total
+
+
+def prepare_total_loss(original: Any, model: Any, *arguments: Any, **options: Any) -> Any:
+    """Compute the loss of a model as Keras does, and keep the loss of each output."""
+    if api.settings() is None:
+        return original(model, *arguments, **options)
+    found: list[Tensor] = []
+
+    def kept(function: Any) -> Any:
+        def loss(*args: Any, **kwargs: Any) -> Any:
+            result = function(*args, **kwargs)
+            if isinstance(result, Tensor):
+                if getattr(function, "reduction", None) == "sum":
+                    setattr(result, SUMMED, True)
+                found.append(result)
+            return result
+
+        return loss
+
+    functions = model.loss_functions
+    model.loss_functions = [None if f is None else kept(f) for f in functions]
+    try:
+        total = original(model, *arguments, **options)
+    finally:
+        model.loss_functions = functions
+    model._losses_of_outputs = found
+    setattr(model, COMPILED, True)
+    return total

@@ -1,0 +1,243 @@
+"""Modules of Keras on the ranks of a job: who prints, who writes files, and what callbacks see.
+
+Rank 0 prints what Keras prints, and writes checkpoints and logs.  At the beginning of a training
+all ranks check that they are about to take the same steps, and get the variables of rank 0; at each
+epoch, its random numbers and its logs.  Without `ksym.data_parallel` all is as it was.
+"""
+
+from __future__ import annotations
+
+import builtins
+import functools
+import json
+import os
+from collections.abc import Callable, Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from ksym.errors import InputError
+from ksym.keras import parallel
+from ksym.keras.namespaces import Namespace
+from ksym.parallel import api, engine
+
+PRINTING = (
+    "keras.callbacks.callbacks",
+    "keras.engine.training_arrays",
+    "keras.engine.training_generator",
+    "keras.utils.layer_utils",
+)
+"""The modules of Keras that print."""
+
+ALONE = ("CSVLogger", "RemoteMonitor", "TensorBoard")
+"""The names of the callbacks that write, or send, and so do it on rank 0 only."""
+
+
+def is_silent() -> bool:
+    """Return whether this rank leaves printing and writing to rank 0."""
+    return api.settings() is not None and engine.current().rank > 0
+
+
+def adapt(module: ModuleType) -> None:
+    """Change what a module of Keras does on the ranks of a job, if there is anything to change."""
+    if module.__name__ in PRINTING:
+        vars(module)["print"] = _print
+    if module.__name__ in _HOOKS:
+        _HOOKS[module.__name__](module)
+
+
+def names() -> set[str]:
+    """Return the names of the modules that `adapt` changes."""
+    return {*PRINTING, *_HOOKS}
+
+
+def _print(*values: Any, **options: Any) -> None:
+    if not is_silent():
+        builtins.print(*values, **options)
+
+
+def _wrapped(owner: Any, name: str, around: Callable[..., Any]) -> None:
+    """Replace a function by one that is called with the original and its arguments."""
+    original = getattr(owner, name)
+
+    @functools.wraps(original)
+    def replacement(*arguments: Any, **options: Any) -> Any:
+        return around(original, *arguments, **options)
+
+    setattr(owner, name, replacement)
+
+
+def _see(module: ModuleType, names: Mapping[str, Any]) -> None:
+    """Have a module see a backend with some functions replaced."""
+    vars(module)["K"] = Namespace(vars(module)["K"], dict(names))
+
+
+# --- training -----------------------------------------------------------------------------------
+
+
+def _optimizers(module: Any) -> None:
+    _see(module, {"gradients": parallel.average_gradients})
+
+
+def _training(module: Any) -> None:
+    _see(module, {"function": parallel.training_function})
+    _wrapped(module.Model, "_make_train_function", parallel.make_train_function)
+    _wrapped(module.Model, "_prepare_total_loss", parallel.prepare_total_loss)
+
+
+def _regularizers(module: Any) -> None:
+    def around(original: Any, *arguments: Any) -> Any:
+        result = original(*arguments)
+        if hasattr(result, "node"):
+            setattr(result, parallel.SUMMED, True)
+        return result
+
+    _wrapped(module.L1L2, "__call__", around)
+
+
+# --- callbacks ----------------------------------------------------------------------------------
+
+
+def _callbacks(module: Any) -> None:
+    made = module.CallbackList
+    _wrapped(made, "set_model", _set_model)
+    _wrapped(made, "set_params", _set_params)
+    _wrapped(made, "on_train_begin", _train_begin)
+    _wrapped(made, "on_epoch_begin", _epoch_begin)
+    _wrapped(made, "on_epoch_end", _epoch_end)
+
+
+def _set_model(original: Any, callbacks: Any, model: Any) -> Any:
+    """Leave the callbacks that write to rank 0."""
+    if is_silent():
+        callbacks.callbacks = [
+            c
+            for c in callbacks.callbacks
+            if not any(kind.__name__ in ALONE for kind in type(c).__mro__)
+        ]
+    return original(callbacks, model)
+
+
+def _set_params(original: Any, callbacks: Any, params: Any) -> Any:
+    """Check that all ranks are about to take the same steps."""
+    chosen = api.settings()
+    if chosen is not None and "epochs" in params:
+        made = engine.current()
+        samples, batch, steps = (params.get(k) for k in ("samples", "batch_size", "steps"))
+        if steps is None and samples is not None and batch:
+            steps = -(-samples // batch)
+            last = samples % batch or batch
+            if chosen.batches == "global" and min(last, samples) < made.size:
+                raise InputError(
+                    f"the last batch of an epoch has {last} row(s), which cannot be divided among "
+                    f"{made.size} ranks",
+                    details=[f"{samples} samples in batches of {batch}"],
+                    remedy="take another batch_size, or leave out the last rows",
+                )
+        made.agree("steps to take", {"epochs": params.get("epochs"), "steps of an epoch": steps})
+    return original(callbacks, params)
+
+
+def _train_begin(original: Any, callbacks: Any, logs: Any = None) -> Any:
+    if api.settings() is not None:
+        function = getattr(callbacks.model, "train_function", None)
+        if isinstance(function, parallel.TrainingFunction):
+            function.share_variables()
+    return original(callbacks, logs)
+
+
+def _epoch_begin(original: Any, callbacks: Any, epoch: int, logs: Any = None) -> Any:
+    if api.settings() is not None:
+        api.share_random_state()  # batches are shuffled after this
+    return original(callbacks, epoch, logs)
+
+
+def _epoch_end(original: Any, callbacks: Any, epoch: int, logs: Any = None) -> Any:
+    """Have all ranks see the logs of rank 0, and stop if one does."""
+    if api.settings() is None:
+        return original(callbacks, epoch, logs)
+    made = engine.current()
+    logs = {} if logs is None else logs
+    own = {k: float(v) for k, v in logs.items() if np.ndim(v) == 0 and np.isreal(v)}
+    shared = json.loads(made.broadcast_text(json.dumps(own), "the logs of an epoch"))
+    for name, value in shared.items():
+        if name in logs:
+            logs[name] = type(logs[name])(value)
+    result = original(callbacks, epoch, logs)
+    model = callbacks.model
+    stop = bool(getattr(model, "stop_training", False))
+    if "1" in made.exchange(str(int(stop)), "whether to stop"):
+        model.stop_training = True
+    return result
+
+
+def _progress(module: Any) -> None:
+    def around(original: Any, bar: Any, *arguments: Any, **options: Any) -> Any:
+        original(bar, *arguments, **options)
+        if is_silent():
+            bar.verbose = 0
+
+    _wrapped(module.Progbar, "__init__", around)
+
+
+# --- files --------------------------------------------------------------------------------------
+
+
+def _saving(module: Any) -> None:
+    _wrapped(module, "save_model", lambda o, model, *a, **k: _saved(o, (model,), a, k))
+
+
+def _network(module: Any) -> None:
+    _wrapped(module.Network, "save_weights", lambda o, model, *a, **k: _saved(o, (model,), a, k))
+
+
+def _saved(original: Any, before: Any, arguments: Any, options: Any) -> Any:
+    """Write a file on rank 0, whole or not at all."""
+    if api.settings() is None:
+        return original(*before, *arguments, **options)
+    path = arguments[0] if arguments else options.get("filepath")
+    if not isinstance(path, str | os.PathLike):
+        return original(*before, *arguments, **options)  # into memory, or a file of the user's
+    if is_silent():
+        return None
+    path = os.path.realpath(os.fspath(path))
+    overwrite = arguments[1] if len(arguments) > 1 else options.get("overwrite", True)
+    if os.path.exists(path) and not overwrite:
+        raise InputError(
+            f"{path} exists, and nobody can be asked whether to overwrite it",
+            remedy="give overwrite=True, or another name",
+        )
+    beside = f"{path}.{os.getpid()}.part"
+    rest = {name: value for name, value in options.items() if name != "filepath"}
+    try:
+        result = original(*before, beside, *arguments[1:], **rest)
+        os.replace(beside, path)
+    finally:
+        if os.path.exists(beside):
+            os.unlink(beside)
+    return result
+
+
+def _multi_gpu(module: Any) -> None:
+    def multi_gpu_model(model: Any, *arguments: Any, **options: Any) -> Any:
+        raise ValueError(
+            "`multi_gpu_model` is only available with the TensorFlow backend. With ksym each "
+            "device has a process of its own, and the script stays as it is but for one line at "
+            "its beginning, `ksym.data_parallel()`: run `python -m ksym.launch -n 2 train.py`. "
+            "See docs/parallel.md."
+        )
+
+    vars(module)["multi_gpu_model"] = functools.wraps(module.multi_gpu_model)(multi_gpu_model)
+
+
+_HOOKS: dict[str, Callable[[ModuleType], None]] = {
+    "keras.callbacks.callbacks": _callbacks,
+    "keras.engine.network": _network,
+    "keras.engine.saving": _saving,
+    "keras.engine.training": _training,
+    "keras.optimizers": _optimizers,
+    "keras.regularizers": _regularizers,
+    "keras.utils.generic_utils": _progress,
+    "keras.utils.multi_gpu_utils": _multi_gpu,
+}

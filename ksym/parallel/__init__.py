@@ -1,0 +1,1 @@
+"""Training by several processes: engines that communicate, and how a process takes part."""

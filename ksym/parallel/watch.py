@@ -1,0 +1,287 @@
+"""Watching a job: its end within a stated time, whatever happens to a rank.
+
+The launcher reads the reports of all ranks.  It ends the job when
+
+- a rank has failed, and has said why; or has died, and said nothing;
+- a rank has been silent for `timeout` seconds: it is frozen, or its machine is gone;
+- all ranks wait, for different things: none will ever get what it waits for.
+
+A rank that is busy is not frozen: a thread of it reports.  All is over `GRACE` seconds later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ksym.parallel.engine import SAME, ranks_named
+from ksym.parallel.reports import Reader
+
+GRACE = 3.0
+"""The seconds that mpiexec has for ending all ranks, before they are killed one by one."""
+
+DEADLOCK = 3.0
+"""The seconds for which ranks may wait for different things: reports come every half second."""
+
+NOTE = 60.0
+"""The seconds after which a rank that keeps others waiting is named."""
+
+
+@dataclass
+class _Seen:
+    """The last that is known of a rank."""
+
+    heard: float
+    pid: int = 0
+    host: str = ""
+    start: int = 0
+    is_here: bool = False
+    handle: int = -1
+    last: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, Any] | None = None
+    ended: bool = False
+
+    def name(self) -> str:
+        """Return the process and the machine."""
+        return f"(process {self.pid} on {self.host})" if self.pid else ""
+
+
+class Watch:
+    """A job under watch.
+
+    Args:
+        command: The command line of mpiexec.
+        environment: Its environment.
+        ranks: How many ranks there are.
+        timeout: After how many seconds of silence a rank is taken for frozen.
+    """
+
+    def __init__(
+        self, command: Sequence[str], environment: dict[str, str], ranks: int, timeout: float
+    ):
+        self._command, self._environment, self._timeout = command, environment, timeout
+        now = time.monotonic()
+        self._ranks = [_Seen(now) for _ in range(ranks)]
+        self._host = socket.gethostname()
+        self._problem = ""
+        self._signal = 0
+        self._noted = now
+        self._reader = Reader()
+        self._first_dead: int | None = None
+
+    def run(self) -> int:
+        """Run the job to its end, and return its exit status."""
+        wake, waker = os.pipe()
+        os.set_blocking(waker, False)
+        signal.set_wakeup_fd(waker)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._interrupted)
+        with subprocess.Popen(
+            list(self._command),
+            env=self._environment,
+            stderr=subprocess.PIPE,
+            # Ctrl-C is for the launcher, which sees to it that all end.
+            start_new_session=True,
+            preexec_fn=_die_with_launcher,
+        ) as process:
+            assert process.stderr is not None
+            try:
+                self._watch(process, process.stderr.fileno(), wake)
+            finally:
+                self._end(process, process.stderr.fileno())
+        return self._conclude(process.returncode)
+
+    def _interrupted(self, number: int, frame: FrameType | None) -> None:
+        self._signal = number
+
+    def _watch(self, process: subprocess.Popen[bytes], errors: int, wake: int) -> None:
+        """Read reports until the job has ended, or has to be."""
+        while not self._signal and not self._problem:
+            alive = {s.handle: r for r, s in enumerate(self._ranks) if s.handle >= 0}
+            ready, _, _ = select.select([errors, wake, *alive], [], [], 0.5)
+            for handle in ready:
+                if handle in alive:
+                    self._gone(alive[handle])
+            if errors in ready and not self._read(errors):
+                return
+            self._judge(time.monotonic())
+
+    def _read(self, errors: int) -> bool:
+        """Hand on what ranks write to their standard errors, and take in their reports."""
+        data = os.read(errors, 1 << 16)
+        text, reports = self._reader.read(data)
+        if text:
+            with contextlib.suppress(OSError):
+                os.write(2, text)
+        for report in reports:
+            self._take(report)
+        return bool(data)
+
+    def _take(self, report: dict[str, Any]) -> None:
+        rank = report.get("rank")
+        if not isinstance(rank, int) or not 0 <= rank < len(self._ranks):
+            return
+        seen = self._ranks[rank]
+        seen.heard = time.monotonic()
+        kind = report.get("kind")
+        if kind == "here":
+            seen.is_here = True
+            seen.pid, seen.host, seen.start = report["pid"], report["host"], report["start"]
+            if seen.host == self._host:
+                with contextlib.suppress(OSError, AttributeError):
+                    seen.handle = os.pidfd_open(seen.pid)
+        elif kind == "alive":
+            seen.last = report
+        elif kind == "failed":
+            seen.failed = report
+        elif kind == "ended":
+            seen.ended = True
+
+    def _gone(self, rank: int) -> None:
+        """Note that a process has ended; the first that did so without a word is to blame."""
+        seen = self._ranks[rank]
+        os.close(seen.handle)
+        seen.handle = -1
+        if self._first_dead is None and seen.failed is None and not seen.ended:
+            self._first_dead = rank
+
+    # --- judging --------------------------------------------------------------------------------
+
+    def _judge(self, now: float) -> None:
+        """Note the problem of a job that will not go on."""
+        silent = [
+            rank
+            for rank, seen in enumerate(self._ranks)
+            if not seen.ended and now - seen.heard > self._timeout
+        ]
+        failed = any(seen.failed for seen in self._ranks)
+        if silent and not failed and self._first_dead is None:
+            lines = [
+                f"rank {rank} {self._ranks[rank].name()} has given no sign of life for "
+                f"{self._timeout:g} s: "
+                + (
+                    "it is frozen, or its machine is gone"
+                    if self._ranks[rank].is_here
+                    else "it has not started"
+                )
+                for rank in silent
+            ]
+            self._problem = "\n".join(lines)
+        elif not failed:
+            self._judge_waiting(now)
+
+    def _judge_waiting(self, now: float) -> None:
+        """Note that all ranks wait for different things; name one that others wait for."""
+        if not all(seen.last for seen in self._ranks):
+            return
+        waiting = {rank: seen.last for rank, seen in enumerate(self._ranks) if "what" in seen.last}
+        if not waiting or any(seen.ended for seen in self._ranks):
+            return
+        longest = max(report["seconds"] for report in waiting.values())
+        busy = [rank for rank in range(len(self._ranks)) if rank not in waiting]
+        if busy:
+            if longest > NOTE and now - self._noted > NOTE:
+                self._noted = now
+                where = ", ".join(
+                    f"rank {rank} at {self._ranks[rank].last.get('line')}" for rank in busy
+                )
+                say(f"{ranks_named(list(waiting))} waited {longest:.0f} s, still busy: {where}")
+            return
+        kinds = {(report["number"], report["what"]) for report in waiting.values()}
+        if len(kinds) > 1 and min(report["seconds"] for report in waiting.values()) > DEADLOCK:
+            lines = ["the ranks wait for different things, so none goes on:"]
+            lines += [
+                f"  rank {rank} at {report.get('line') or 'its end'}: {report['what']}, its "
+                f"communication number {report['number']}"
+                for rank, report in waiting.items()
+            ]
+            lines.append(f"  to do: {SAME}")
+            self._problem = "\n".join(lines)
+
+    # --- the end --------------------------------------------------------------------------------
+
+    def _end(self, process: subprocess.Popen[bytes], errors: int) -> None:
+        """End what is left of the job: by mpiexec, and what that leaves one by one."""
+        if self._problem or self._signal:
+            with contextlib.suppress(OSError):
+                process.terminate()
+        limit = time.monotonic() + GRACE
+        while time.monotonic() < limit:
+            ready, _, _ = select.select([errors], [], [], 0.1)
+            if ready and not self._read(errors):
+                break
+            if process.poll() is not None and not ready:
+                break
+        for seen in self._ranks:
+            if seen.pid and seen.host == self._host and _started(seen.pid) == seen.start:
+                with contextlib.suppress(OSError):
+                    os.kill(seen.pid, signal.SIGKILL)
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def _conclude(self, status: int) -> int:
+        """Say how the job ended, and return its exit status."""
+        failed = {rank: seen.failed for rank, seen in enumerate(self._ranks) if seen.failed}
+        if self._signal:
+            say(f"interrupted by {signal.Signals(self._signal).name}; all ranks were ended")
+            return 128 + self._signal
+        if failed:
+            texts: dict[str, list[int]] = {}
+            for rank, report in failed.items():
+                texts.setdefault(report["text"], []).append(rank)
+            for text, ranks in texts.items():
+                error = failed[ranks[0]]["error"]
+                indented = "\n".join(f"  {line}" for line in text.splitlines())
+                names = "" if len(ranks) > 1 else f" {self._ranks[ranks[0]].name()}"
+                say(f"{ranks_named(ranks)}{names} failed, {error}:\n{indented}")
+            say("all ranks were ended")
+            return status if status > 0 else 1
+        if self._problem:
+            say(f"{self._problem}\nall ranks were ended")
+            return 1
+        if status:
+            dead = self._first_dead
+            if dead is None:
+                say(f"mpiexec ended with status {status}; all ranks were ended")
+            else:
+                seen = self._ranks[dead]
+                where = seen.last.get("line")
+                say(
+                    f"rank {dead} {seen.name()} died without a word"
+                    + (f", at {where} or after it" if where else "")
+                    + ": it was killed, or crashed; all ranks were ended"
+                )
+            return status if status > 0 else 128 - status
+        return 0
+
+
+def say(text: str) -> None:
+    """Write a message of the launcher."""
+    print(f"ksym.launch: {text}", file=sys.stderr, flush=True)
+
+
+def _started(pid: int) -> int:
+    """Return when a process started, which tells it from another one with its number."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
+    except (OSError, IndexError, ValueError):
+        return -1
+
+
+def _die_with_launcher() -> None:
+    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

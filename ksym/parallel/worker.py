@@ -1,0 +1,170 @@
+"""A rank: ``python -m ksym.parallel.worker train.py`` is what `ksym.launch` has mpiexec start.
+
+It runs the script as ``python train.py`` would, says every half second what it is doing, and what
+an error was.  Whatever ends the script ends the rank: by itself if all is well, and with all others
+if not.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import io
+import json
+import os
+import platform
+import runpy
+import signal
+import socket
+import sys
+import threading
+import time
+import traceback
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+from ksym.errors import KsymError
+from ksym.parallel import engine
+from ksym.parallel.mpi import MpiEngine
+from ksym.parallel.reports import Reporter
+
+ENVIRONMENT = "KSYM_JOB"
+"""The environment variable by which the launcher tells a rank about the job."""
+
+PERIOD = 0.5
+"""The seconds between two reports of a rank."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class Rank:
+    """This process, as a rank of a job.
+
+    Args:
+        job: What the launcher says of it: ``size``, ``engine``.
+        script: The script and its arguments.
+    """
+
+    def __init__(self, job: dict[str, Any], script: list[str]):
+        self._job, self._script = job, script
+        number = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+        self._reporter = Reporter(int(number))
+        self._state = "starting"
+        self._engine: MpiEngine | None = None
+
+    def run(self) -> int:
+        """Run the script, and return its exit status; a failure does not return."""
+        _die_with_parent()
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            # Whole lines, at once: those of several ranks go to one place.
+            sys.stdout.reconfigure(line_buffering=True, write_through=False)
+        os.register_at_fork(after_in_child=_die_with_parent)
+        start = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
+        self._reporter.send("here", pid=os.getpid(), host=socket.gethostname(), start=int(start))
+        threading.Thread(target=self._report, daemon=True, name="ksym reports").start()
+        try:
+            made = self._engine = _engine(self._job)
+            made.agree("versions", versions())
+            engine.use(made)
+            self._state = "running"
+            self._run_script()
+            self._state = "done"
+            made.exchange("", "the end of the script")
+            made.close()
+        except KsymError as error:
+            self._end(type(error).__name__, str(error))
+        self._reporter.send("ended")
+        return 0
+
+    def _run_script(self) -> None:
+        path = self._script[0]
+        sys.argv = list(self._script)
+        sys.path[0] = str(Path(path).resolve().parent)
+        try:
+            runpy.run_path(path, run_name="__main__")
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                code = error.code if isinstance(error.code, int) else 1
+                self._end("SystemExit", f"the script ended with {error.code!r}", code)
+        except BaseException as error:  # noqa: BLE001 - whatever ends the script
+            trace = error.__traceback__
+            while trace is not None and trace.tb_frame.f_code.co_filename != path:
+                trace = trace.tb_next
+            text = "".join(traceback.format_exception(type(error), error, trace))
+            self._end(type(error).__name__, text)
+
+    def _end(self, kind: str, text: str, status: int = 1) -> None:
+        """Report a failure, and end the job."""
+        lines = text.strip().splitlines()
+        sys.stdout.flush()
+        self._reporter.send("failed", error=kind, text="\n".join(lines[-40:])[-3000:])
+        if self._engine is not None:
+            time.sleep(PERIOD)  # what others say of the same failure is read, too
+            self._engine.end_job(status)
+        os._exit(status)
+
+    def _report(self) -> None:
+        """Report what the rank is doing, again and again."""
+        main = threading.main_thread().ident
+        while True:
+            made = self._engine
+            waiting = None if made is None else made.waiting
+            items: dict[str, Any] = {"state": self._state}
+            if waiting is not None:
+                seconds = time.monotonic() - waiting.since
+                items.update(number=waiting.number, what=waiting.what[:400], seconds=seconds)
+            items["line"] = _line(sys._current_frames().get(main or 0), self._script[0])
+            self._reporter.send("alive", **items)
+            time.sleep(PERIOD)
+
+
+def _engine(job: dict[str, Any]) -> MpiEngine:
+    return MpiEngine(job["size"])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions that have to be the same on all ranks."""
+    import numpy as np
+
+    import ksym
+    from ksym.runtime.library import find
+    from ksym.versions import installed
+
+    found = find()
+    return {
+        "ksym": ksym.__version__,
+        "Python": platform.python_version(),
+        "NumPy": np.__version__,
+        "Keras": installed("keras") or "not installed",
+        "MXNet": str(found) if found else "not installed",
+    }
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process when the one that started it ends."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def _line(frame: FrameType | None, script: str) -> str:
+    """Return the line of the script that runs."""
+    found = ""
+    while frame is not None:
+        if frame.f_code.co_filename == script:
+            found = f"{os.path.basename(script)}:{frame.f_lineno}"
+        frame = frame.f_back
+    return found
+
+
+def main() -> int:
+    """Run a script as a rank."""
+    job = json.loads(os.environ.get(ENVIRONMENT, "{}"))
+    if not job or len(sys.argv) < 2:
+        print("this is what python -m ksym.launch starts", file=sys.stderr)
+        return 2
+    return Rank(job, sys.argv[1:]).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
