@@ -32,17 +32,12 @@ from ksym.ops.leaves import constant, placeholder
 from ksym.origin import warn
 from ksym.profiling.profile import Profile, profile_of
 from ksym.profiling.program import kind_of
-from ksym.recent import Recent
-from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.program import Program, Source, target
+from ksym.runtime.program import SIZES, Source, target
+from ksym.specializations import Compiled, Prepared, Specializations
 from ksym.variables import Update, Updates, Variable, collect
 
-SPECIALIZATIONS = 16
+SPECIALIZATIONS = 256
 """The number of combinations of input shapes that a function keeps compiled."""
-
-
-Prepared = tuple[Sequence[DeviceArray | None], Program]
-"""The arrays that values are put into, and the program that reads them."""
 
 
 class CacheInfo(NamedTuple):
@@ -89,7 +84,8 @@ def function(
         name: A name for messages.
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
         specializations: The number of combinations of input shapes to keep compiled; the one used
-            least recently makes room.
+            least recently makes room.  Of large graphs fewer are kept, and of those that take much
+            memory fewer have arrays; these are bound again, in some milliseconds.
         flags: Passes to turn off, checking and guarding, as a mapping or a text:
             ``{"merge": False}``, ``"merge=0,check=1"``, ``"nan=1"``.  On top of the environment
             variable KSYM_FLAGS; see `ksym.compiler.mode`.
@@ -230,7 +226,7 @@ class Function:
         """Start without anything compiled, in a group with the functions that share variables."""
         self._inputs = inputs
         self.profile = profile_of(self.name, profile)
-        self._programs: Recent[Prepared] = Recent(max(1, specializations))
+        self._programs = Specializations(max(1, specializations))
         # For each argument the dtype and shape of the last array that needed no conversion.
         self._accepted: list[Any] = [None for _ in self._slots]
         # The arguments whose values are compiled in, and not only their shapes.
@@ -412,10 +408,28 @@ class Function:
             whole = dtypes.cast(values[position], self._slots[position].dtype)
             key[position] = key[position], whole.tobytes()
         self._calls += 1
-        return self._programs.get(tuple(key), lambda: self._prepared(values))
+        return self._programs.get(tuple(key), lambda known: self._prepared(values, known))
 
-    def _prepared(self, values: Sequence[np.ndarray]) -> Prepared:
-        self._misses += 1
+    def _prepared(self, values: Sequence[np.ndarray], known: Compiled | None) -> Prepared:
+        """Return a specialisation, compiled for the shapes of values unless its plan is known."""
+        last = self._programs.last
+        shared = None if last is None else last[1]
+        kind = kind_of(self._mode.check, self._mode.nan, self.profile is not None)
+        limit = self._programs.limit
+        sizes = SIZES if limit == SPECIALIZATIONS else limit
+        with collection_paused():
+            if known is not None:
+                made = kind.bound(*known, shared, sizes)
+            else:
+                self._misses += 1
+                given = self._given(values)
+                made = kind.prepare(self.frozen(), given, values, shared, sizes)
+        if self.profile is not None:
+            self.profile.add(made[1])
+        return made
+
+    def _given(self, values: Sequence[np.ndarray]) -> dict[Tensor, Tensor]:
+        """Return for each placeholder one of the shape of its value, or a constant."""
         given: dict[Tensor, Tensor] = {}
         for slot, value in zip(self._slots, values, strict=True):
             if slot.node.attributes["static"]:
@@ -424,14 +438,7 @@ class Function:
                 given[slot] = slot
             else:
                 given[slot] = placeholder(value.shape, slot.dtype, name=slot.name)
-        last = self._programs.last
-        shared = None if last is None else last[1]
-        kind = kind_of(self._mode.check, self._mode.nan, self.profile is not None)
-        with collection_paused():
-            made = kind.prepare(self.frozen(), given, values, shared, self._programs.limit)
-        if self.profile is not None:
-            self.profile.add(made[1])
-        return made
+        return given
 
     def start_profile(self) -> Profile:
         """Time the parts of each call from now on, and return the profile that the times go to.

@@ -9,8 +9,9 @@ os.environ.setdefault("KSYM_DEVICE", "cpu")
 # On a GPU: no search for the fastest kernels at each new shape, and repeatable ones.
 os.environ.setdefault("MXNET_CUDNN_AUTOTUNE_DEFAULT", "0")
 os.environ.setdefault("MXNET_ENFORCE_DETERMINISM", "1")
-# Keras keeps its settings in a folder; not the user's.
+# Keras keeps its settings in a folder, and ksym compiled code; not the user's.
 os.environ["KERAS_HOME"] = tempfile.mkdtemp(prefix="ksym-tests-")
+os.environ["KSYM_CACHE"] = os.path.join(os.environ["KERAS_HOME"], "code")
 
 import coverage_table
 import hypothesis

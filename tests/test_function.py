@@ -324,7 +324,7 @@ def test_a_graph_that_cannot_be_bound_drops_no_other(monkeypatch):
     error = ksym.errors.ExecutionError("MXNet refuses the graph")
     error.breaks = True
 
-    def refuse(values):
+    def refuse(values, known):
         raise error
 
     monkeypatch.setattr(f, "_prepared", refuse)

@@ -132,7 +132,7 @@ class ProfiledProgram(Program):
 
     def _continue(self, rest: Rest) -> None:
         super()._continue(rest)
-        last = self._last
+        last = self._continued_by
         if isinstance(last, ProfiledProgram) and last not in self.continued:
             self.continued.append(last)
 

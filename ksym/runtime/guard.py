@@ -146,13 +146,11 @@ class GuardedProgram(Program):
 
     def _drawn(self) -> Iterator[tuple[RandomStream, np.ndarray]]:
         """Yield what the call drew before it ran."""
-        program: Program = self
-        while True:
+        program: Program | None = self
+        while program is not None:
             for node, array in program._draws:
                 yield node.attributes["stream"], array.read()
-            if program._last is program:
-                return
-            program = program._last
+            program = program._continued_by
 
 
 def _given(search: Search, inputs: Mapping[Tensor, np.ndarray]) -> dict[Tensor, Value]:

@@ -13,6 +13,7 @@ import functools
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from typing import Any, NamedTuple, TypeVar
 
 from ksym.compiler.codegen.llvm import ENTRY
@@ -20,6 +21,7 @@ from ksym.compiler.codegen.tapes import SYMBOLS
 from ksym.errors import ExecutionError
 from ksym.locking import reentrant_lock
 from ksym.runtime import loading
+from ksym.runtime.cache import DiskCache, folder
 
 R = TypeVar("R")
 
@@ -75,6 +77,18 @@ class _Memory:
 KEPT = 256
 """The number of the last requests for code whose results are kept; 44 KiB each, measured."""
 
+LEVEL = 3
+"""The level at which code is optimised, unless hastily."""
+
+OPTIONS = {
+    "loop_vectorization": True,
+    "slp_vectorization": False,
+    # Interleaved or unrolled code takes half as long again to compile, and is no faster.
+    "loop_interleaving": False,
+    "loop_unrolling": False,
+}
+"""The options of LLVM's passes."""
+
 _dropped: deque[Any] = deque()
 _alive: weakref.WeakValueDictionary[tuple[str, bool], Code] = weakref.WeakValueDictionary()
 _kept: deque[Code] = deque(maxlen=KEPT)
@@ -112,7 +126,7 @@ def _compiler() -> _Compiler:
     for name in ("omp_get_thread_num", "omp_get_num_threads", *SYMBOLS):
         address = ctypes.cast(getattr(loading.library(), name), ctypes.c_void_p).value
         llvm.add_symbol(name, address)
-    return _Compiler(llvm, make_machine(3), make_machine(0), make_machine)
+    return _Compiler(llvm, make_machine(LEVEL), make_machine(0), make_machine)
 
 
 def kernel_code(text: str, hastily: bool) -> Code:
@@ -171,11 +185,8 @@ def load_functions(text: str, names: Sequence[str], hastily: bool) -> dict[str, 
                 remedy="drop functions that are not needed any more, raise vm.max_map_count, or "
                 'make functions with flags={"fuse_loops": False}, which compile no loops',
             )
-        llvm, machine, hasty, make_machine = _compiler()
-        module = llvm.parse_assembly(text)
-        if not hastily:
-            _optimise(module)
-        code = (hasty if hastily else machine).emit_object(module)
+        llvm, make_machine = _compiler().binding, _compiler().make_machine
+        code = _object(text, hastily)
         # An engine of its own, as it can only be freed as a whole.  It loads an object file: with a
         # module it would keep all the text.
         engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), make_machine(0))
@@ -185,15 +196,40 @@ def load_functions(text: str, names: Sequence[str], hastily: bool) -> dict[str, 
         return {name: Code(int(engine.get_function_address(name)), memory) for name in names}
 
 
+def _object(text: str, hastily: bool) -> bytes:
+    """Return the object file of code: from the cache on disk, if it is there."""
+    cache = _disk()
+    found = None if cache is None else cache.read(text, hastily)
+    if found is not None:
+        return found
+    llvm, machine, hasty, _ = _compiler()
+    module = llvm.parse_assembly(text)
+    if not hastily:
+        _optimise(module)
+    code: bytes = (hasty if hastily else machine).emit_object(module)
+    if cache is not None:
+        cache.write(text, hastily, code)
+    return code
+
+
+@once
+def _disk() -> DiskCache | None:
+    """Return the cache of compiled code on disk, None if there is to be none."""
+    place = folder()
+    if place is None:
+        return None
+    llvm, machine, _, _ = _compiler()
+    processor = llvm.get_host_cpu_name(), llvm.get_host_cpu_features().flatten()
+    versions = llvm.llvm_version_info, version("llvmlite"), machine.triple
+    return DiskCache(place, repr((*processor, *versions, LEVEL, OPTIONS)))
+
+
 def _optimise(module: Any) -> None:
     """Run LLVM's passes over a module."""
     llvm, machine, _, _ = _compiler()
-    options = llvm.create_pipeline_tuning_options(speed_level=3)
-    options.loop_vectorization = True
-    options.slp_vectorization = False
-    # Interleaved or unrolled code takes half as long again to compile, and is no faster.
-    options.loop_interleaving = False
-    options.loop_unrolling = False
+    options = llvm.create_pipeline_tuning_options(LEVEL)
+    for name, value in OPTIONS.items():
+        setattr(options, name, value)
     # Each run adds callbacks to its builder, which refer to that run: a builder is used once.
     builder = llvm.create_pass_builder(machine, options)
     manager = builder.getModulePassManager()

@@ -1,0 +1,88 @@
+"""Functions of many shapes: what is kept, and what is bound again."""
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+
+import ksym
+from ksym import specializations
+
+
+@pytest.fixture
+def f():
+    x = ksym.placeholder((None, 4))
+    total = ksym.Variable(np.zeros(4, "float32"))
+    return ksym.function([x], ksym.tanh(x) * 2.0, updates=[total.assign_add(ksym.sum(x, 0))])
+
+
+def batch(rows):
+    return np.linspace(-1.0, 1.0, rows * 4, dtype="float32").reshape(rows, 4)
+
+
+def bound(f):
+    return [entry.prepared is not None for entry in f._programs._entries.values()]
+
+
+def test_those_used_least_recently_lose_their_arrays_and_are_bound_again(f, monkeypatch):
+    monkeypatch.setattr(specializations, "BOUND_BYTES", 0)
+    monkeypatch.setattr(specializations, "LEAST_BOUND", 2)
+    expected = {rows: f(batch(rows)) for rows in (1, 2, 3, 4)}
+    assert bound(f) == [False, False, True, True]
+    for rows in (1, 4, 1, 2, 3):
+        np.testing.assert_array_equal(f(batch(rows)), expected[rows])
+    assert sum(bound(f)) == 2
+    assert f.cache_info() == (5, 4, 4, 256)
+
+
+def test_they_stay_bound_while_they_are_small(f):
+    for rows in range(1, 30):
+        f(batch(rows))
+    assert all(bound(f))
+
+
+def test_arrays_are_freed_at_once(f, monkeypatch):
+    """They are in no cycle, which would wait for the collector."""
+    monkeypatch.setattr(specializations, "BOUND_BYTES", 0)
+    monkeypatch.setattr(specializations, "LEAST_BOUND", 1)
+    f(batch(1))
+    program = weakref.ref(f._programs.last[1])
+    gc.collect()
+    gc.disable()
+    try:
+        f(batch(2))
+        assert program() is None
+    finally:
+        gc.enable()
+
+
+def test_plans_of_large_graphs_make_room(f, monkeypatch):
+    monkeypatch.setattr(specializations, "NODES", 0)
+    monkeypatch.setattr(specializations, "LEAST_PLANS", 3)
+    for rows in (1, 2, 3, 4, 1):
+        f(batch(rows))
+    assert f.cache_info() == (0, 5, 3, 256)
+
+
+def test_what_is_bound_again_updates_the_same_variables(monkeypatch):
+    monkeypatch.setattr(specializations, "BOUND_BYTES", 0)
+    monkeypatch.setattr(specializations, "LEAST_BOUND", 1)
+    x, count = ksym.placeholder((None,)), ksym.Variable(0)
+    f = ksym.function([x], ksym.sum(x), updates=[count.assign_add(1)])
+    for rows in (1, 2, 1, 2, 3):
+        assert float(f(np.ones(rows))) == rows
+    assert int(count.get_value()) == 5
+
+
+@pytest.mark.parametrize("flags", ["check=1", "nan=1"])
+def test_checked_and_guarded_functions_are_bound_again(flags, monkeypatch):
+    monkeypatch.setattr(specializations, "BOUND_BYTES", 0)
+    monkeypatch.setattr(specializations, "LEAST_BOUND", 1)
+    x = ksym.placeholder((None,))
+    f = ksym.function([x], ksym.exp(x), flags=flags)
+    for rows in (1, 2, 1):
+        np.testing.assert_allclose(f(np.ones(rows)), np.exp(np.ones(rows)), rtol=1e-6)
+    if flags == "nan=1":
+        with pytest.raises(ksym.errors.NonFiniteError):
+            f(np.full(2, 1000.0))
