@@ -14,6 +14,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
 * Models and weights are written beside the former file, which they replace when complete.
+* Where batches cannot be handed to worker processes, who waits for them gets an error.
 * ``Lambda`` infers its output's shape by a call, which Keras does for backends that it knows; and a
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
@@ -29,6 +30,7 @@ import functools
 import importlib.abc
 import importlib.machinery
 import os
+import queue
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -37,6 +39,7 @@ from typing import Any
 
 import numpy as np
 
+from ksym.errors import GraphError
 from ksym.keras import attributes, files
 from ksym.keras.tensors import Undeclared
 
@@ -246,6 +249,49 @@ def _infer_shapes(layer: Any, function: Any) -> None:
     function.compute_output_shape = functools.wraps(infer)(inferred)
 
 
+class _Failure:
+    """The result that a consumer of batches gets where the thread that asks for them has failed."""
+
+    idx = 0
+
+    def __init__(self, error: BaseException):
+        self._error = error
+
+    def get(self, timeout: float | None = None) -> Any:
+        raise GraphError(
+            "the workers that prepare batches cannot be used: "
+            f"{type(self._error).__name__}: {self._error}",
+            remedy="what they are given must be pickled where processes are not forked: give a "
+            "keras.utils.Sequence that is defined in a module, use_multiprocessing=False, or "
+            'multiprocessing.set_start_method("fork")',
+        ) from self._error
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Return at once."""
+
+    def successful(self) -> bool:
+        return False
+
+
+def _report_failures(data_utils: Any) -> None:
+    """Hand errors of the threads that ask workers for batches to who waits for these."""
+
+    def reporting(run: Callable[[Any], None]) -> Callable[[Any], None]:
+        @functools.wraps(run)
+        def reported(self: Any) -> None:
+            try:
+                run(self)
+            except Exception as error:  # noqa: BLE001 - raised by who waits
+                while not self.stop_signal.is_set():
+                    with contextlib.suppress(queue.Full):
+                        return self.queue.put(_Failure(error), timeout=0.1)
+
+        return reported
+
+    for enqueuer in (data_utils.OrderedEnqueuer, data_utils.GeneratorEnqueuer):
+        enqueuer._run = reporting(enqueuer._run)
+
+
 def _save_whole_models(saving: Any) -> None:
     _name_tensorflow(saving)
     if hasattr(saving, "H5Dict"):  # Keras 2.2.4 calls it otherwise, and closes it itself
@@ -340,6 +386,7 @@ _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.engine.saving": _save_whole_models,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
+    "keras.utils.data_utils": _report_failures,
     "keras.utils.io_utils": _adapt_files,
     "keras_preprocessing.sequence": _draw_to_whole_floats,
 }
