@@ -15,7 +15,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -84,6 +84,11 @@ docs-version: docs
 # KERAS=2.2.4 takes that version and its tests, and the list for it.
 test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS)
+
+# The same for Keras 3, of which FILES="keras/src/ops/nn_test.py" takes some.
+KERAS3 ?= 3.15.1
+test-keras3: $(READY)
+	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS3) $(FILES)
 
 # Keras's own examples, on small generated data, compared with the list of those that do not pass.
 # EXAMPLES="mnist_cnn imdb_lstm" runs these only.

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple, overload
 
 from ksym import dtypes, ops, shapes
 from ksym.errors import GradientError
-from ksym.graph import Node, Tensor, collection_paused, topological_order
+from ksym.graph import Node, Tensor, collection_paused, listed_tensors, topological_order
 from ksym.origin import origin_of, warn
 
 Disconnected = Literal["raise", "zero", "none"]
@@ -116,8 +116,12 @@ def explain_gradient(loss: Tensor, wrt: Tensor) -> str:
 
     Returns:
         A text of one line for each operator on the path, or for each one that cuts it.
+
+    Raises:
+        ArgumentError: One of both is no tensor.
     """
-    return "\n".join(_explain([loss], wrt, frozenset()))
+    (target,) = listed_tensors([wrt], "what is differentiated by")
+    return "\n".join(_explain(listed_tensors([loss], "the loss"), target, frozenset()))
 
 
 def _loss_gradients(

@@ -12,13 +12,13 @@ from typing import TypeVar, cast
 from ksym import dtypes, ops, shapes
 from ksym.autodiff import gradients
 from ksym.errors import GradientError, ShapeError
-from ksym.graph import Tensor, substitute
+from ksym.graph import Tensor, listed_tensors, substitute
 
 Structure = TypeVar("Structure", bound=Tensor | Sequence[Tensor])
 
 
 def _many(tensors: Tensor | Sequence[Tensor]) -> list[Tensor]:
-    return [tensors] if isinstance(tensors, Tensor) else list(tensors)
+    return listed_tensors(tensors, "an argument")
 
 
 def vjp(
@@ -120,7 +120,7 @@ def jacobian(y: Tensor, x: Tensor) -> Tensor:
     >>> jacobian(x[:2] * x[1:], x).shape
     (2, 3)
     """
-    for tensor in (y, x):
+    for tensor in _many([y, x]):
         if not dtypes.is_float(tensor.dtype):
             raise GradientError(f"{tensor!r} has no gradient: only floats have")
     count = shapes.size(y.shape)

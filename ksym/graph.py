@@ -23,7 +23,7 @@ from ksym import shapes
 from ksym.arraylike import NUMPY as NUMPY
 from ksym.arraylike import OPERATORS as OPERATORS
 from ksym.arraylike import ArrayLike
-from ksym.errors import GraphError
+from ksym.errors import ArgumentError, GraphError
 from ksym.origin import Origin, provenance
 from ksym.shapes import Shape
 
@@ -281,6 +281,28 @@ def replace(outputs: Sequence[Tensor], given: Mapping[Tensor, Tensor]) -> list[T
     return rewrite(outputs, lambda node, inputs: None, given=given)
 
 
+def listed_tensors(given: Any, called: str) -> list[Tensor]:
+    """Return a tensor, or several, as a list.
+
+    Args:
+        given: The argument of a user's call.
+        called: Its name in the error.
+
+    Raises:
+        ArgumentError: It is neither a tensor nor a sequence of tensors.
+    """
+    tensors = [given] if isinstance(given, Tensor) or not isinstance(given, Iterable) else given
+    result = list(tensors)
+    for tensor in result:
+        if not isinstance(tensor, Tensor):
+            raise ArgumentError(
+                f"{called} has {tensor!r}, no tensor of a graph",
+                remedy="give a tensor, or a list of tensors; of a number or an array "
+                "ksym.as_tensor(value) makes one",
+            )
+    return result
+
+
 @overload
 def substitute(outputs: Tensor, replacements: Mapping[Tensor, Tensor]) -> Tensor: ...
 
@@ -306,15 +328,22 @@ def substitute(
         A new tensor, or a list; a tensor that depends on none of the keys is returned as it is.
 
     Raises:
+        ArgumentError: There is something else than tensors.
         GraphError: A value has another rank or dtype than the tensor it replaces.
         ShapeError: A shape does not fit where it now stands.
     """
+    if not isinstance(replacements, Mapping):
+        raise ArgumentError(
+            f"the replacements are {replacements!r}, no mapping",
+            remedy="give one, as in ksym.substitute(y, {x: 2.0 * x})",
+        )
+    graph = listed_tensors(outputs, "the graph")
+    listed_tensors([*replacements, *replacements.values()], "the mapping of replacements")
     for old, new in replacements.items():
         if old.dtype != new.dtype or not shapes.compatible(old.shape, new.shape):
             raise GraphError(f"cannot replace {old!r} by {new!r}: shape or dtype differ")
-    if isinstance(outputs, Tensor):
-        return replace([outputs], replacements)[0]
-    return replace(outputs, replacements)
+    replaced = replace(graph, replacements)
+    return replaced[0] if isinstance(outputs, Tensor) else replaced
 
 
 def deep_copy(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -357,11 +386,14 @@ def to_networkx(outputs: Tensor | Iterable[Tensor]) -> networkx.MultiDiGraph:
     Each node is keyed by its number and carries ``operator``, ``label``, ``specs`` (one
     "dtype (shape)" for each output), ``attributes``, ``origin`` and ``scope``; each edge carries
     ``output`` (which output of its source) and ``operand`` (which operand of its target).
+
+    Raises:
+        ArgumentError: The outputs are no tensors.
     """
     import networkx
 
     graph = networkx.MultiDiGraph()
-    for node in topological_order([outputs] if isinstance(outputs, Tensor) else outputs):
+    for node in topological_order(listed_tensors(outputs, "the graph")):
         graph.add_node(
             node.number,
             operator=node.operator.name,

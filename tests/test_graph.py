@@ -7,7 +7,7 @@ import pytest
 
 import ksym
 from ksym import graph, ops
-from ksym.errors import DTypeError, GraphError, ShapeError
+from ksym.errors import ArgumentError, DTypeError, GraphError, ShapeError
 from ksym.graph import FrozenArray
 from ksym.testing import assert_same_graph
 
@@ -232,3 +232,29 @@ def test_a_deep_graph_is_walked_rewritten_and_freed_without_recursion(shallow_st
     del y, z
     gc.collect()
     assert watched() is None
+
+
+X = ksym.placeholder((2,))
+WRONG = {"number": 3, "text": "x", "none": None, "array": np.ones(2), "list": [X, 3]}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda wrong: ksym.substitute(wrong, {X: X}),
+        lambda wrong: ksym.substitute(X, wrong),
+        lambda wrong: ksym.substitute(X, {X: wrong}),
+        ksym.to_networkx,
+        lambda wrong: ksym.explain_gradient(wrong, X),
+        lambda wrong: ksym.explain_gradient(X, wrong),
+        ksym.random_streams,
+        lambda wrong: ksym.jacobian(wrong, X),
+        lambda wrong: ksym.jacobian(X, wrong),
+        lambda wrong: ksym.jvp(wrong, X, X),
+        lambda wrong: ksym.vjp(X, X, wrong),
+    ],
+)
+def test_what_is_no_tensor_is_refused_by_name(call, wrong):
+    with pytest.raises(ArgumentError, match=r"(?s)no (tensor|mapping).*to do"):
+        call(wrong)

@@ -213,7 +213,7 @@ def _part(piece: Piece, mode: Mode, target: Target) -> Part:
     elif piece.work is not None:
         work = piece.work
     elif mode.kind == "native":
-        work = lower(piece.outputs, piece.inputs, target.kernels, target.fusible)
+        work = lower(piece.outputs, piece.inputs, on_host=target.kernels, fusible=target.fusible)
     else:
         work = StepByStep()
     return Part(piece.inputs, piece.outputs, piece.nodes, work)

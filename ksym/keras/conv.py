@@ -1,13 +1,8 @@
-"""Convolutions and poolings in both data formats.
-
-ksym's operators have channels first, as MXNet's kernels do.  For channels last the input is
-transposed before the operator and the result after it; between two layers the compiler cancels
-the transpositions.
-"""
+"""Convolutions and poolings in both data formats."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -17,21 +12,7 @@ from ksym.graph import Tensor
 from ksym.keras import config
 from ksym.keras.shape import temporal_padding
 from ksym.keras.tensors import as_tensor, as_tensors, static_shape, whole
-
-
-def _channels_first(x: Tensor, compute: Callable[[Tensor], Tensor], data_format: str) -> Tensor:
-    """Apply a function of channels-first tensors to a tensor of either format."""
-    if data_format == "channels_first":
-        return compute(x)
-    rank = x.rank
-    y = compute(ops.transpose(x, (0, rank - 1, *range(1, rank - 1))))
-    return ops.transpose(y, (0, *range(2, rank), 1))
-
-
-def _native_kernel(kernel: Tensor) -> Tensor:
-    """Return a kernel (window..., channels, filters) as (filters, channels, window...)."""
-    spatial = kernel.rank - 2
-    return ops.transpose(kernel, (spatial + 1, spatial, *range(spatial)))
+from ksym.networks.layout import channels_first, native_depthwise_kernel, native_kernel
 
 
 def _convolve(
@@ -43,7 +24,7 @@ def _convolve(
     dilation: Any,
 ) -> Tensor:
     data_format = config.data_format(data_format)
-    kernel = _native_kernel(as_tensor(kernel))
+    kernel = native_kernel(as_tensor(kernel))
 
     def compute(moved: Tensor) -> Tensor:
         return ops.convolution(
@@ -54,7 +35,7 @@ def _convolve(
             dilation=dilation,
         )
 
-    return _channels_first(as_tensor(x), compute, data_format)
+    return channels_first(as_tensor(x), compute, data_format)
 
 
 def conv1d(
@@ -118,7 +99,7 @@ def _transposed(
 ) -> Tensor:
     data_format = config.data_format(data_format)
     # Keras's kernel is (window..., filters, channels): that of the convolution it transposes.
-    kernel = _native_kernel(as_tensor(kernel))
+    kernel = native_kernel(as_tensor(kernel))
     shape = output_shape if isinstance(output_shape, Tensor) else whole(list(output_shape))
     rank = kernel.rank
     sides = shape[2:rank] if data_format == "channels_first" else shape[1 : rank - 1]
@@ -128,7 +109,7 @@ def _transposed(
             moved, kernel, sides, strides, config.padding(padding), dilation
         )
 
-    return _channels_first(as_tensor(x), compute, data_format)
+    return channels_first(as_tensor(x), compute, data_format)
 
 
 def conv2d_transpose(
@@ -161,10 +142,13 @@ def _depthwise(
 ) -> Tensor:
     data_format = config.data_format(data_format)
     x, kernel = as_tensors(x, kernel)
-    spatial = kernel.rank - 2
-    native = ops.transpose(kernel, (spatial, spatial + 1, *range(spatial)))
     return ops.depthwise_convolution(
-        x, native, strides, config.padding(padding), dilation, data_format=data_format
+        x,
+        native_depthwise_kernel(kernel),
+        strides,
+        config.padding(padding),
+        dilation,
+        data_format=data_format,
     )
 
 
@@ -319,7 +303,7 @@ def _local(
         kernel = ops.transpose(kernel, (0, 2, 1, 3))
         data_format = "channels_last"
     native = ops.reshape(kernel, (*sides, features, filters))
-    return _channels_first(
+    return channels_first(
         x,
         lambda moved: ops.local_convolution(moved, native, tuple(window), tuple(strides)),
         data_format,

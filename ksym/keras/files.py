@@ -43,11 +43,14 @@ def check_file(path: Any, seconds: float = 60.0) -> None:
         seconds: The time that reading may take.
 
     Raises:
-        FileError: The file is damaged, is no file of HDF5, or was not read in that time.
+        FileError: There is no such file, it is damaged or no file of HDF5, or it was not read in
+            that time.
 
     >>> check_file("model.h5")  # doctest: +SKIP
     """
     name = os.fspath(path)
+    if not os.path.isfile(name):
+        raise FileError(f"{name!r} is no file", remedy="give the name of a file that Keras wrote")
     try:
         done = subprocess.run(
             [sys.executable, "-W", "ignore", "-c", READ, os.path.abspath(name)],

@@ -27,6 +27,7 @@ import numpy as np
 
 from ksym import dtypes, ops
 from ksym.arguments import variables_in
+from ksym.compiler.specialize import specialize
 from ksym.errors import GraphError, InputError
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.keras import execution
@@ -104,17 +105,14 @@ class Training:
         """
         model, size = self.model, engine.current().size
         weights = {id(v) for v in [*model._collected_trainable_weights, *model.optimizer.weights]}
-        metrics = {id(v) for m in model._get_training_eval_metrics() for v in m.weights}
         states = set(map(id, _states(model)))
-        summed: dict[Variable, Tensor] = {}
+        summed = self._amounts_of_metrics(amounts)
         averaged: dict[Variable, Tensor] = {}
         changed = dict(values)
         for variable, value in values.items():
-            if id(variable) in weights or id(variable) in states:
+            if id(variable) in weights or id(variable) in states or variable in summed:
                 continue
-            if id(variable) in metrics and variable in amounts:
-                summed[variable] = substitute(amounts[variable], self.parts)
-            elif dtypes.is_float(variable.dtype) and _reads_batch(value):
+            if dtypes.is_float(variable.dtype) and _reads_batch(value):
                 value = substitute(value, self.parts)
                 averaged[variable] = value * ops.cast(SHARE, value.dtype)
         loss, *others = results
@@ -125,6 +123,22 @@ class Training:
         for variable in averaged:
             changed[variable] = next(sums) / float(size)
         return [loss, *others], changed
+
+    def _amounts_of_metrics(self, amounts: Mapping[Variable, Tensor]) -> dict[Variable, Tensor]:
+        """Return the amounts by which this rank increments the variables of metrics.
+
+        A metric that is one number for a batch, and counts batches, counts rows.
+        """
+        found = {}
+        for metric in self.model._get_training_eval_metrics():
+            own = {v: amounts[v] for v in metric.weights if v in amounts}
+            parts = {v: substitute(amount, self.parts) for v, amount in own.items()}
+            # Sizes that are known read nothing, once they are put in.
+            counts_batches = not all(map(_reads_batch, specialize(list(own.values()), {})))
+            if counts_batches and all(parts[v] is own[v] for v in own):
+                parts = {v: amount * ops.cast(SHARE, amount.dtype) for v, amount in own.items()}
+            found.update(parts)
+        return found
 
 
 class TrainingFunction:

@@ -8,6 +8,7 @@ epoch, its random numbers and its logs.  Without `ksym.data_parallel` all is as 
 from __future__ import annotations
 
 import builtins
+import collections
 import functools
 import json
 import os
@@ -148,8 +149,9 @@ def _train_begin(original: Any, callbacks: Any, logs: Any = None) -> Any:
 
 
 def _epoch_begin(original: Any, callbacks: Any, epoch: int, logs: Any = None) -> Any:
-    if api.settings() is not None:
-        api.share_random_state()  # batches are shuffled after this
+    # Batches are shuffled after this; generators draw ahead, on threads of their own.
+    if api.settings() is not None and callbacks.params.get("batch_size"):
+        api.share_random_state()
     return original(callbacks, epoch, logs)
 
 
@@ -183,13 +185,20 @@ def _progress(module: Any) -> None:
 
 # --- files --------------------------------------------------------------------------------------
 
+_unread: collections.Counter[str] = collections.Counter()
+"""How often rank 0 has been left to write each file, since this rank last read it."""
+
 
 def _saving(module: Any) -> None:
     _wrapped(module, "save_model", lambda o, model, *a, **k: _saved(o, (model,), a, k))
+    _wrapped(module, "load_model", _loaded)
 
 
 def _network(module: Any) -> None:
     _wrapped(module.Network, "save_weights", lambda o, model, *a, **k: _saved(o, (model,), a, k))
+    _wrapped(
+        module.Network, "load_weights", lambda o, model, *a, **k: _loaded(o, *a, _of=model, **k)
+    )
 
 
 def _saved(original: Any, before: Any, arguments: Any, options: Any) -> Any:
@@ -199,9 +208,10 @@ def _saved(original: Any, before: Any, arguments: Any, options: Any) -> Any:
     path = arguments[0] if arguments else options.get("filepath")
     if not isinstance(path, str | os.PathLike):
         return original(*before, *arguments, **options)  # into memory, or a file of the user's
-    if is_silent():
-        return None
     path = os.path.realpath(os.fspath(path))
+    if is_silent():
+        _unread[path] += 1
+        return None
     overwrite = arguments[1] if len(arguments) > 1 else options.get("overwrite", True)
     if os.path.exists(path) and not overwrite:
         raise InputError(
@@ -213,10 +223,22 @@ def _saved(original: Any, before: Any, arguments: Any, options: Any) -> Any:
     try:
         result = original(*before, beside, *arguments[1:], **rest)
         os.replace(beside, path)
+        engine.current().announce(f"written {path}")
     finally:
         if os.path.exists(beside):
             os.unlink(beside)
     return result
+
+
+def _loaded(original: Any, *arguments: Any, _of: Any = None, **options: Any) -> Any:
+    """Read a file, after waiting for rank 0 to have written it if this rank has left that to it."""
+    path = arguments[0] if arguments else options.get("filepath")
+    if is_silent() and isinstance(path, str | os.PathLike):
+        whole = os.path.realpath(os.fspath(path))
+        for _ in range(_unread.pop(whole, 0)):
+            engine.current().await_announcement(f"written {whole}")
+    before = () if _of is None else (_of,)
+    return original(*before, *arguments, **options)
 
 
 def _multi_gpu(module: Any) -> None:

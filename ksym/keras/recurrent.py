@@ -10,6 +10,7 @@ from ksym.errors import ShapeError
 from ksym.graph import Tensor
 from ksym.keras.tensors import as_tensor, as_tensors, static_shape
 from ksym.loops import api as loops
+from ksym.networks.recurrent import over_time, time_first
 
 StepFunction = Callable[[Tensor, list[Tensor]], "tuple[Tensor, Sequence[Tensor]]"]
 
@@ -50,53 +51,31 @@ def rnn(
     inputs = as_tensor(inputs)
     if inputs.rank < 3:
         raise ValueError("Input should be at least 3D.")
-    sequence = _time_first(inputs)
+    sequence = time_first(inputs)
     fixed = [as_tensor(c) for c in constants or ()]
     states = [as_tensor(s) for s in initial_states]
     masks = None if mask is None else _mask_over_time(as_tensor(mask))
     if go_backwards:
         sequence = ops.flip(sequence, 0)
         masks = None if masks is None else ops.flip(masks, 0)
-    # Keras's cells make their dropout masks at the first step and keep them: made here, outside of
-    # the loop, all steps share them.  The sum is the first element, or zero where there is none.
-    element = ops.cast_to(ops.sum_(sequence[:1], 0), sequence.dtype)
-    first, following = step_function(element, [*states, *fixed])
-    # An output that is a state need not be carried beside it, where no mask holds it back.
-    twin = next((i for i, s in enumerate(following) if s is first and masks is None), None)
-    blank = [ops.zeros_like(first)] if twin is None else []
-
-    def step(*arguments: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        x, *rest = arguments
-        kept = None if masks is None else rest.pop(0)
-        previous, current = rest[: len(blank)], rest[len(blank) :]
-        output, new = step_function(x, [*current, *fixed])
-        new = [ops.cast_to(n, c.dtype) for n, c in zip(new, current, strict=False)]
-        if kept is None:
-            return [output], [*[output][: len(blank)], *new]
-        last = _where_kept(kept, output, *previous)
-        shown = _where_kept(kept, output, ops.zeros_like(output)) if zero_output_for_mask else last
-        return [shown], [
-            last,
-            *(_where_kept(kept, n, c) for n, c in zip(new, current, strict=True)),
-        ]
-
-    walked = [sequence] if masks is None else [sequence, masks]
+    length = None
     if unroll:
-        outputs, ends = _unrolled(step, walked, [*blank, *states])
-    else:
-        scanned = loops.scan(step, walked, [*blank, *states])
-        (outputs,), ends = scanned.outputs, scanned.states
-    last_output, last_states = ends[twin or 0], ends[len(blank) :]
-    outputs = _time_first(outputs)
-    if first._uses_learning_phase:  # type: ignore[attr-defined]
-        for tensor in (last_output, outputs):
+        length = static_shape(sequence)[0]
+        if not length:
+            raise ValueError("Unrolling requires a fixed number of timesteps.")
+    walked = over_time(
+        lambda elements, now: step_function(elements[0], [*now, *fixed]),
+        [sequence],
+        states,
+        masks,
+        zero_output_for_mask=zero_output_for_mask,
+        unroll=length,
+    )
+    outputs = time_first(walked.outputs)
+    if walked.first._uses_learning_phase:  # type: ignore[attr-defined]
+        for tensor in (walked.last, outputs):
             tensor._uses_learning_phase = True  # type: ignore[attr-defined]
-    return last_output, outputs, list(last_states)
-
-
-def _time_first(x: Tensor) -> Tensor:
-    """Swap the first two axes."""
-    return ops.transpose(x, (1, 0, *range(2, x.rank)))
+    return walked.last, outputs, walked.states
 
 
 def _mask_over_time(mask: Tensor) -> Tensor:
@@ -104,28 +83,6 @@ def _mask_over_time(mask: Tensor) -> Tensor:
     if mask.rank == 3:
         mask = ops.squeeze(mask, 2)
     return ops.cast_to(ops.transpose(mask), "bool")
-
-
-def _where_kept(kept: Tensor, new: Tensor, old: Tensor) -> Tensor:
-    """Choose for each sample."""
-    while kept.rank < new.rank:
-        kept = ops.expand_dims(kept, -1)
-    return ops.where(kept, new, old)
-
-
-def _unrolled(
-    step: Callable[..., tuple[list[Tensor], list[Tensor]]],
-    walked: Sequence[Tensor],
-    states: list[Tensor],
-) -> tuple[Tensor, list[Tensor]]:
-    length = static_shape(walked[0])[0]
-    if not length:
-        raise ValueError("Unrolling requires a fixed number of timesteps.")
-    collected = []
-    for position in range(length):
-        (output,), states = step(*(x[position] for x in walked), *states)
-        collected.append(output)
-    return ops.stack(collected), states
 
 
 def map_fn(fn: Callable[[Any], Any], elems: Any, name: str | None = None, dtype: Any = None) -> Any:

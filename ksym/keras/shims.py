@@ -16,6 +16,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
 * Files name the backend that wrote them, and Keras on Theano turns the kernels of convolutions
   round if it knows that one.  ksym's kernels are TensorFlow's, whose name is in its files.
 * Models and weights are written beside the former file, which they replace when complete.
+* Where batches cannot be handed to worker processes, who waits for them gets an error.
 * ``Lambda`` infers its output's shape by a call, which Keras does for backends that it knows; and a
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
@@ -34,16 +35,14 @@ import importlib.abc
 import importlib.machinery
 import os
 import sys
-import threading
 import warnings
 from collections.abc import Callable, Iterator
-from multiprocessing.pool import ThreadPool
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ksym.keras import attributes, deferred, files, ranks
+from ksym.keras import attributes, deferred, files, ranks, workers
 from ksym.keras.namespaces import Namespace
 from ksym.keras.tensors import Undeclared
 
@@ -192,41 +191,6 @@ def _draw_to_whole_floats(sequence: Any) -> None:
     vars(sequence)["random"] = Namespace(original, {"randint": randint})
 
 
-class _OrderedThreadPool(ThreadPool):
-    """A pool of threads whose tasks start in the order in which they are submitted."""
-
-    def __init__(self, *arguments: Any, **options: Any):
-        self._submitting = threading.Lock()
-        self._last = threading.Event()
-        self._last.set()
-        super().__init__(*arguments, **options)
-
-    def apply_async(self, func: Any, *arguments: Any, **options: Any) -> Any:
-        """Submit a task, as `ThreadPool.apply_async` does."""
-        with self._submitting:  # no task may come between this one and the one it waits for
-            previous, started = self._last, threading.Event()
-
-            def run(*arguments: Any, **options: Any) -> Any:
-                previous.wait()
-                started.set()
-                return func(*arguments, **options)
-
-            result = super().apply_async(run, *arguments, **options)
-            self._last = started
-        return result
-
-
-def _start_tasks_in_order(data_utils: Any) -> None:
-    """Have a module see a ``ThreadPool`` whose tasks start in the order of their submission.
-
-    A queue of CPython 3.13 gives its items to the threads that wait for them, and these run in any
-    order.  Of a generator that raises an error, the first thread gets that and the others
-    StopIteration; Keras, which looks at the first task first, took that for the generator's end.
-    """
-    if sys.version_info >= (3, 13):
-        vars(data_utils)["ThreadPool"] = _OrderedThreadPool
-
-
 def _keep_ragged_rows(datasets: Any) -> None:
     """Have a module see an ``array`` that makes objects of rows of several lengths.
 
@@ -371,7 +335,7 @@ _AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.engine.saving": _save_whole_models,
     "keras.layers.core": _infer_shapes_of_functions,
     "keras.layers.wrappers": _define_uses_learning_phase,
-    "keras.utils.data_utils": _start_tasks_in_order,
+    "keras.utils.data_utils": workers.mend,
     "keras.utils.io_utils": _adapt_files,
     "keras_preprocessing.sequence": _draw_to_whole_floats,
 }

@@ -45,6 +45,9 @@ class Emitter(Protocol):
             One value, or a tuple of them when there are several results.
         """
 
+    def emitted(self, operator: str, *inputs: Native, **attributes: Any) -> Native | None:
+        """Return the first result of an equal application that is emitted already, or None."""
+
     def in_own_layout(self, x: Native) -> bool:
         """Return whether oneDNN may have left a native value in a memory layout of its own."""
 

@@ -15,10 +15,12 @@ from ksym.ops.arrays.joining import *
 from ksym.ops.arrays.movement import *
 from ksym.ops.arrays.padding import *
 from ksym.ops.arrays.scattering import *
+from ksym.ops.arrays.segments import *
 from ksym.ops.arrays.shape import *
 from ksym.ops.collective import *
 from ksym.ops.elementwise.activations import *
 from ksym.ops.elementwise.binary import *
+from ksym.ops.elementwise.bits import *
 from ksym.ops.elementwise.casting import *
 from ksym.ops.elementwise.choice import *
 from ksym.ops.elementwise.comparison import *
@@ -34,6 +36,8 @@ from ksym.ops.gradient_rules import *
 from ksym.ops.leaves import *
 from ksym.ops.linalg.decompositions import *
 from ksym.ops.linalg.einsum import *
+from ksym.ops.linalg.factors import *
+from ksym.ops.linalg.fourier import *
 from ksym.ops.linalg.matmul import *
 from ksym.ops.linalg.products import *
 from ksym.ops.linalg.singular import *
@@ -56,6 +60,7 @@ from ksym.ops.printing import *
 from ksym.ops.python_functions import *
 from ksym.ops.random.discrete import *
 from ksym.ops.random.distributions import *
+from ksym.ops.random.keyed import *
 from ksym.ops.random.standard import *
 from ksym.ops.random.streams import *
 from ksym.ops.reductions.quantiles import *

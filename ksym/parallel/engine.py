@@ -89,6 +89,12 @@ class Engine:
     def copy_from(self, root: int, array: np.ndarray) -> None:
         """Replace an array, which is contiguous, by that of one rank."""
 
+    def announce(self, text: str) -> None:
+        """Tell all other ranks, of which some may never ask, that rank 0 has done something."""
+
+    def await_announcement(self, text: str) -> None:
+        """Wait until rank 0 has announced something, as often as this rank has waited for it."""
+
     def close(self) -> None:
         """End the communication; all ranks call it."""
 

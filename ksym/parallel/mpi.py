@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ class MpiEngine(Engine):
         # Checks go over a communicator of their own: a rank that checks and one that already sums
         # wait for each other, which the launcher sees, instead of reading each other's messages.
         self._sums, self._checks = world.Dup(), world.Dup()
+        self._sent: list[Any] = []
+        self._heard: collections.Counter[str] = collections.Counter()
 
     def exchange(self, message: str, what: str) -> list[str]:
         with self.taking_part(what):
@@ -63,6 +66,16 @@ class MpiEngine(Engine):
 
     def copy_from(self, root: int, array: np.ndarray) -> None:
         self._sums.Bcast(array, root)
+
+    def announce(self, text: str) -> None:
+        self._sent = [request for request in self._sent if not request.Test()]
+        self._sent += [self._checks.isend(text, rank) for rank in range(1, self.size)]
+
+    def await_announcement(self, text: str) -> None:
+        with self.taking_part(f"rank 0: {text}"):
+            while not self._heard[text]:
+                self._heard[self._checks.recv(source=0)] += 1
+        self._heard[text] -= 1
 
     def close(self) -> None:
         self._sums.Free()

@@ -10,14 +10,16 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from ksym import dtypes, shapes
+from ksym.compiler.plan import Plan
 from ksym.errors import ExecutionError
-from ksym.graph import Spec, Tensor
+from ksym.graph import Spec, Tensor, topological_order
+from ksym.ops.leaves import is_constant
 from ksym.runtime import capi, device, loading
 from ksym.runtime.capi import NDArray
 from ksym.variables import Variable
@@ -187,6 +189,33 @@ def _with_axis(array: DeviceArray) -> NDArray:
     return array.native if array.spec.shape else array.native.reshaped((1,))
 
 
+def copying(pairs: Sequence[tuple[DeviceArray, DeviceArray]]) -> Callable[[], None]:
+    """Return a call that copies arrays to others: all of them, also if that is interrupted.
+
+    Args:
+        pairs: Targets and sources, none of which is a target; the host cannot access them.
+    """
+    return functools.partial(_copy_all, copies(pairs))
+
+
+def _copy_all(copies: Sequence[Callable[[], None]]) -> None:
+    """Make all of some calls, which may be repeated, also if that is interrupted."""
+    interruption: BaseException | None = None
+    while True:
+        try:
+            with loading.numpy_shapes():
+                for copy in copies:
+                    copy()
+        except (KeyboardInterrupt, MemoryError) as error:
+            if isinstance(interruption, MemoryError):
+                raise  # there is none the second time either
+            interruption = error
+        else:
+            break
+    if interruption is not None:
+        raise interruption
+
+
 @contextlib.contextmanager
 def made_for(tensors: Sequence[Tensor]) -> Iterator[None]:
     """Have an error inside of the context name the operator of the largest of some tensors.
@@ -220,3 +249,14 @@ def storage_of(variable: Variable) -> DeviceArray:
         variable.initial = None
     assert isinstance(variable.storage, DeviceArray)
     return variable.storage
+
+
+def feeds_for(plan: Plan, placeholders: Iterable[Tensor]) -> dict[Tensor, DeviceArray | None]:
+    """Return an array for each placeholder that a plan reads, None for the others."""
+    read = {node for node in topological_order(plan.tensors) if not node.inputs}
+    feeds: dict[Tensor, DeviceArray | None] = {}
+    for tensor in placeholders:
+        is_read = tensor.node in read and not is_constant(tensor)
+        with made_for([tensor]):
+            feeds[tensor] = DeviceArray.empty(tensor.spec) if is_read else None
+    return feeds

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.runtime.library import MONITOR
-from ksym.runtime.loading import check, library
+from ksym.runtime.loading import check, check_wait, library
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 """The names of the dtypes by MXNet's numbers (mshadow's base.h)."""
@@ -91,11 +91,11 @@ class NDArray:
 
     def read_into(self, array: np.ndarray) -> None:
         """Copy the elements to a NumPy array of the same shape and dtype, in row-major order."""
-        check(library().MXNDArraySyncCopyToCPU(self.handle, array.ctypes.data, array.size))
+        check_wait(library().MXNDArraySyncCopyToCPU(self.handle, array.ctypes.data, array.size))
 
     def write(self, array: np.ndarray) -> None:
         """Copy the elements of a NumPy array of the same shape and dtype, in row-major order."""
-        check(library().MXNDArraySyncCopyFromCPU(self.handle, array.ctypes.data, array.size))
+        check_wait(library().MXNDArraySyncCopyFromCPU(self.handle, array.ctypes.data, array.size))
 
     def copy_to(self, other: NDArray) -> None:
         """Copy the elements to another array of the same shape and dtype, on any device."""
@@ -120,7 +120,7 @@ class NDArray:
         Raises:
             NativeError: The operator that computes them has failed.
         """
-        check(library().MXNDArrayWaitToRead(self.handle))
+        check_wait(library().MXNDArrayWaitToRead(self.handle))
 
 
 def _handles(arrays: Sequence[NDArray]) -> Any:

@@ -21,9 +21,9 @@ from ksym.graph import Tensor, topological_order
 from ksym.loops.body import Body
 from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.runtime import loading
-from ksym.runtime.arrays import DeviceArray, storage_of
+from ksym.runtime.arrays import DeviceArray, feeds_for, storage_of
 from ksym.runtime.native import draw
-from ksym.runtime.program import SIZES, Program, Source, feeds_for, interpreted, read_only
+from ksym.runtime.program import SIZES, Program, Source, interpreted
 from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
@@ -51,7 +51,7 @@ class CheckedProgram(Program):
         check = Check(dict(zip(given.values(), found, strict=True)))
         plan = compile_graph(graph, given, check)
         feeds = feeds_for(plan, given.values())
-        program = cls(plan, read_only(feeds), shared, limit, Source(graph, given))
+        program = cls(plan, feeds, shared, limit, Source(graph, given))
         for feed, value in zip(feeds.values(), found, strict=True):
             if feed is not None:
                 feed.write(value)

@@ -57,7 +57,8 @@ def parse(name: str) -> Device:
     Raises:
         DeviceError: The name is none of these.
     """
-    match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", name.strip().lower())
+    text = name.strip().lower() if isinstance(name, str) else ""
+    match = re.fullmatch(r"(cpu|gpu)(?::(\d+))?", text)
     if match is None or (match[1] == "cpu" and match[2] not in (None, "0")):
         raise DeviceError(f"{name!r} is not a device", remedy='use "cpu" or "gpu:0"')
     return Device(match[1], int(match[2] or 0))

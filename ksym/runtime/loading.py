@@ -371,7 +371,7 @@ _failures = 0
 
 
 def failures() -> int:
-    """Return how many errors MXNet has reported in this process.
+    """Return how many errors MXNet has reported in this process to those who wait.
 
     An asynchronous engine reports an operator's error to whoever waits first for an array that the
     operator writes, its working memory included, which operators of other threads write too.  So a
@@ -382,10 +382,19 @@ def failures() -> int:
 
 def check(status: int) -> None:
     """Raise the error that MXNet reports if a call of its C library failed."""
+    if status != 0:
+        raise NativeError((library().MXGetLastError() or b"").decode(errors="replace"))
+
+
+def check_wait(status: int) -> None:
+    """Raise the error that MXNet reports to who waits for an array, and count it.
+
+    The caller holds `running` if the engine is asynchronous.
+    """
     global _failures
     if status != 0:
         _failures += 1
-        raise NativeError((library().MXGetLastError() or b"").decode(errors="replace"))
+        check(status)
 
 
 def wait_for_all(before: int) -> None:
@@ -398,7 +407,7 @@ def wait_for_all(before: int) -> None:
         NativeError: An operator has failed, maybe one of another thread.
     """
     with running:
-        check(library().MXNDArrayWaitAll())
+        check_wait(library().MXNDArrayWaitAll())
         check_undisturbed(before)
 
 
@@ -418,8 +427,9 @@ def check_undisturbed(before: int) -> None:
 def forget_failures() -> None:
     """Wait until all operators have run, and drop all their errors that nobody was told of."""
     with running:
-        while library().MXNDArrayWaitAll() != 0:
-            pass
+        for _ in range(10):  # once is enough: the second time there is nothing to wait for
+            if library().MXNDArrayWaitAll() == 0:
+                break
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -29,13 +28,12 @@ from ksym.compiler.plan import (
     WhileWork,
 )
 from ksym.errors import ExecutionError, KsymError
-from ksym.graph import Tensor, topological_order
+from ksym.graph import Tensor
 from ksym.ops.given import is_leaf
 from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
 from ksym.runtime import loading
-from ksym.runtime.arrays import DeviceArray, is_direct, made_for, storage_of
-from ksym.runtime.arrays import copies as copies_of
+from ksym.runtime.arrays import DeviceArray, copying, feeds_for, is_direct, made_for, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
 from ksym.runtime.collective import CollectiveRun
 from ksym.runtime.control import CondRun, HostRun, WhileRun
@@ -170,7 +168,7 @@ class Program:
 
     Args:
         plan: The plan.
-        arrays: The array of each placeholder, and of other tensors that are given.
+        arrays: The array of each placeholder that is read, and of other tensors that are given.
         shared: Another program, which never runs at the same time: both use one working memory.
         limit: The number of programs to keep for the rest.
         source: What the plan was compiled from, if it is not the plan of a body.
@@ -186,14 +184,14 @@ class Program:
     def __init__(
         self,
         plan: Plan,
-        arrays: Mapping[Tensor, DeviceArray],
+        arrays: Mapping[Tensor, DeviceArray | None],
         shared: Program | None = None,
         limit: int = SIZES,
         source: Source | None = None,
     ):
         self.plan = plan
         self.source = source
-        known = self._arrays = _Known(arrays)
+        known = self._arrays = _Known((t, a) for t, a in arrays.items() if a is not None)
         with made_for([node.outputs[0] for node in plan.drawn]):
             self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
         known.update((node.outputs[0], array) for node, array in self._draws)
@@ -265,7 +263,7 @@ class Program:
             limit: As for `Program`.
         """
         feeds = feeds_for(plan, source.given.values())
-        return list(feeds.values()), cls(plan, read_only(feeds), shared, limit, source)
+        return list(feeds.values()), cls(plan, feeds, shared, limit, source)
 
     def _found(self, tensors: Iterable[Tensor]) -> list[DeviceArray]:
         """Return the arrays of tensors that the parts compute, as the last run left them."""
@@ -278,7 +276,7 @@ class Program:
         targets = [storage_of(variable) for variable in plan.copies]
         copies = list(zip(targets, self._new, strict=True))
         if not is_direct():
-            return [functools.partial(_copy_all, copies_of(copies))] if copies else []
+            return [copying(copies)] if copies else []
         calls = [call for kernel in plan.kernels for call in self._update_calls(kernel)]
         calls += [call for target, array in copies for call in copy_call(target, array)]
         return [Tape(calls).run] if calls else []
@@ -367,7 +365,7 @@ class Program:
         Raises:
             NativeError: An operator has failed; no variable has changed.
         """
-        final = self._final
+        final = self if self._continued_by is None else self._final
         if self._asynchronous and final._new:
             loading.wait_for_all(self._started)
         elif self._asynchronous:
@@ -426,28 +424,6 @@ class Program:
         return found[:count]
 
 
-def _copy_all(copies: Sequence[Callable[[], None]]) -> None:
-    """Copy arrays to others: all of them, also if that is interrupted.
-
-    Args:
-        copies: The calls, which may be repeated.
-    """
-    interruption: BaseException | None = None
-    while True:
-        try:
-            with loading.numpy_shapes():
-                for copy in copies:
-                    copy()
-        except (KeyboardInterrupt, MemoryError) as error:
-            if isinstance(interruption, MemoryError):
-                raise  # there is none the second time either
-            interruption = error
-        else:
-            break
-    if interruption is not None:
-        raise interruption
-
-
 def interpreted(
     tensors: Sequence[Tensor], arrays: Mapping[Tensor, DeviceArray]
 ) -> list[np.ndarray]:
@@ -461,22 +437,6 @@ def interpreted(
     program = Program(compile_graph(graph, {}), arrays)
     program.run()
     return [array.read() for array in program.outputs]
-
-
-def feeds_for(plan: Plan, placeholders: Iterable[Tensor]) -> dict[Tensor, DeviceArray | None]:
-    """Return an array for each placeholder that a plan reads, None for the others."""
-    read = {node for node in topological_order(plan.tensors) if not node.inputs}
-    feeds: dict[Tensor, DeviceArray | None] = {}
-    for tensor in placeholders:
-        is_read = tensor.node in read and not is_constant(tensor)
-        with made_for([tensor]):
-            feeds[tensor] = DeviceArray.empty(tensor.spec) if is_read else None
-    return feeds
-
-
-def read_only(feeds: Mapping[Tensor, DeviceArray | None]) -> dict[Tensor, DeviceArray]:
-    """Return the arrays of the placeholders that are read."""
-    return {tensor: array for tensor, array in feeds.items() if array is not None}
 
 
 def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) -> Runnable:

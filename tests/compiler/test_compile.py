@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 import ksym
 from ksym.compiler.compile import compile_graph
@@ -109,6 +110,7 @@ def test_kernels_and_products_are_told_apart_in_print():
     assert {type(part.work) for part in plan_of(x * 2.0).parts} == {Kernel}
 
 
+@pytest.mark.host_access
 def test_a_called_function_shows_its_plan():
     x, w = ksym.placeholder((None,), name="x"), ksym.Variable([1.0, 2.0], name="shown")
     f = ksym.function([x], ksym.sum(x * w), updates=[w.assign(w + x)])

@@ -137,12 +137,14 @@ def bound(costs):
     return call
 
 
+@pytest.mark.host_access
 def test_costs_say_when_threads_are_woken(two_threads):
     assert not bound(DEFAULT).inner
     assert bound(Costs(shared_instructions=6)).inner
     assert not bound(Costs(shared_instructions=7)).inner
 
 
+@pytest.mark.host_access
 def test_costs_say_what_code_is_optimised():
     assert bound(DEFAULT).code == bound(Costs(unoptimised_elements=3)).code
     assert bound(DEFAULT).code != bound(Costs(unoptimised_elements=2)).code

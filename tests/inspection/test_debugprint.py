@@ -133,6 +133,7 @@ def test_what_is_compiled_is_printed_with_the_part_that_computes_it(step):
     assert "float32 (7, 3)" in text(f, stage="compiled", shapes={x: (7, 3)})
 
 
+@pytest.mark.host_access
 def test_each_pass_is_printed_as_a_difference(step):
     x, _ = step
     y = ksym.exp(x * 1.0) + ksym.exp(x)

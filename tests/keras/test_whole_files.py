@@ -137,6 +137,9 @@ def test_a_folder_that_is_not_there_is_named(save, tmp_path):
 
 def test_files_that_cannot_be_read_end_in_an_error(tmp_path, monkeypatch):
     path = tmp_path / "model.h5"
+    for missing in (path, tmp_path):
+        with pytest.raises(FileError, match=r"is no file"):
+            files.check_file(missing)
     made(1.0).save(str(path))
     files.check_file(path)
     whole = path.read_bytes()

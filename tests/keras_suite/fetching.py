@@ -27,16 +27,19 @@ def pip(*arguments: str) -> None:
     subprocess.run(command, check=True)
 
 
-def fetch_packages(requirements: Path, folder: Path, *others: str) -> None:
+def fetch_packages(
+    requirements: Path, folder: Path, *others: str, dependencies: bool = False
+) -> None:
     """Install what is required, and others, into a folder beside the environment.
 
-    Nothing is done if it is there.
+    Nothing is done if it is there.  What these packages depend on is in the environment or listed,
+    unless it is asked for too.
     """
     kept = folder / requirements.name
     if not kept.exists() or kept.read_text() != requirements.read_text():
         shutil.rmtree(folder, ignore_errors=True)
         target = ("--target", str(folder), "--requirement", str(requirements))
-        pip("install", "--no-deps", *target, *others)
+        pip("install", *([] if dependencies else ["--no-deps"]), *target, *others)
         shutil.copy(requirements, kept)
 
 

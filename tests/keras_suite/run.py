@@ -1,8 +1,9 @@
-"""Run Keras 2.3.1's own tests on ksym, and compare what comes of them with a list.
+"""Run Keras's own tests on ksym, and compare what comes of them with a list.
 
     python tests/keras_suite/run.py [--write] [--keras 2.2.4] [FILE ...]
 
-The tests come from Keras's source distribution on PyPI, by pip; they and what they need besides
+The tests come from Keras's distributions on PyPI, by pip: those of Keras 2 from the source
+distribution, those of Keras 3 from the package itself; they and what they need besides
 ksym's own environment stay in build/keras-suite.  Each file runs in a process of its own, as many
 at once as there are cores, each with one thread: so sums are made in the same order everywhere, and
 a run can be repeated to the last digit.  `not_passed.txt` lists the tests that do not pass and why.
@@ -23,6 +24,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -41,45 +43,82 @@ class Suite(NamedTuple):
     Attributes:
         version: Which one.
         build: The folder of all that is fetched and made.
-        list: What does not pass, and why.
+        folder: Where the plugin, the list of packages and the list of tests are.
     """
 
     version: str
     build: Path
-    list: Path
+    folder: Path
 
     @classmethod
     def of(cls, version: str) -> Suite:
         """Return the suite of a version."""
         mark = "" if version == fetching.KERAS else f"-{version}"
-        return cls(version, fetching.BUILD / f"keras-suite{mark}", HERE / f"not_passed{mark}.txt")
+        third = version.startswith("3.")
+        folder = HERE.parent / "keras3_suite" if third else HERE
+        return cls(version, fetching.BUILD / f"keras-suite{mark}", folder)
+
+    @property
+    def third(self) -> bool:
+        """Whether it is a version of Keras 3."""
+        return self.folder != HERE
+
+    @property
+    def list(self) -> Path:
+        """What does not pass, and why."""
+        mark = "" if self.third or self.version == fetching.KERAS else f"-{self.version}"
+        return self.folder / f"not_passed{mark}.txt"
 
     @property
     def tests(self) -> Path:
         """The folder of the tests."""
-        return self.build / "tests"
+        return self.packages if self.third else self.build / "tests"
 
     @property
     def packages(self) -> Path:
         """The folder of what they use besides ksym's environment."""
         return self.build / f"packages-{fetching.PAIR}"
 
+    @property
+    def options(self) -> Sequence[str]:
+        """The options of pytest that the versions differ in."""
+        return () if self.third else ("-p", "flaky.flaky_pytest_plugin", "--no-flaky-report")
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables of the environment that the versions differ in."""
+        if not self.third:
+            return {"KERAS_BACKEND": "ksym.backend"}
+        return {"CUDA_VISIBLE_DEVICES": "", "JAX_PLATFORMS": "cpu", "TF_CPP_MIN_LOG_LEVEL": "3"}
+
     def prepare(self) -> None:
         """Fetch the tests, and the packages they use, unless they are there."""
-        others = [] if self.version == fetching.KERAS else [f"keras=={self.version}"]
-        fetching.fetch_packages(HERE / "requirements.txt", self.packages, *others)
-        fetching.fetch_keras("tests", self.tests, self.version)
+        required = self.folder / "requirements.txt"
+        if self.third:
+            keras = f"keras=={self.version}"
+            fetching.fetch_packages(required, self.packages, keras, dependencies=True)
+        else:
+            others = [] if self.version == fetching.KERAS else [f"keras=={self.version}"]
+            fetching.fetch_packages(required, self.packages, *others)
+            fetching.fetch_keras("tests", self.tests, self.version)
         (self.build / "output").mkdir(exist_ok=True)
+
+
+OF_OTHERS = tuple(
+    f"keras/src/backend/{name}/" for name in ("jax", "openvino", "tensorflow", "torch")
+)
+"""The folders of tests that are about another backend."""
 
 
 def test_files(suite: Suite) -> list[str]:
     """Return all files with tests, also those that pytest does not find by their names."""
-    return sorted(
+    found = sorted(
         str(path.relative_to(suite.tests))
-        for path in suite.tests.rglob("*.py")
+        for path in (suite.tests / ("keras/src" if suite.third else "")).rglob("*.py")
         if path.stem.startswith("test_") or path.stem.endswith(("_test", "_tests"))
-        if path.stem != "test_utils"
+        if path.stem not in ("test_utils", "test_case")
     )
+    return [file for file in found if not file.startswith(OF_OTHERS)]
 
 
 def run_file(suite: Suite, file: str, skip: list[str]) -> tuple[dict[str, listing.Result], str]:
@@ -88,26 +127,18 @@ def run_file(suite: Suite, file: str, skip: list[str]) -> tuple[dict[str, listin
     output, report = (suite.build / "output" / f"{name}.{kind}" for kind in ("txt", "jsonl"))
     report.unlink(missing_ok=True)
     with tempfile.TemporaryDirectory() as home, output.open("w") as stream:
-        paths = [suite.packages, HERE, ROOT]
+        paths = [suite.packages, *{suite.folder: 0, HERE: 0}, ROOT]
         environment = {
             **os.environ,
-            "KERAS_BACKEND": "ksym.backend",
+            **suite.environment,
             "KERAS_HOME": home,
             "KERAS_SUITE_REPORT": str(report),
             "OMP_NUM_THREADS": "1",
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
         }
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-p",
-            "plugin",
-            "-p",
-            "flaky.flaky_pytest_plugin",
-        ]
-        command += ["-p", "no:cacheprovider", "--no-flaky-report", "--rootdir", str(suite.tests)]
+        command = [sys.executable, "-m", "pytest", "-p", "plugin", *suite.options]
+        command += ["-p", "no:cacheprovider", "--rootdir", str(suite.tests)]
         command += ["-c", os.devnull, "--durations=5", "--tb=short"]
         command += [f"--deselect={identity}" for identity in skip]
         process = subprocess.Popen(

@@ -20,7 +20,7 @@ def test_callbacks_decide_alike_and_rank_0_writes(tmp_path):
     assert first["rate"] < 0.01
     assert first["stopped"] == 2
     assert sorted(os.listdir(tmp_path)) == [
-        *("0-of-2.json", "1-of-2.json", "best.h5", "log.csv", "weights.h5")
+        *("0-of-2.json", "1-of-2.json", "best.h5", "last.h5", "log.csv", "weights.h5")
     ]
     assert run.stdout.count("Epoch 1/9") == 1
     assert len((tmp_path / "log.csv").read_text().splitlines()) == 4

@@ -67,6 +67,7 @@ def test_times_add_up_to_those_of_the_calls_however_they_are_grouped(flags):
     np.testing.assert_allclose(work, work[0])
 
 
+@pytest.mark.host_access
 def test_operators_layers_lines_and_parts_are_named():
     _, f = step(profile=True)
     f(X)

@@ -96,7 +96,7 @@ def test_a_call_that_another_thread_disturbs_gives_its_results_all_the_same():
 def test_failures_are_counted():
     before = loading.failures()
     with pytest.raises(loading.NativeError):
-        loading.check(1)
+        loading.check_wait(1)
     assert loading.failures() == before + 1
     loading.check_undisturbed(before + 1)
     with pytest.raises(loading.NativeError, match="another thread"):
@@ -285,3 +285,29 @@ def test_one_call_copies_all_new_values():
             call()
     for target, source in pairs:
         np.testing.assert_array_equal(target.read(), source.read())
+
+
+THREADS = """
+import threading
+import numpy as np, ksym
+a = ksym.placeholder((20, 20), "float64")
+def work(seed):
+    w, good, wrong = ksym.Variable(np.float64(0)), 0, 0
+    size = ksym.sum(ksym.cholesky(a))
+    f = ksym.function([a], [size, ksym.sum(ksym.sort(a))], updates=[w.assign_add(size)])
+    for bad in np.random.default_rng(seed).random(40) < 0.15 * seed:
+        try:
+            results = f(np.eye(20) * (-1 if bad else 1))
+            wrong += bad or results != [20, 20]
+            good += 1
+        except ksym.KsymError as error:
+            wrong += not bad or error.operator != "cholesky"
+    print(f"{wrong} {w.get_value() == 20 * good}\\n", end="")  # in one piece
+threads = [threading.Thread(target=work, args=(seed,)) for seed in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+"""
+
+
+def test_threads_whose_calls_fail_do_not_disturb_each_other():
+    assert asynchronous(THREADS).split("\n") == ["0 True"] * 3 + [""]

@@ -132,6 +132,11 @@ class NativeGraph:
         )
 
 
+def _texts(attributes: Mapping[str, Any]) -> dict[str, str]:
+    """Return attributes as MXNet reads them."""
+    return {key: str(value) for key, value in attributes.items()}
+
+
 class GraphEmitter(Emitter):
     """Emits native operators as nodes of a `NativeGraph`.
 
@@ -180,7 +185,7 @@ class GraphEmitter(Emitter):
             # memory in a layout of the old shape, and fails; this one brings it into order.
             operator, attributes = "Reshape", {"shape": attributes["newshape"]}
         operator = self._renamed.get(operator, operator)
-        texts = {key: str(value) for key, value in attributes.items()}
+        texts = _texts(attributes)
         key = (operator, inputs, tuple(texts.items()), after)
         number = self._nodes.get(key)
         if number is None:
@@ -199,6 +204,10 @@ class GraphEmitter(Emitter):
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
+
+    def emitted(self, operator: str, *inputs: Entry, **attributes: Any) -> Entry | None:
+        number = self._nodes.get((operator, inputs, tuple(_texts(attributes).items()), None))
+        return None if number is None else Entry(number, 0)
 
     def in_own_layout(self, x: Entry) -> bool:
         return self._on_host and self._in_own_layout(x)

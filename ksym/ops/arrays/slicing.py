@@ -274,7 +274,8 @@ class _Slice(Operator):
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
         shape = node.inputs[0].shape
         bounds = _native_bounds(slice_bounds(node), shape)
-        if set(bounds["step"]) <= {1}:
+        # `slice_axis` has no kernel for booleans.
+        if set(bounds["step"]) <= {1} and node.inputs[0].dtype != "bool":
             return emit_range(emit, x, shape, bounds["begin"], bounds["end"])
         return emit("slice", x, **bounds)
 

@@ -152,7 +152,7 @@ class _ConvolutionTranspose(BothFormats):
         """
         out, kernel = node.outputs[0], node.inputs[1]
         anywhere = emit("_zeros", shape=padded, dtype=out.dtype)
-        forward = emit("Convolution", anywhere, w, **native.attributes)
+        forward = native.forward(emit, anywhere, w)
         result, _ = emit.backward(
             "_backward_Convolution",
             x,

@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.background import in_background
-from ksym.errors import GraphError
-from ksym.graph import FrozenArray, Tensor, topological_order
+from ksym.errors import ArgumentError, GraphError
+from ksym.graph import FrozenArray, Tensor, listed_tensors, topological_order
 from ksym.locking import reentrant_lock
 
 __all__ = ["RandomStream", "seed", "random_streams"]
@@ -167,10 +167,22 @@ def seed(value: int | None) -> None:
     """Seed the random streams that are created from now on without a seed of their own.
 
     With the same value, the same program creates streams with the same numbers.
+
+    Args:
+        value: An integer of at least zero; None takes another seed at each call.
+
+    Raises:
+        ArgumentError: It is something else.
     """
     global _seeds, _spawned
+    try:
+        seeds = np.random.SeedSequence(value)
+    except (TypeError, ValueError):
+        raise ArgumentError(
+            f"{value!r} is no seed", remedy="give an integer of at least zero, or None"
+        ) from None
     with _seeds_lock:
-        _seeds, _spawned = np.random.SeedSequence(value), 0
+        _seeds, _spawned = seeds, 0
 
 
 def _next_seed() -> int:
@@ -181,13 +193,17 @@ def _next_seed() -> int:
     return int(key.generate_state(1, np.uint64)[0])
 
 
-def random_streams(outputs: Iterable[Tensor]) -> list[RandomStream]:
+def random_streams(outputs: Tensor | Iterable[Tensor]) -> list[RandomStream]:
     """Return the streams that a graph draws from, each once, in the order of the graph.
 
     The same program finds them in the same order, so their states can be kept beside the values of
     its variables, and a run be resumed.
+
+    Raises:
+        ArgumentError: The outputs are no tensors.
     """
-    found = [node.attributes.get("stream") for node in topological_order(outputs)]
+    order = topological_order(listed_tensors(outputs, "the graph"))
+    found = [node.attributes.get("stream") for node in order]
     return list(dict.fromkeys(stream for stream in found if isinstance(stream, RandomStream)))
 
 

@@ -12,6 +12,8 @@ from ksym.graph import topological_order
 from ksym.runtime import calls
 from ksym.runtime.arrays import DeviceArray
 
+pytestmark = pytest.mark.host_access
+
 SPECIAL = [0.0, -0.0, 1.0, -1.0, 88.6, -103.5, 1e30, -1e30, np.inf, -np.inf, np.nan, 1e-40]
 BINARY = [ops.add, ops.subtract, ops.multiply, ops.true_divide, ops.maximum, ops.minimum]
 RELATIONS = [

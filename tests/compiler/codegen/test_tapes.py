@@ -7,6 +7,8 @@ import ksym
 from ksym import ops
 from ksym.ops.given import is_leaf
 
+pytestmark = pytest.mark.host_access
+
 
 def check(inputs, outputs, values, tape=True):
     """Compare a graph, which is a tape or not, with the node by node result, twice."""

@@ -6,6 +6,7 @@ import pytest
 
 import ksym
 from ksym import ops
+from ksym.compiler.codegen.nnvm import lower
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.fusion.choose import fuse_loops
 from ksym.compiler.fusion.decompose import fused_graph
@@ -14,6 +15,7 @@ from ksym.compiler.fusion.products import Product
 from ksym.compiler.partition import partition
 from ksym.compiler.specialize import specialize
 from ksym.graph import topological_order
+from ksym.ops.nn.convolution import FAR
 
 
 def regions(*outputs):
@@ -200,25 +202,42 @@ def test_sums_are_made_along_the_way(x, rng):
 
 
 def test_a_gradient_kernel_stays_with_what_it_repeats():
-    x, w = ksym.placeholder((8, 4, 32, 32)), ksym.placeholder((4, 4, 3, 3))
-    y = ops.convolution(x, w, padding="same", data_format="channels_first")
+    x = ksym.placeholder((8, 4, 32, 32))
+    y = ops.max_pool(x, 2)
     z = ksym.mean(y, (2, 3))
     loss = ksym.sum(ksym.exp(ksym.tanh(z) * z) + ksym.square(z) * ksym.log1p(ksym.exp(z)))
-    outputs = specialize([loss, *ksym.gradients(loss, [w])], {})
+    outputs = specialize([loss, *ksym.gradients(loss, [x])], {})
     planned = partition(outputs, fuse_loops(outputs))
     native = [part for part in planned if part.work is None]
     where = [
         {n.operator.name for n in topological_order(part.outputs, until=part.inputs)}
         for part in native
     ]
-    (together,) = [names for names in where if "convolution_gradient" in names]
-    assert "convolution" in together
+    (together,) = [names for names in where if "max_pool_gradient" in names]
+    assert "max_pool" in together
+
+
+def test_a_kernel_may_come_between_a_convolution_and_its_gradient():
+    x, w = ksym.placeholder((8, 16, 400)), ksym.placeholder((16, 16, 3))
+    z = ksym.max(ops.convolution(x, w, padding="same"), 2)
+    loss = ksym.sum(ksym.exp(ksym.tanh(z) * z) + ksym.square(z) * ksym.log1p(ksym.exp(z)))
+    outputs = specialize([loss, *ksym.gradients(loss, [x, w])], {})
+    planned = partition(outputs, fuse_loops(outputs))
+    native = [lower(part.outputs, part.inputs) for part in planned if part.work is None]
+    strides = [
+        node["attrs"]["stride"]
+        for graph in native
+        for node in graph.nodes
+        if node["op"] == "Convolution"
+    ]
+    # MXNet computes a convolution wherever a gradient is: there one with a single position.
+    assert sorted(strides) == ["(1,)", f"({FAR},)"]
 
 
 def test_a_mask_is_made_in_a_loop_where_its_product_stays_native():
     x, w = ksym.placeholder((8, 64, 24, 24)), ksym.placeholder((64, 64, 3, 3))
-    y = ksym.convolution(x, w, padding="same")
-    drawn = ksym.placeholder((8, 64 * 24 * 24), "int32")
+    y = ksym.max_pool(ksym.convolution(x, w, padding="same"), 2)
+    drawn = ksym.placeholder((8, 64 * 12 * 12), "int32")
     mask = ksym.cast(drawn > 5, "float32") * 2.0
     loss = ksym.sum(ksym.cumsum(ops.reshape(y, (8, -1)) * mask, 1))
     outputs = [loss, *ksym.gradients(loss, [x, w])]

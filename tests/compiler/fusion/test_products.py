@@ -12,6 +12,8 @@ from ksym.compiler.fusion.products import product_of
 from ksym.runtime import calls, loading
 from ksym.runtime.arrays import DeviceArray
 
+pytestmark = pytest.mark.host_access
+
 
 def call_of(tensor, values):
     """The call for a product of placeholders, and the array of its result."""

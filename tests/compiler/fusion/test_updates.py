@@ -47,6 +47,7 @@ def test_updates_see_the_values_before_the_call(name):
         np.testing.assert_allclose(found, expected, rtol=2e-6)
 
 
+@pytest.mark.host_access
 def test_of_an_optimizer_only_scalars_are_left_to_the_native_graph():
     _, step = _updated(CASES["momentum"], "native")
     left = [tensor for part in step.last_plan().parts for tensor in part.outputs]
