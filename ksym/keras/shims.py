@@ -21,6 +21,7 @@ and is left out where nothing is missing.  KSYM_KERAS_SHIMS=0 switches all of th
   shape that Keras takes from the input, because a layer says nothing, is marked as such.
 * Tensors have the attributes of TensorFlow's that Keras's users read: see
   `ksym.keras.attributes`.
+* Parts of SciPy that Keras imports are imported when it uses them: see `ksym.keras.deferred`.
 * Models train on several processes together, if a script asks for it: see `ksym.keras.ranks`.
 """
 
@@ -41,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from ksym.keras import attributes, files, ranks, workers
+from ksym.keras import attributes, deferred, files, ranks, workers
 from ksym.keras.namespaces import Namespace
 from ksym.keras.tensors import Undeclared
 
@@ -122,7 +123,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 def _load(name: str, execute: Callable[[ModuleType], None], module: ModuleType) -> None:
-    with _provided(collections, IMPORTED.get(name, {})):
+    with _provided(collections, IMPORTED.get(name, {})), deferred.provided(name):
         execute(module)
     _adapt(module)
 
@@ -151,7 +152,7 @@ def _is_being_loaded(module: ModuleType) -> bool:
 
 
 def _adapted() -> set[str]:
-    return {*GONE, *_AFTER, *ranks.names()}
+    return {*GONE, *_AFTER, *deferred.PARTS, *ranks.names()}
 
 
 def _adapt(module: ModuleType) -> None:
