@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ksym import shapes
+from ksym import dtypes
+from ksym.graph import Spec
 from ksym.operator.emitter import Emitter
 
 
 def emit_range(
-    emit: Emitter, x: Any, shape: shapes.Shape, begin: Sequence[int], end: Sequence[int]
+    emit: Emitter, x: Any, source: Spec, begin: Sequence[int], end: Sequence[int]
 ) -> Any:
     """Emit the elements of x from begin to end along each axis.
 
@@ -21,13 +22,15 @@ def emit_range(
     Args:
         emit: The emitter.
         x: The native operand.
-        shape: Its shape.
+        source: Its shape and dtype.
         begin: The first element along each axis.
         end: The element behind the last one.
     """
+    if not dtypes.is_float(source.dtype):  # `slice_axis` takes no booleans
+        return emit("slice", x, begin=tuple(begin), end=tuple(end))
     cut = [
         axis
-        for axis, (side, *bounds) in enumerate(zip(shape, begin, end, strict=True))
+        for axis, (side, *bounds) in enumerate(zip(source.shape, begin, end, strict=True))
         if bounds != [0, side]
     ]
     # Channels alone, as the interpreter does not know what is in blocks.

@@ -21,6 +21,10 @@ from ksym.shapes import UNKNOWN
 __all__ = ["take", "one_hot"]
 
 
+EXACT = {"float32": 1 << 24, "float64": 1 << 53}
+"""The integers up to which each float holds all."""
+
+
 def check_indices(indices: Tensor, side: int | None) -> None:
     """Raise an error for indices that an axis does not have.
 
@@ -175,6 +179,8 @@ class _TakeGradient(Operator):
             return emit("_zeros", shape=out.shape, dtype=out.dtype)
         rows = shapes.size(node.inputs[1].shape)
         flat = _wrapped(emit, indices, node.inputs[1].dtype, int(out.shape[0] or 0))
+        if out.dtype in ("float32", "float64") and int(out.shape[0] or 0) <= EXACT[out.dtype]:
+            return self._lower_floats(emit, node, g, flat)
         flat = emit("_np_reshape", flat, newshape=(1, rows))
         g = emit("_np_reshape", g, newshape=(rows, *out.shape[1:]))
         if out.dtype not in ("int8", "uint8"):
@@ -183,6 +189,30 @@ class _TakeGradient(Operator):
         g = emit("Cast", g, dtype="int32")
         total = emit("_backward_gather_nd", g, flat, shape=out.shape)
         return emit("Cast", total, dtype=out.dtype)
+
+    def _lower_floats(self, emit: Emitter, node: Node, g: Any, indices: Any) -> Any:
+        """Emit the gradient kernel of MXNet's `take`, which is three times as fast.
+
+        It has a gradient by the indices too, of the dtype of the rows, so that must be theirs.
+        """
+        out, rows = node.outputs[0], shapes.size(node.inputs[1].shape) or 0
+        sides = shapes.known(out.shape)
+        table = Spec((sides[0], math.prod(sides[1:])), out.dtype)
+        by_indices = Spec((rows,), out.dtype)  # nothing reads it
+        flat = emit("_np_reshape", indices, newshape=by_indices.shape)
+        flat = emit("Cast", flat, dtype=out.dtype)
+        # The shapes are inferred from a forward node; the kernel reads no table.
+        anything = emit("_zeros", shape=table.shape, dtype=table.dtype)
+        options: dict[str, Any] = {"axis": 0, "mode": "wrap"}
+        total, _ = emit.backward(
+            "_backward_take",
+            emit("_np_reshape", g, newshape=(rows, table.shape[1])),
+            flat,
+            of=emit("take", anything, flat, **options),
+            results=[table, by_indices],
+            **options,
+        )
+        return emit("_np_reshape", total, newshape=sides)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return [take(g, node.inputs[1], axis=0), None, None]

@@ -272,11 +272,10 @@ class _Slice(Operator):
         return x
 
     def lower(self, emit: Emitter, node: Node, x: Any, starts: Any, stops: Any) -> Any:
-        shape = node.inputs[0].shape
-        bounds = _native_bounds(slice_bounds(node), shape)
-        # `slice_axis` has no kernel for booleans.
-        if set(bounds["step"]) <= {1} and node.inputs[0].dtype != "bool":
-            return emit_range(emit, x, shape, bounds["begin"], bounds["end"])
+        source = node.inputs[0].spec
+        bounds = _native_bounds(slice_bounds(node), source.shape)
+        if set(bounds["step"]) <= {1}:
+            return emit_range(emit, x, source, bounds["begin"], bounds["end"])
         return emit("slice", x, **bounds)
 
     def merge_axes(self, node: Node) -> Tensor:

@@ -122,13 +122,14 @@ class NativeConvolution:
             return shape
         return tuple(int(d or 0) + b + a for d, (b, a) in zip(shape, self.pairs, strict=True))
 
-    def cropped(self, emit: Emitter, value: Any, shape: Shape) -> Any:
+    def cropped(self, emit: Emitter, value: Any, source: Spec) -> Any:
         """Cut off the padding."""
         if self.symmetric:
             return value
         begin = tuple(b for b, _ in self.pairs)
-        end = tuple(b + int(d or 0) for (b, _), d in zip(self.pairs, shape, strict=True))
-        return emit_range(emit, value, self.padded_shape(shape), begin, end)
+        end = tuple(b + int(d or 0) for (b, _), d in zip(self.pairs, source.shape, strict=True))
+        whole = Spec(self.padded_shape(source.shape), source.dtype)
+        return emit_range(emit, value, whole, begin, end)
 
 
 def check_kernel(x: Tensor, w: Tensor) -> None:
@@ -306,7 +307,7 @@ class _ConvolutionGradient(Operator):
             results=[padded, kernel.spec, *(tensor.spec for tensor in bias)],
             **native.attributes,
         )
-        return native.cropped(emit, dx, source.shape), *rest
+        return native.cropped(emit, dx, source.spec), *rest
 
     def gradient(self, node: Node, *by: Tensor | None) -> list[Tensor | None]:
         g, x, w, *bias = node.inputs

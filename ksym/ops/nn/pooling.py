@@ -142,7 +142,7 @@ class _NativePooling:
             return result
         begin = tuple(b for b, _ in pairs)
         end = tuple(b + d for d, (b, _) in zip(sides, pairs, strict=True))
-        return emit_range(emit, result, padded, begin, end)
+        return emit_range(emit, result, Spec(padded, self.source.dtype), begin, end)
 
 
 def _window_flops(node: Node) -> float:

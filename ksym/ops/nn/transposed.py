@@ -141,7 +141,7 @@ class _ConvolutionTranspose(BothFormats):
                 strict=True,
             )
         )
-        return native.cropped(emit, emit("Deconvolution", x, w, **options), out.shape)
+        return native.cropped(emit, emit("Deconvolution", x, w, **options), out.spec)
 
     def _by_gradient(
         self, emit: Emitter, native: NativeConvolution, x: Any, w: Any, padded: Shape, node: Node
@@ -162,7 +162,7 @@ class _ConvolutionTranspose(BothFormats):
             results=[Spec(padded, out.dtype), kernel.spec],
             **native.attributes,
         )
-        return native.cropped(emit, result, out.shape)
+        return native.cropped(emit, result, out.spec)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         x, w, _ = node.inputs
