@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 
 class SavedModelExportArchive:
-    """The base class of Keras's export archives."""
+    """The base class of Keras's export archives: there are none of ksym's."""
 
-    def track(self, resource: Any) -> None:
-        """Refuse to export."""
+    def __init__(self) -> None:
         raise NotImplementedError(
-            "Keras's backend ksym does not export SavedModels. To do: save the model by "
-            "model.save('model.keras'), load it with another backend, and export it there; or "
-            "export a function of ksym with ksym.export_onnx."
+            "`export_saved_model` only currently supports the tensorflow, jax and torch backends. "
+            "To do: save the model by model.save('model.keras'), load it with one of them, and "
+            "export it there; or export a function of ksym's by ksym.export_onnx."
         )
-
-    add_endpoint = track

@@ -3,9 +3,8 @@
 The name `rnn` is a module there too: Keras asks for the function.
 """
 
-from keras.src.backend.common.name_scope import name_scope
-
 from keras_ksym.src import random
 from keras_ksym.src.ops import core, image, linalg, math, nn, numpy
 from keras_ksym.src.ops.core import *
 from keras_ksym.src.rnn import *
+from keras_ksym.src.scopes import name_scope

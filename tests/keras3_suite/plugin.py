@@ -33,12 +33,12 @@ POSING = ("trainer_test.py",)
 class _Module(_pytest.python.Module):
     """A file of tests, imported under another name of the backend if it asks for one."""
 
-    def _importtestmodule(self):
+    def _getobj(self):
         if os.path.basename(str(self.path)) not in POSING:
-            return super()._importtestmodule()
+            return super()._getobj()
         config._BACKEND = hook.POSE
         try:
-            return super()._importtestmodule()
+            return super()._getobj()
         finally:
             config._BACKEND = hook.NAME
 

@@ -10,7 +10,6 @@ import numpy as np
 from keras.src import tree
 from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.keras_tensor import KerasTensor
-from keras.src.backend.common.name_scope import name_scope
 from keras.src.backend.common.stateless_scope import StatelessScope
 from keras.src.backend.common.symbolic_scope import SymbolicScope
 
@@ -29,6 +28,7 @@ from keras_ksym.src.ops.control import (
 )
 from keras_ksym.src.ops.gradients import custom_gradient, remat
 from keras_ksym.src.ops.scattering import scatter, scatter_update, slice, slice_update
+from keras_ksym.src.scopes import name_scope
 from keras_ksym.src.tensor import Tensor, as_array, has_tensors, tensor
 from keras_ksym.src.tracing import tracing
 from keras_ksym.src.variable import Variable

@@ -114,6 +114,11 @@ class _Segment(Operator):
     def infer(self, x: Tensor, segments: Tensor, count: Tensor) -> Spec:
         return Spec((known_dimensions(count)[0], *x.shape[1:]), x.dtype)
 
+    def check(self, node: Node) -> None:
+        x, segments, _ = node.inputs
+        if x.shape[0] != segments.shape[0]:
+            raise ShapeError(f"there are {segments.shape[0]} numbers for {x.shape[0]} slices")
+
     def numpy(self, x: Any, segments: Any, count: Any) -> Any:
         return self._reduce(x, segments, count)
 
