@@ -80,7 +80,7 @@ class WithGradient(Operator):
         try:
             gradients = _checked(found, operands, rule.name)
             _refuse_others(gradients, [*operands, node.outputs[0], g], rule.name)
-        except GradientError as error:
+        except KsymError as error:
             specs = [tensor.spec for tensor in operands]
             raise error.located("custom_gradient", specs, node.origin) from None
         return [None, *gradients]
