@@ -32,6 +32,12 @@ LONGEST_SUM = 1 << 14
 BLOCK_OF_SUM = 2048
 """The length of the blocks, at most, that an axis longer than that is divided into."""
 
+VECTOR = 16
+"""The number of extrema that a kernel keeps side by side."""
+
+SHORTEST_RUN = 64
+"""The number of elements in a row from which on their extremum is that of extrema side by side."""
+
 SMALLEST_MATRIX = 64
 """The number of elements from which sums over a middle axis pay as products of many matrices."""
 
@@ -368,7 +374,27 @@ def _extremum_gradient(x: Tensor, y: Tensor, g: Tensor, axes: tuple[int, ...]) -
     return ops.where(chosen, share, ops.where(ops.isnan(y), y, ops.zeros_like(y)))
 
 
-max_ = Reduction(
+class _Extremum(Reduction):
+    def decompose(self, node: Node, operands: Sequence[Tensor]) -> Tensor | None:
+        (x,), over = operands, set(node.attributes["axis"])
+        front = x.rank
+        while front - 1 in over:
+            front -= 1
+        length = _elements(x, range(front, x.rank))
+        if node.attributes["keepdims"] or not dtypes.is_float(x.dtype) or 0 in x.shape:
+            return None
+        if length < SHORTEST_RUN or length % VECTOR:
+            return None
+        # One after the other, elements wait for each other; side by side they fill a vector.
+        sides = shapes.known(x.shape)[:front]
+        beside = ops.reshape(x, (*sides, length // VECTOR, VECTOR))
+        largest = self.make([beside], {"axis": (front,), "keepdims": False})
+        left = (*sorted(over & set(range(front))), front)
+        made: Tensor = self.make([largest], {"axis": left, "keepdims": False})
+        return made
+
+
+max_ = _Extremum(
     "max",
     np.max,
     "_np_max",
@@ -377,13 +403,14 @@ max_ = Reduction(
     apart=0.05,
     combination=Combination(-math.inf, lambda m, largest, x: m.maximum(largest, x)),
 )
-min_ = Reduction(
+min_ = _Extremum(
     "min",
     np.min,
     "_np_min",
     _extremum_gradient,
     "Return the smallest element; equal ones share the gradient, as in TensorFlow.",
     apart=0.05,
+    combination=Combination(math.inf, lambda m, smallest, x: m.minimum(smallest, x)),
 )
 
 

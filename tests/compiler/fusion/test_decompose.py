@@ -38,3 +38,35 @@ def test_a_long_sum_that_no_blocks_divide_is_native(side):
     value = np.random.default_rng(0).standard_normal(side, dtype="float32")
     assert f(value) == pytest.approx(2 * value.astype("float64").sum(), rel=1e-5, abs=1e-3)
     assert "native graph" in str(f.last_plan())
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [
+        ((3, 640), 1),
+        ((4, 64), None),
+        ((2, 3, 8, 16), (2, 3)),
+        ((2, 3, 4, 32), (0, 2, 3)),
+        ((5, 63), 1),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32"])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_extremum_of_neighbours_is_that_of_extrema_side_by_side(shape, axis, dtype, name, rng):
+    x = placeholder(shape, dtype)
+    f = ksym.function([x], getattr(ksym, name)(x, axis))
+    value = (rng.standard_normal(shape) * 100).astype(dtype)
+    np.testing.assert_array_equal(f(value), getattr(np, name)(value, axis))
+    if dtype != "int32":
+        for special in (np.inf, -np.inf, np.nan):
+            value.flat[rng.integers(value.size)] = special
+            np.testing.assert_array_equal(f(value), getattr(np, name)(value, axis))
+
+
+def test_the_maximum_of_a_convolution_over_time_is_in_a_kernel():
+    x, w = placeholder((4, 16, 100)), placeholder((16, 16, 5))
+    z = ksym.max(ksym.relu(ksym.convolution(x, w)), 2)
+    f = ksym.function([x, w], [z, *ksym.gradients(ksym.sum(z * z), [x, w])])
+    f(np.zeros((4, 16, 100), "float32"), np.zeros((16, 16, 5), "float32"))
+    natives = [line for line in str(f.last_plan()).split("\n") if "native graph:" in line]
+    assert not any(" max" in line for line in natives)
