@@ -17,7 +17,7 @@ from ksym.versions import installed
 def report() -> Iterator[str]:
     """Yield the report's lines."""
     yield f"ksym {ksym.__version__}, Python {platform.python_version()}, {platform.platform()}"
-    for name in ("numpy", "llvmlite", "keras", "h5py"):
+    for name in ("numpy", "llvmlite", "keras", "h5py", "mpi4py"):
         yield f"{name}: {installed(name) or 'not installed'}"
     found = find()
     yield f"MXNet: {f'{found}, {found.path}' if found else 'not installed'}"

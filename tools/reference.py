@@ -35,7 +35,8 @@ Written from the declarations by `make docs`; not to be edited.
 *How* says what an operator becomes: **native** are operators of MXNet, **expanded** is composed of
 others when the shapes are known, **composed** when it is called; **drawn** and **on the host** are
 computed by NumPy, before a native graph and between two; a **loop** or **branch** runs graphs
-of its own. The dtypes and the gradients are those of one example in float32 from each declaration:
+of its own; **between ranks** is communication ([parallel.md](parallel.md)). The dtypes and the
+gradients are those of one example in float32 from each declaration:
 a gradient is there (**yes**), is **zero** by construction, or there is **none**; *second* is the
 gradient of that. *Export* says to which formats that example is exported
 ([saving.md](saving.md)). A check that leaves an operator out is named with its reason.
@@ -63,7 +64,8 @@ def _how(operator: Operator) -> str:
     if _overrides(operator, "expand") and not _overrides(operator, "is_composed"):
         return "expanded"
     if operator.runs != "native":
-        return {"host": "on the host", "cond": "branch"}.get(operator.runs, "loop")
+        named = {"host": "on the host", "cond": "branch", "collective": "between ranks"}
+        return named.get(operator.runs, "loop")
     return "native" if operator.pure else "drawn"
 
 

@@ -118,6 +118,10 @@ all_reduce = _AllReduce(
 
 
 class _Broadcast(Collective):
+    def call(self, x: Any, root: int = 0) -> Tensor:
+        result: Tensor = super().call(x, root)
+        return result
+
     def prepare(
         self, x: Any, root: int = 0, count: int | None = None
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import re
 import select
 import signal
 import socket
@@ -79,7 +80,9 @@ class Watch:
         self._signal = 0
         self._noted = now
         self._reader = Reader()
-        self._first_dead: int | None = None
+        # Several, if mpiexec had ended others before this process looked.
+        self._first_dead: list[int] = []
+        self._said = b""
 
     def run(self) -> int:
         """Run the job to its end, and return its exit status."""
@@ -111,9 +114,7 @@ class Watch:
         while not self._signal and not self._problem:
             alive = {s.handle: r for r, s in enumerate(self._ranks) if s.handle >= 0}
             ready, _, _ = select.select([errors, wake, *alive], [], [], 0.5)
-            for handle in ready:
-                if handle in alive:
-                    self._gone(alive[handle])
+            self._gone([alive[handle] for handle in ready if handle in alive])
             if errors in ready and not self._read(errors):
                 return
             self._judge(time.monotonic())
@@ -123,6 +124,7 @@ class Watch:
         data = os.read(errors, 1 << 16)
         text, reports = self._reader.read(data)
         if text:
+            self._said = (self._said + text)[-(1 << 16) :]
             with contextlib.suppress(OSError):
                 os.write(2, text)
         for report in reports:
@@ -149,13 +151,14 @@ class Watch:
         elif kind == "ended":
             seen.ended = True
 
-    def _gone(self, rank: int) -> None:
-        """Note that a process has ended; the first that did so without a word is to blame."""
-        seen = self._ranks[rank]
-        os.close(seen.handle)
-        seen.handle = -1
-        if self._first_dead is None and seen.failed is None and not seen.ended:
-            self._first_dead = rank
+    def _gone(self, ranks: Sequence[int]) -> None:
+        """Note that processes have ended; the first that did so without a word is to blame."""
+        for rank in ranks:
+            seen = self._ranks[rank]
+            os.close(seen.handle)
+            seen.handle = -1
+        dead = [r for r in ranks if self._ranks[r].failed is None and not self._ranks[r].ended]
+        self._first_dead = self._first_dead or dead
 
     # --- judging --------------------------------------------------------------------------------
 
@@ -167,7 +170,7 @@ class Watch:
             if not seen.ended and now - seen.heard > self._timeout
         ]
         failed = any(seen.failed for seen in self._ranks)
-        if silent and not failed and self._first_dead is None:
+        if silent and not failed and not self._first_dead:
             lines = [
                 f"rank {rank} {self._ranks[rank].name()} has given no sign of life for "
                 f"{self._timeout:g} s: "
@@ -255,7 +258,7 @@ class Watch:
             say(f"{self._problem}\nall ranks were ended")
             return 1
         if status:
-            dead = self._first_dead
+            dead = self._dead()
             if dead is None:
                 say(f"mpiexec ended with status {status}; all ranks were ended")
             else:
@@ -268,6 +271,18 @@ class Watch:
                 )
             return status if status > 0 else 128 - status
         return 0
+
+    def _dead(self) -> int | None:
+        """Return the rank that has died, and not been ended because another one had.
+
+        Open MPI knows.  MPICH names one, too, but not always the first, which was seen to end.
+        """
+        match = re.search(rb"noticed that process rank (\d+) ", self._said)
+        if match is not None:
+            return int(match[1])
+        among = self._first_dead or list(range(len(self._ranks)))
+        named = [r for r in among if b"PID %d " % self._ranks[r].pid in self._said]
+        return next(iter([*named, *self._first_dead]), None)
 
 
 def say(text: str) -> None:

@@ -27,6 +27,7 @@ from ksym.errors import KsymError
 from ksym.parallel import engine
 from ksym.parallel.mpi import MpiEngine
 from ksym.parallel.reports import Reporter
+from ksym.runtime.device import has_cuda_build
 
 ENVIRONMENT = "KSYM_JOB"
 """The environment variable by which the launcher tells a rank about the job."""
@@ -47,7 +48,7 @@ class Rank:
 
     def __init__(self, job: dict[str, Any], script: list[str]):
         self._job, self._script = job, script
-        number = os.environ.get("PMI_RANK", os.environ.get("OMPI_COMM_WORLD_RANK", "0"))
+        number = _told("PMI_RANK", "OMPI_COMM_WORLD_RANK")
         self._reporter = Reporter(int(number))
         self._state = "starting"
         self._engine: MpiEngine | None = None
@@ -62,6 +63,10 @@ class Rank:
         start = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
         self._reporter.send("here", pid=os.getpid(), host=socket.gethostname(), start=int(start))
         threading.Thread(target=self._report, daemon=True, name="ksym reports").start()
+        if has_cuda_build():
+            # A GPU for each rank of a machine, the first in each process's eyes.
+            own = _told("MPI_LOCALRANKID", "OMPI_COMM_WORLD_LOCAL_RANK")
+            os.environ.setdefault("CUDA_VISIBLE_DEVICES", own)
         try:
             made = self._engine = _engine(self._job)
             made.agree("versions", versions())
@@ -116,6 +121,11 @@ class Rank:
             items["line"] = _line(sys._current_frames().get(main or 0), self._script[0])
             self._reporter.send("alive", **items)
             time.sleep(PERIOD)
+
+
+def _told(mpich: str, open_mpi: str) -> str:
+    """Return what mpiexec says in an environment variable, of MPICH's name or of Open MPI's."""
+    return os.environ.get(mpich, os.environ.get(open_mpi, "0"))
 
 
 def _engine(job: dict[str, Any]) -> MpiEngine:

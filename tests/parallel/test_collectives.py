@@ -32,7 +32,8 @@ def test_without_a_launcher_there_is_one_rank():
 
 def test_a_communication_is_kept_where_nothing_reads_it():
     x = ksym.placeholder((2,))
-    f = ksym.function([x], ksym.where(ksym.as_tensor(False), ksym.all_reduce(x), x))
+    y = ksym.where(ksym.as_tensor(False), ksym.all_reduce(x), x)
+    f = ksym.function([x], y, flags="check=1")
     f([1, 2])
     assert [n for n in f.last_graph() if n.operator is ksym.all_reduce]
 
