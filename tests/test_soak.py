@@ -151,3 +151,19 @@ def test_shapes_without_end(rng):
         f(np.ones((1 + number % 50, 1 + number // 50), "float32"))
 
     check_flat(act, sizes(2000, 100), 40)
+
+
+def test_threads_that_come_and_go():
+    """As in a server that starts one for each request, of sizes that are new to it."""
+    x = ksym.placeholder((None, 4))
+    f = ksym.function(x, [ksym.sort(x), ksym.tanh(x)])
+    threads = set()
+
+    def act(number):
+        thread = threading.Thread(target=f, args=(np.ones((1 + number % 40, 4)),))
+        thread.start()
+        thread.join()
+        threads.add(threading.active_count())
+
+    check_flat(act, sizes(1000, 40), 20)
+    assert len(threads) == 1

@@ -14,6 +14,7 @@ from ksym.errors import ExecutionError
 from ksym.graph import Node, Spec, Tensor
 from ksym.runtime import device, loading
 from ksym.runtime.arrays import DeviceArray, is_direct
+from ksym.runtime.binding import bound
 from ksym.runtime.capi import Executor
 
 
@@ -43,17 +44,18 @@ class Executable:
             arrays[name] = DeviceArray.of(value)
         for name, spec in graph.scratch.items():
             arrays[name] = DeviceArray.of(np.zeros(shapes.known(spec.shape), spec.dtype))
-        with loading.numpy_shapes():
-            self._executor: Executor = Executor(
-                graph.to_json(),
-                {name: array.native for name, array in arrays.items()},
-                device.context(),
-                None if shared is None else shared._executor,
-            )
-            heads = [
-                DeviceArray(native, Spec(native.shape, native.dtype), graph.in_blocks)
-                for native in self._executor.outputs
-            ]
+        context, native = device.context(), {n: array.native for n, array in arrays.items()}
+
+        def bind() -> tuple[Executor, list[DeviceArray]]:
+            with loading.numpy_shapes():
+                same = None if shared is None else shared._executor
+                executor = Executor(graph.to_json(), native, context, same)
+                return executor, [
+                    DeviceArray(head, Spec(head.shape, head.dtype), graph.in_blocks)
+                    for head in executor.outputs
+                ]
+
+        self._executor, heads = bound(bind)
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
         self._requirements = [(heads[each.head], each) for each in graph.requirements]
         self._arrays = arrays

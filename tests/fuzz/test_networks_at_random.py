@@ -59,10 +59,15 @@ def test_models_train_as_interpreted(data, floatx):
     compare(found, expected, BOUNDS[floatx])
 
 
-def saturated(network, predicted):
-    """Whether Keras on TensorFlow clips a probability, which ksym computes from logits."""
-    near = np.minimum(predicted, 1.0 - predicted).min() < 1e-5
-    return near and network["loss"].endswith(("crossentropy", "divergence"))
+def bound_of(network, predicted):
+    """Return how much a model may differ from Keras on TensorFlow, None where nothing is said.
+
+    That adds 1e-7 to probabilities before their logarithm, and clips them; ksym computes them from
+    logits.
+    """
+    if not network["loss"].endswith(("crossentropy", "divergence")):
+        return 1e-6
+    return None if np.minimum(predicted, 1.0 - predicted).min() < 1e-5 else 1e-2
 
 
 def against_tensorflow(seed, count=60):
@@ -99,11 +104,13 @@ def against_tensorflow(seed, count=60):
             {k: v for k, v in found[side].items() if k.startswith(f"{number}|")}
             for side in ("ksym", "tensorflow")
         )
-        if any("error" in k for k in theirs) or saturated(network, theirs[f"{number}|predicted"]):
+        failed = any("error" in name for name in theirs)
+        bound = None if failed else bound_of(network, theirs[f"{number}|predicted"])
+        if bound is None:
             counting.add(refused=1)
             continue
         try:
-            compare(mine, theirs, 1e-6)
+            compare(mine, theirs, bound)
         except AssertionError as error:
             said = [str(value) for name, value in mine.items() if "error" in name]
             different.append(f"{json.dumps(network)}\n{error}\n{said}")
