@@ -49,7 +49,7 @@ class _Compiled:
         symbols = tree.map_structure(opened, data)
         with tracing(visible=inputs is None):
             mapping = [(v, Tensor(v.state, v._dtype)) for v in variables if v.state is not None]
-            scope = StatelessScope(state_mapping=mapping)
+            scope = StatelessScope(state_mapping=mapping, collect_losses=True)
             with scope:
                 result = body(symbols)
         self.result = result

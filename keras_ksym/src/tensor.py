@@ -280,7 +280,7 @@ def as_array(value: Any, dtype: str | None = None) -> np.ndarray:
         dtype = result_type(*kinds) if kinds else dtypes.as_dtype(None)
     if dtype is not None and isinstance(value, list | tuple | bool | int | float):
         if isinstance(value, list | tuple):
-            value = [as_array(item) if not isinstance(item, WEAK) else item for item in value]
+            value = [item if isinstance(item, WEAK) else as_array(item, dtype) for item in value]
         return np.asarray(value).astype(dtypes.numpy_dtype(dtype))
     array = np.asarray(value)
     return array if dtype is None else array.astype(dtypes.numpy_dtype(dtype))

@@ -383,6 +383,7 @@ class Trainer(base_trainer.Trainer):  # type: ignore[misc] # Keras has no types
     def _ksym_run_on_batch(self, function: Any, data: Any, return_dict: bool) -> Any:
         data = tree.map_structure(lambda v: None if v is None else np.asarray(v), data)
         self._symbolic_build(data_batch=data)
+        self.reset_metrics()
         logs = pythonify_logs(function([data]))
         return logs if return_dict else self._flatten_metrics_in_order(logs)
 

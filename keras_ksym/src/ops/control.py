@@ -42,7 +42,7 @@ class _Branch:
     def trace(self) -> list[Any]:
         """Call the branch, and return its tensors."""
         outer = get_stateless_scope() if in_stateless_scope() else None
-        scope = StatelessScope(initialize_variables=False)
+        scope = StatelessScope(collect_losses=True, initialize_variables=False)
         if outer is not None:
             scope.state_mapping.update(outer.state_mapping)
         before = dict(scope.state_mapping)

@@ -81,8 +81,10 @@ def convert_to_numpy(x: Any) -> np.ndarray:
 
 
 def is_tensor(x: Any) -> bool:
-    """Return whether x is a tensor of the backend: an array, or symbolic."""
-    return isinstance(x, np.ndarray | np.generic | Tensor)
+    """Return whether x is a tensor of the backend: an array of numbers, or symbolic."""
+    if isinstance(x, np.ndarray | np.generic):
+        return x.dtype.kind not in "OSUMm"  # objects, texts, dates
+    return isinstance(x, Tensor)
 
 
 def shape(x: Any) -> tuple[Any, ...]:

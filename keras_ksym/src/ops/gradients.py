@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -10,7 +11,7 @@ from keras.src import tree
 from keras.src.backend.common import KerasVariable
 
 import ksym
-from keras_ksym.src.tensor import Tensor, has_tensors, tensor
+from keras_ksym.src.tensor import Tensor, as_array, has_tensors, tensor
 
 __all__ = ["custom_gradient", "gradients", "remat"]
 
@@ -47,36 +48,28 @@ def custom_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
         operands = [args[i].graph for i in places]
         outputs, grad = fun(*args, **kwargs)
         flat = [tensor(output) for output in tree.flatten(outputs)]
-        rest = {id(x): x for x in flat}
-        assert rest
+        if len(flat) != 1:
+            return outputs  # of several results the gradients are their own
+        (result,) = flat
 
         def rule(*given: Any) -> Any:
-            upstream = given[-1]
-            found = (
-                grad(Tensor(upstream, flat[0].dtype), upstream=Tensor(upstream, flat[0].dtype))
-                if _takes_upstream(grad)
-                else grad(Tensor(upstream, flat[0].dtype))
-            )
+            upstream = Tensor(given[-1], result.dtype)
+            found = grad(upstream=upstream) if _takes_upstream(grad) else grad(upstream)
             found = list(found) if isinstance(found, list | tuple) else [found]
-            if len(found) == len(args) and len(args) != len(places):
+            if len(found) == len(args) != len(places):
                 found = [found[i] for i in places]
             return [None if g is None else tensor(g).graph for g in found]
 
-        if len(flat) != 1:
-            return outputs  # several results: their own gradients
-        attached = ksym.custom_gradient(lambda *_: flat[0].graph, rule)(*operands)
-        return tree.pack_sequence_as(outputs, [Tensor(attached, flat[0].dtype)])
+        attached = ksym.custom_gradient(lambda *_: result.graph, rule)(*operands)
+        return tree.pack_sequence_as(outputs, [Tensor(attached, result.dtype)])
 
     return with_gradient
 
 
 def _takes_upstream(grad: Callable[..., Any]) -> bool:
-    code = getattr(grad, "__code__", None)
-    return (
-        False
-        if code is None
-        else "upstream" in code.co_varnames[code.co_argcount :][: code.co_kwonlyargcount]
-    )
+    """Return whether a gradient takes what arrives by the name `upstream` only, as Keras's do."""
+    parameter = inspect.signature(grad).parameters.get("upstream")
+    return parameter is not None
 
 
 def _is_traced(args: Any, kwargs: Any) -> bool:
@@ -108,19 +101,18 @@ def directional(fun: Callable[..., Any], primals: Any, tangents: Any, has_aux: b
         tensor(t).graph_in(x.dtype) for t, x in zip(tree.flatten(tangents), inside, strict=True)
     ]
     changes = ksym.jvp([r.graph for r in results], [x.graph for x in inputs], along)
-    whole = [*(r.graph for r in results), *changes]
-    if not traced:
-        values = ksym.evaluate(
-            whole, {i.graph: _value(x) for i, x in zip(inputs, tree.flatten(primals), strict=True)}
-        )
+    beside = [tensor(x) for x in tree.flatten(aux)] if has_aux else []
+    dtypes = [x.dtype for x in (*results, *results, *beside)]
+    whole = [*(r.graph for r in results), *changes, *(x.graph for x in beside)]
+    if traced:
+        values: list[Any] = [Tensor(g, d) for g, d in zip(whole, dtypes, strict=True)]
     else:
-        values = [Tensor(g, r.dtype) for g, r in zip(whole, [*results, *results], strict=True)]
-    first = tree.pack_sequence_as(outputs, values[: len(results)])
-    second = tree.pack_sequence_as(outputs, values[len(results) :])
-    return (first, second, aux) if has_aux else (first, second)
-
-
-def _value(x: Any) -> Any:
-    from keras_ksym.src.tensor import as_array
-
-    return as_array(x)
+        given = [as_array(x) for x in tree.flatten(primals)]
+        feeds = {i.graph: x for i, x in zip(inputs, given, strict=True)}
+        values = ksym.evaluate(whole, feeds)
+    count = len(results)
+    first = tree.pack_sequence_as(outputs, values[:count])
+    second = tree.pack_sequence_as(outputs, values[count : 2 * count])
+    if not has_aux:
+        return first, second
+    return first, second, tree.pack_sequence_as(aux, values[2 * count :])

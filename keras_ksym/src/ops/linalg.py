@@ -225,6 +225,8 @@ def norm(x: Operand, ord: Any = None, axis: Any = None, keepdims: bool = False) 
     if axis is None:
         axis = tuple(range(graph.rank))
     over = axis if isinstance(axis, tuple) else (axis,)
+    if not all(-graph.rank <= a < graph.rank for a in over):
+        raise ValueError(f"axis {axis} is out of bounds for a tensor of shape {x.shape}")
     if len(over) == 1:
         return made(_vector_norm(graph, ord, over[0], keepdims), dtype)
     if len(over) != 2:

@@ -24,18 +24,27 @@ Graph = ksym.Tensor
 
 
 @operation
-def one_hot(
-    x: Operand, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False
-) -> Tensor:
-    """Mark each number by a one among zeros on a new axis; nothing, for one that is no class."""
-    if sparse:
-        raise ValueError("`sparse=True` is not supported with the ksym backend")
-    name = dtypes.as_dtype(dtype)
+def _one_hot(x: Operand, num_classes: int, axis: int, name: str) -> Tensor:
     classes = ksym.cast(x.graph, "int64")
     marks = ksym.equal(ksym.expand_dims(classes, -1), np.arange(num_classes))
     axis = axis % (x.ndim + 1)
     moved = marks if axis == x.ndim else ksym.moveaxis(marks, -1, axis)
     return Tensor(ksym.cast(moved, dtypes.stored(name)), name)
+
+
+def one_hot(
+    x: Any, num_classes: int | None, axis: int = -1, dtype: Any = None, sparse: bool = False
+) -> Any:
+    """Mark each number by a one among zeros on a new axis; nothing, for one that is no class.
+
+    Without a number of classes, it is one more than the largest number, which has to be known.
+    """
+    if sparse:
+        raise ValueError("`sparse=True` is not supported with the ksym backend")
+    if num_classes is None:
+        values = np.asarray(x)
+        num_classes = int(values.max()) + 1 if values.size else 0
+    return _one_hot(x, int(num_classes), axis, dtypes.as_dtype(dtype))
 
 
 def multi_hot(

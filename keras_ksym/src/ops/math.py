@@ -11,7 +11,7 @@ import ksym
 from keras_ksym.src import dtypes
 from keras_ksym.src.operation import Operand, Operands, operation
 from keras_ksym.src.ops.linalg import slogdet
-from keras_ksym.src.ops.windows import window_of
+from keras_ksym.src.ops.windows import unwindowed, window_of
 from keras_ksym.src.tensor import Tensor, floating, made, promoted
 
 __all__ = [
@@ -250,8 +250,11 @@ def istft(
     dtype, a, b = _pair(x)
     if a.rank < 2:
         raise ValueError(f"Input `x` must have at least 2 dimensions. Received shape: {a.shape}")
-    weights = window_of(window, sequence_length, fft_length, dtype)
-    frames = _backward(a, b, fft_length) * ksym.constant(weights, a.dtype)
+    frames = _backward(a, b, fft_length)
+    if window is not None:
+        weights = window_of(window, sequence_length, fft_length, dtype)
+        scale = ksym.constant(unwindowed(weights, sequence_stride), a.dtype)
+        frames = frames * scale
     count = frames.shape[-2]
     assert count is not None
     size = fft_length + sequence_stride * (count - 1)
@@ -262,10 +265,7 @@ def istft(
         moved, [count * fft_length, *(ksym.shape_of(moved)[i] for i in range(2, moved.rank))]
     )
     added = ksym.segment_sum(rows, places.reshape(-1), size)
-    overlap = np.zeros(size)
-    np.add.at(overlap, places, weights**2)
-    scale = np.where(overlap > 1e-10, overlap, 1.0)
-    signal = ksym.moveaxis(added, 0, -1) / ksym.constant(scale, added.dtype)
+    signal = ksym.moveaxis(added, 0, -1)
     start = fft_length // 2 if center else 0
     end = start + length if length is not None else size - fft_length // 2 if center else size
     return made(

@@ -100,32 +100,51 @@ nanstd = _deviation(
 nanmean = _deviation("nanmean", ksym.nanmean, ignoring=True)
 
 
-def _extreme(
-    name: str, compute: Callable[..., Graph], pair: Callable[..., Graph]
-) -> Callable[..., Any]:
-    """Return the largest or smallest element over axes, with an initial value if given."""
+def _largest(x: Tensor, axis: Any, keepdims: bool, compute: Callable[..., Graph]) -> Tensor:
+    """Return the extreme elements over axes, in the dtype of x."""
+    graph = x.graph_in("int32") if x.dtype == "bool" else x.graph
+    result = compute(graph, axes_of(axis), keepdims=keepdims)
+    return Tensor(ksym.cast(result, dtypes.stored(x.dtype)), x.dtype)
 
-    def body(x: Operand, axis: Axis = None, keepdims: bool = False, initial: Any = None) -> Tensor:
-        graph = x.graph_in("int32") if x.dtype == "bool" else x.graph
-        if builtins.any(side == 0 for side in x.shape) and initial is not None:
-            # A sum of nothing has the shape, and is zero.
-            result = ksym.sum(graph, axes_of(axis), keepdims=keepdims) + initial
-        else:
-            result = compute(graph, axes_of(axis), keepdims=keepdims)
-            if initial is not None:
-                result = pair(result, tensor(initial).graph_in(x.dtype))
-        return Tensor(ksym.cast(result, dtypes.stored(x.dtype)), x.dtype)
+
+def _extreme(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
+    """Return a function of the largest or smallest element over axes."""
+
+    def body(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
+        return _largest(x, axis, keepdims, compute)
 
     body.__name__ = name
-    body.__doc__ = f"Return the {name} element over axes."
+    body.__doc__ = f"Return {name} over axes."
     return operation(body)
 
 
-max = _extreme("max", ksym.max, ksym.maximum)
-min = _extreme("min", ksym.min, ksym.minimum)
-nanmax = _extreme("nanmax", ksym.nanmax, ksym.fmax)
-nanmin = _extreme("nanmin", ksym.nanmin, ksym.fmin)
-amax, amin = max, min
+def _extreme_with_initial(
+    name: str, compute: Callable[..., Graph], pair: Callable[..., Graph]
+) -> Callable[..., Any]:
+    """Return such a function that takes a number into account besides."""
+
+    def body(x: Operand, axis: Axis = None, keepdims: bool = False, initial: Any = None) -> Tensor:
+        if initial is None:
+            return _largest(x, axis, keepdims, compute)
+        number = tensor(initial).graph_in(x.dtype)
+        if 0 in x.shape:
+            # A sum of nothing has the shape, and is zero.
+            nothing = ksym.sum(x.graph, axes_of(axis), keepdims=keepdims)
+            return made(ksym.zeros_like(nothing) + number, x.dtype)
+        found = _largest(x, axis, keepdims, compute)
+        return Tensor(pair(found.graph, number), x.dtype)
+
+    body.__name__ = name
+    body.__doc__ = f"Return the {name} element over axes, and of an initial number if given."
+    return operation(body)
+
+
+max = _extreme_with_initial("max", ksym.max, ksym.maximum)
+min = _extreme_with_initial("min", ksym.min, ksym.minimum)
+amax = _extreme("amax", ksym.max)
+amin = _extreme("amin", ksym.min)
+nanmax = _extreme("nanmax", ksym.nanmax)
+nanmin = _extreme("nanmin", ksym.nanmin)
 
 
 @operation

@@ -44,3 +44,14 @@ def window_of(window: Any, sequence_length: int, fft_length: int, dtype: str) ->
             f"Received: window shape={weights.shape}"
         )
     return np.pad(weights, (left, fft_length - sequence_length - left)).astype(dtype)
+
+
+def unwindowed(window: np.ndarray, stride: int) -> np.ndarray:
+    """Return the weights by which overlapping parts that a window weighted add up to the sequence.
+
+    They are the window divided by the sum of its squares at all strides, and zero where that is.
+    """
+    count = -(-len(window) // stride)
+    squares = np.pad(np.square(window), (0, count * stride - len(window)))
+    total = np.tile(squares.reshape(count, stride).sum(0), count)[: len(window)]
+    return np.divide(window, total, out=np.zeros_like(window), where=total > 0)
