@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from ksym import dtypes, ops, shapes
-from ksym.errors import ArgumentError, GradientError, GraphError
+from ksym.errors import ArgumentError, GradientError, GraphError, KsymError
 from ksym.graph import Node, Spec, Tensor, topological_order
 from ksym.operator.composite import composite
 from ksym.operator.declaration import Operator
