@@ -18,7 +18,7 @@ Measured for a training step of an LSTM: binding takes 7 ms, compiling 22 beside
 """
 
 NODES, LEAST_PLANS = 1 << 16, 16
-"""The nodes of all plans up to which they are kept, 2 KiB each; and the number that always are."""
+"""The nodes of all plans up to which they are kept, some 2 KiB each; and the number that always are."""
 
 Prepared = tuple[Sequence[DeviceArray | None], Program]
 """The arrays that values are put into, and the program that reads them."""

@@ -148,20 +148,20 @@ class Costs:
     native_flop: float = 2e-5
     """Microseconds of a floating-point operation of a product or convolution.
 
-    Measured: 90 to 110 GFLOP/s for products of 512 x 512 on one thread; half of it for small ones.
+    Measured for convolutions on one thread: 90 to 110 GFLOP/s, half of it for small ones.
     """
 
     kept_time: float = 20.0
     """Microseconds of a call that folding of variables has to save.
 
-    What is folded is a plan of its own, which takes 2 to 4 ms to compile, and 5 us in each call
-    after a variable has changed.
+    Estimated: what is folded is a plan of its own, which takes some milliseconds to compile, and
+    some microseconds in each call after a variable has changed.
     """
 
     kept_elements: int = 1 << 14
     """Elements up to which a value is kept that is larger than its operands, or cheap.
 
-    A bound on memory: 64 KiB.  Reading so much takes 0.4 us, computing it in one pass no more.
+    A bound on memory, 64 KiB, and no time: computing so much in one pass takes as long as reading.
     """
 
     padded_work: float = 2e6
