@@ -62,7 +62,7 @@ def _sample(draw: Draw) -> Sample:
     return Sample(x, segments, np.array([count], "int64"))
 
 
-@composite(numpy=_by_numpy(np.add, lambda dtype: 0), sample=_sample)
+@composite(numpy=_by_numpy(np.add, lambda dtype: 0), sample=_sample, static_operands=(2,))
 def segment_sum(x: Any, segments: Any, count: Any) -> Tensor:
     """Return the sums of the slices of x that have the same number.
 
