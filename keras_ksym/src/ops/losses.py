@@ -321,9 +321,10 @@ def dot_product_attention(
     flash_attention: bool | None = None,
     attn_logits_soft_cap: float | None = None,
 ) -> Tensor:
-    """Return values weighted by the softmax of products of queries and keys, per head."""
-    if flash_attention:
-        raise ValueError("Flash attention is not supported in ksym backend.")
+    """Return values weighted by the softmax of products of queries and keys, per head.
+
+    flash_attention asks for a kernel with the same result, of which ksym has none: it is ignored.
+    """
     if any(t.ndim != 4 for t in (query, key, value)):
         raise ValueError(
             "`dot_product_attention` only supports 4D inputs. "
@@ -334,6 +335,10 @@ def dot_product_attention(
     wide = "float64" if dtype == "float64" else "float32"
     q, k = ksym.cast(q, wide), ksym.cast(k, wide)
     size = key.shape[-1] or 1
+    heads, groups = query.shape[2], key.shape[2]
+    if heads is not None and groups is not None and heads != groups and heads % groups == 0:
+        # Heads of queries share the keys and values of a group (arXiv:2305.13245).
+        k, v = (ksym.repeat(shared, heads // groups, 2) for shared in (k, v))
     logits = ksym.einsum("btnh,bsnh->bnts", q, k) * (
         1.0 / np.sqrt(size) if scale is None else scale
     )

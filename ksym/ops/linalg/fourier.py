@@ -35,6 +35,14 @@ class _FFT(Operator):
     def infer(self, real: Tensor, imaginary: Tensor, axis: int, inverse: bool) -> tuple[Spec, Spec]:
         return real.spec, real.spec
 
+    def check(self, node: Node) -> None:
+        real, imaginary = node.inputs
+        if real.shape != imaginary.shape:
+            raise ShapeError(
+                f"real and imaginary parts have the same shape: not {real.shape} and "
+                f"{imaginary.shape}"
+            )
+
     def numpy(self, real: Any, imaginary: Any, axis: int, inverse: bool) -> Any:
         if not np.size(real):
             return real, imaginary

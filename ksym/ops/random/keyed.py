@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes
+from ksym import dtypes, shapes
 from ksym.errors import DTypeError, ShapeError
-from ksym.graph import Spec, Tensor
+from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, cast_to, floating, known_dimensions, promoted
 from ksym.operator.sampling import Draw, Sample
@@ -109,10 +109,15 @@ class _KeyedWith(Operator):
         super().__init__(name, doc)
 
     def infer(self, key: Tensor, *parameters: Tensor) -> Spec:
-        for other in parameters[1:]:
-            if other.rank != parameters[0].rank:
-                raise ShapeError(f"the parameters have shapes {[p.shape for p in parameters]}")
+        self._check_shapes(parameters)
         return parameters[0].spec
+
+    def check(self, node: Node) -> None:
+        self._check_shapes(node.inputs[1:])
+
+    def _check_shapes(self, parameters: Sequence[Tensor]) -> None:
+        if not all(shapes.compatible(p.shape, parameters[0].shape) for p in parameters):
+            raise ShapeError(f"the parameters have shapes {[p.shape for p in parameters]}")
 
     def numpy(self, key: Any, *parameters: Any) -> Any:
         numbers = self._draw(_generator(key), *(np.asarray(p, "float64") for p in parameters))
