@@ -226,7 +226,7 @@ class Function:
         """Start without anything compiled, in a group with the functions that share variables."""
         self._inputs = inputs
         self.profile = profile_of(self.name, profile)
-        self._programs = Specializations(max(1, specializations))
+        self._programs = Specializations(specializations)
         # For each argument the dtype and shape of the last array that needed no conversion.
         self._accepted: list[Any] = [None for _ in self._slots]
         # The arguments whose values are compiled in, and not only their shapes.

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
 
+import numpy as np
+
 from ksym.compiler.plan import Plan
+from ksym.errors import ArgumentError
 from ksym.runtime.arrays import DeviceArray
 from ksym.runtime.program import Program, Source
 from ksym.runtime.reclaim import collect, give_back
@@ -18,7 +21,7 @@ Measured for a training step of an LSTM: binding takes 7 ms, compiling 22 beside
 """
 
 NODES, LEAST_PLANS = 1 << 16, 16
-"""The nodes of all plans up to which they are kept, some 2 KiB each; and the number that always are."""
+"""The nodes of all plans up to which they are kept, some 2 KiB each; how many always are."""
 
 Prepared = tuple[Sequence[DeviceArray | None], Program]
 """The arrays that values are put into, and the program that reads them."""
@@ -48,11 +51,19 @@ class Specializations:
     those used longest ago the plans are dropped, too.
 
     Args:
-        limit: The number of specialisations that are kept.
+        limit: The number of specialisations that are kept; one is kept in any case.
+
+    Raises:
+        ArgumentError: It is no integer.
     """
 
     def __init__(self, limit: int):
-        self.limit = limit
+        if isinstance(limit, bool) or not isinstance(limit, int | np.integer):
+            raise ArgumentError(
+                f"specializations is {limit!r}, no integer",
+                remedy="give the number of combinations of input shapes to keep compiled",
+            )
+        self.limit = max(1, int(limit))
         self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
 
     def get(self, key: Hashable, make: Callable[[Compiled | None], Prepared]) -> Prepared:

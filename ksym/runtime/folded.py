@@ -12,8 +12,8 @@ from ksym.runtime.runnable import Bind, Runnable
 BOUND_BYTES = 1 << 22
 """The bytes of values up to which the program that computes them stays bound to its arrays.
 
-It takes about as much memory as the values.  Binding it again is estimated to take a fraction of the
-time of computing values that are larger than this.
+It takes about as much memory as the values.  Binding it again is estimated to take a fraction of
+the time of computing values that are larger than this.
 """
 
 
