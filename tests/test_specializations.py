@@ -91,5 +91,5 @@ def test_checked_and_guarded_functions_are_bound_again(flags, monkeypatch):
 @pytest.mark.parametrize("wrong", ["a", None, 1.5, True])
 def test_a_limit_that_is_no_integer_is_refused(wrong):
     x = ksym.placeholder((None,))
-    with pytest.raises(ksym.ArgumentError, match="specializations is .*no integer"):
+    with pytest.raises(ksym.ArgumentError, match=r"specializations is .*no integer"):
         ksym.function(x, x, specializations=wrong)
