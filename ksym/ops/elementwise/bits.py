@@ -136,7 +136,7 @@ reduce_precision = _ReducePrecision(
 
     >>> import ksym
     >>> ksym.evaluate(reduce_precision([1.001, 3.14159], 8, 7))
-    array([1.     , 3.140625], dtype=float32)
+    array([1.      , 3.140625], dtype=float32)
     """,
 )
 
