@@ -22,7 +22,7 @@ step(np.ones((5, 4)))  # another shape: specialised and compiled once more
 step(np.ones((5, 4)))
 print(step)
 print(step.cache_info())
-# -> CacheInfo(hits=1, misses=2, kept=2, limit=16)
+# -> CacheInfo(hits=1, misses=2, kept=2, limit=256)
 
 print(step.last_plan())
 # -> part 1: product: (5, 4) @ (4, 3)
