@@ -152,7 +152,7 @@ def measured(build: Callable[[], Any]) -> tuple[Counter[str], Counter[str], floa
 
 def _rebind_forward(model: Any) -> None:
     """Have the native graphs of a model call the library's function as it is now."""
-    from ksym.runtime.program import NativeRun
+    from ksym.runtime.parts import NativeRun
 
     forward = loading.library().MXExecutorForward
     program = model.train_function.compiled._programs.last[1]

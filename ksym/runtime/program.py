@@ -30,17 +30,17 @@ from ksym.compiler.plan import (
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Tensor
 from ksym.ops.given import is_leaf
-from ksym.ops.leaves import is_constant
 from ksym.recent import Recent
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, copying, feeds_for, is_direct, made_for, storage_of
-from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls, product_call
+from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls
 from ksym.runtime.collective import CollectiveRun
 from ksym.runtime.control import CondRun, HostRun, WhileRun
 from ksym.runtime.folded import folded_values
-from ksym.runtime.interpreter import blame, interpret, unexplained
+from ksym.runtime.interpreter import unexplained
 from ksym.runtime.loading import NativeError
 from ksym.runtime.native import Executable, draw, draw_ahead
+from ksym.runtime.parts import CompiledRun, KnownArrays, NativeRun, StepByStepRun, joined
 from ksym.runtime.runnable import Runnable
 from ksym.runtime.scan import ScanRun
 from ksym.runtime.subnormal import FlushedSubnormals
@@ -79,86 +79,6 @@ class Source(NamedTuple):
     given: Mapping[Tensor, Tensor]
 
 
-class _Known(dict[Tensor, DeviceArray]):
-    """The arrays of tensors; those of variables and constants are added when they are needed."""
-
-    def __missing__(self, tensor: Tensor) -> DeviceArray:
-        if isinstance(tensor, Variable):
-            array = storage_of(tensor)
-        elif is_constant(tensor):
-            array = DeviceArray.of(np.asarray(tensor.value))
-        else:
-            raise KeyError(tensor)
-        self[tensor] = array
-        return array
-
-
-class NativeRun:
-    """A part that is a native graph of MXNet."""
-
-    calls = None
-
-    def __init__(self, part: Part, graph: NativeGraph, arrays: _Known, shared: Executable | None):
-        self._part = part
-        self._arrays = arrays
-        try:
-            self.executable = Executable(graph, arrays, shared)
-        except NativeError as error:
-            raise blame(part, arrays, error) from None
-        self.outputs: Sequence[DeviceArray] = self.executable.outputs
-        self._is_checked = bool(graph.requirements)
-
-    def run(self) -> None:
-        """Compute the outputs."""
-        try:
-            self.executable.run()
-        except NativeError as error:
-            raise blame(self._part, self._arrays, error) from None
-        if self._is_checked:
-            self.executable.check()
-
-
-class StepByStepRun:
-    """A part that is interpreted node by node."""
-
-    calls = None
-
-    def __init__(self, part: Part, arrays: _Known):
-        self._part = part
-        self._arrays = arrays
-        # Copies, since the interpreter returns the array of a leaf itself.
-        self.outputs: Sequence[DeviceArray] = [DeviceArray.empty(t.spec) for t in part.outputs]
-
-    def run(self) -> None:
-        """Compute the outputs."""
-        found = interpret(self._part.outputs, self._arrays, self._part.inputs)
-        for kept, array in zip(self.outputs, found, strict=True):
-            kept.copy_from(array)
-
-
-class CompiledRun:
-    """A part that is calls of compiled code, which join those of neighbouring parts on a tape."""
-
-    def __init__(self, part: Part, arrays: _Known, costs: Costs):
-        made = {tensor: DeviceArray.empty(tensor.spec) for tensor in part.outputs}
-        self.outputs: Sequence[DeviceArray] = list(made.values())
-        self.calls: list[Call] = []
-        if isinstance(part.work, Copies):
-            for tensor, array in made.items():
-                self.calls += copy_call(array, arrays[tensor])
-            return
-        arrays.update(made)
-        if isinstance(part.work, Kernel):
-            self.calls = kernel_calls(part.work, arrays, costs)
-        else:
-            assert isinstance(part.work, Product)
-            self.calls = [product_call(part.work, arrays, costs)]
-
-    def run(self) -> None:
-        """Compute the outputs."""
-        Tape(self.calls).run()
-
-
 class Program:
     """A plan that is bound to arrays, which are the same at each run.
 
@@ -191,7 +111,7 @@ class Program:
     ):
         self.plan = plan
         self.source = source
-        known = self._arrays = _Known((t, a) for t, a in arrays.items() if a is not None)
+        known = self._arrays = KnownArrays((t, a) for t, a in arrays.items() if a is not None)
         with made_for([node.outputs[0] for node in plan.drawn]):
             self._draws = [(node, DeviceArray.empty(node.outputs[0].spec)) for node in plan.drawn]
         known.update((node.outputs[0], array) for node, array in self._draws)
@@ -207,7 +127,7 @@ class Program:
             pairs = list(zip(part.outputs, made.outputs, strict=True))
             known.update((t, array) for t, array in pairs if not is_leaf(t.node))
             self._sources.update((t, (made, at)) for at, (t, _) in enumerate(pairs))
-        self._runs, self.calls = _joined(self.parts)
+        self._runs, self.calls = joined(self.parts)
         if self._folded is not None:
             self._runs.insert(0, self._folded.refresh)
         if self._draws or self._folded is not None:
@@ -283,7 +203,7 @@ class Program:
 
     def _update_calls(self, kernel: Kernel) -> list[Call]:
         """Return the calls of a kernel that writes new values of variables."""
-        plan, arrays = self.plan, _Known(self._arrays)
+        plan, arrays = self.plan, KnownArrays(self._arrays)
         arrays.update(zip(plan.operands, self._found(plan.operands.values()), strict=True))
         return kernel_calls(kernel, arrays, plan.target.costs)
 
@@ -439,7 +359,7 @@ def interpreted(
     return [array.read() for array in program.outputs]
 
 
-def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) -> Runnable:
+def _bound(part: Part, arrays: KnownArrays, costs: Costs, shared: Executable | None) -> Runnable:
     """Bind a part to its arrays."""
     work = part.work
     if isinstance(work, NativeGraph):
@@ -457,31 +377,6 @@ def _bound(part: Part, arrays: _Known, costs: Costs, shared: Executable | None) 
     if isinstance(work, CondWork):
         return CondRun(part, work, arrays, Program)
     return StepByStepRun(part, arrays)
-
-
-def _joined(parts: Sequence[Runnable]) -> tuple[list[Callable[[], None]], list[Call] | None]:
-    """Put the calls of neighbouring compiled parts on one tape.
-
-    Returns:
-        The functions to run, in their order; and the calls of all parts, None if a part has none.
-    """
-    runs: list[Callable[[], None]] = []
-    pending: list[Call] = []
-    everything: list[Call] | None = []
-    for part in parts:
-        if part.calls is not None:
-            pending += part.calls
-            if everything is not None:
-                everything += part.calls
-            continue
-        everything = None
-        if pending:
-            runs.append(Tape(pending).run)
-            pending = []
-        runs.append(part.run)
-    if pending:
-        runs.append(Tape(pending).run)
-    return runs, everything
 
 
 def _memory(shared: Program | None, position: int) -> Executable | None:
