@@ -55,7 +55,8 @@ class Executable:
                     for head in executor.outputs
                 ]
 
-        self._executor, heads = bound(bind)
+        with loading.running:  # a fork waits: a child would have MXNet's locks as they are now
+            self._executor, heads = bound(bind)
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
         self._requirements = [(heads[each.head], each) for each in graph.requirements]
         self._arrays = arrays
