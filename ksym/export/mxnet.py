@@ -22,6 +22,9 @@ from ksym.variables import Variable
 WITHOUT_GRADIENT = {"_slice_assign"}
 """Operators of MXNet that have no gradient, besides those that are gradients."""
 
+SECOND_UNREAD = {"_backward_Convolution", "_backward_take"}
+"""Gradient kernels of which ksym may read the first result only."""
+
 
 MXNET = Format("MXNet", merges_axes=True, has_loops=False, has=lambda operator: False)
 
@@ -240,7 +243,7 @@ class SymbolOf(Symbol):
                 # Gluon prepares the gradient of what it loads, and refuses operators without one,
                 # even where no gradient is asked for; unless none gets to any of its results.
                 result = self.emit("BlockGrad", result)
-                if node["op"] == "_backward_Convolution" and 1 not in read:
+                if node["op"] in SECOND_UNREAD and 1 not in read:
                     nothing = self.emit("zeros_like", Entry(made.node, 1))
                     nothing = self.emit("sum", nothing, keepdims=True)
                     result = self.emit("broadcast_add", result, nothing)
