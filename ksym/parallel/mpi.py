@@ -35,8 +35,7 @@ class MpiEngine(Engine):
             version = mpi.Get_library_version().strip().split("\n")[0]
             raise ParallelError(
                 f"{expected} ranks were started, and mpi4py's MPI, {version}, sees "
-                f"{world.Get_size()}: "
-                "it is another MPI than that of the mpiexec that started them",
+                f"{world.Get_size()}: it is another MPI than that of the mpiexec that started them",
                 remedy="name the mpiexec of that MPI by KSYM_MPIEXEC, or uninstall one of the two",
             )
         self.rank, self.size = world.Get_rank(), world.Get_size()

@@ -1,7 +1,8 @@
 """Reports: short messages of ranks to the launcher, through the standard error of mpiexec.
 
-A report is a line of JSON between two record separators, which no text of a program has.  So ranks
-and launcher need no connection besides those that mpiexec makes, on one machine or several.
+A report is a line of JSON between two record separators, which no text of a program has.  It is a
+line of its own, as Open MPI keeps what is none.  So ranks and launcher need no connection besides
+those that mpiexec makes, on one machine or several.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from typing import Any
 
 _MARK = b"\x1e"
-_REPORT = re.compile(_MARK + b"ksym ([^" + _MARK + b"]*)" + _MARK)
+_REPORT = re.compile(_MARK + b"ksym ([^" + _MARK + b"]*)" + _MARK + b"\n")
 
 
 class Reporter:
@@ -32,7 +33,7 @@ class Reporter:
         """Write a report; if the launcher is gone, nothing happens."""
         text = json.dumps({"kind": kind, "rank": self._rank, **items}).encode()
         # In one piece, as up to 4096 bytes are, so that ranks do not write into each other's.
-        line = _MARK + b"ksym " + text[:4000] + _MARK
+        line = _MARK + b"ksym " + text[:4000] + _MARK + b"\n"
         with contextlib.suppress(OSError):
             os.write(self._file, line)
 
@@ -56,7 +57,7 @@ class Reader:
                 found.append(json.loads(match[1]))
         data = _REPORT.sub(b"", data)
         # A report may come in two pieces.
-        start = data.rfind(_MARK)
+        start = data.find(_MARK)
         if start >= 0 and len(data) - start < 4096:
             self._pending = data[start:]
             return data[:start], found

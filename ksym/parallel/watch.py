@@ -49,7 +49,6 @@ class _Seen:
     host: str = ""
     start: int = 0
     is_here: bool = False
-    handle: int = -1
     last: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, Any] | None = None
     ended: bool = False
@@ -80,8 +79,7 @@ class Watch:
         self._signal = 0
         self._noted = now
         self._reader = Reader()
-        # Several, if mpiexec had ended others before this process looked.
-        self._first_dead: list[int] = []
+        self._first_dead: int | None = None
         self._said = b""
 
     def run(self) -> int:
@@ -112,9 +110,7 @@ class Watch:
     def _watch(self, process: subprocess.Popen[bytes], errors: int, wake: int) -> None:
         """Read reports until the job has ended, or has to be."""
         while not self._signal and not self._problem:
-            alive = {s.handle: r for r, s in enumerate(self._ranks) if s.handle >= 0}
-            ready, _, _ = select.select([errors, wake, *alive], [], [], 0.5)
-            self._gone([alive[handle] for handle in ready if handle in alive])
+            ready, _, _ = select.select([errors, wake], [], [], 0.5)
             if errors in ready and not self._read(errors):
                 return
             self._judge(time.monotonic())
@@ -141,24 +137,15 @@ class Watch:
         if kind == "here":
             seen.is_here = True
             seen.pid, seen.host, seen.start = report["pid"], report["host"], report["start"]
-            if seen.host == self._host:
-                with contextlib.suppress(OSError, AttributeError):
-                    seen.handle = os.pidfd_open(seen.pid)
         elif kind == "alive":
             seen.last = report
         elif kind == "failed":
             seen.failed = report
         elif kind == "ended":
             seen.ended = True
-
-    def _gone(self, ranks: Sequence[int]) -> None:
-        """Note that processes have ended; the first that did so without a word is to blame."""
-        for rank in ranks:
-            seen = self._ranks[rank]
-            os.close(seen.handle)
-            seen.handle = -1
-        dead = [r for r in ranks if self._ranks[r].failed is None and not self._ranks[r].ended]
-        self._first_dead = self._first_dead or dead
+        elif kind == "gone" and self._first_dead is None:
+            # The first that did so without a word is to blame.
+            self._first_dead = None if seen.failed or seen.ended else rank
 
     # --- judging --------------------------------------------------------------------------------
 
@@ -170,7 +157,7 @@ class Watch:
             if not seen.ended and now - seen.heard > self._timeout
         ]
         failed = any(seen.failed for seen in self._ranks)
-        if silent and not failed and not self._first_dead:
+        if silent and not failed and self._first_dead is None:
             lines = [
                 f"rank {rank} {self._ranks[rank].name()} has given no sign of life for "
                 f"{self._timeout:g} s: "
@@ -275,14 +262,10 @@ class Watch:
     def _dead(self) -> int | None:
         """Return the rank that has died, and not been ended because another one had.
 
-        Open MPI knows.  MPICH names one, too, but not always the first, which was seen to end.
+        Where the process that waits for it was killed as well, Open MPI names one.
         """
         match = re.search(rb"noticed that process rank (\d+) ", self._said)
-        if match is not None:
-            return int(match[1])
-        among = self._first_dead or list(range(len(self._ranks)))
-        named = [r for r in among if b"PID %d " % self._ranks[r].pid in self._said]
-        return next(iter([*named, *self._first_dead]), None)
+        return int(match[1]) if match is not None else self._first_dead
 
 
 def say(text: str) -> None:

@@ -3,6 +3,10 @@
 It runs the script as ``python train.py`` would, says every half second what it is doing, and what
 an error was.  Whatever ends the script ends the rank: by itself if all is well, and with all others
 if not.
+
+The script runs in a child of the process that mpiexec starts, which waits for it.  The
+parent says that the child is gone before it ends itself, and so before mpiexec ends the other
+ranks: nobody else knows for certain which of the ranks was the first.
 """
 
 from __future__ import annotations
@@ -54,12 +58,21 @@ class Rank:
         self._engine: MpiEngine | None = None
 
     def run(self) -> int:
-        """Run the script, and return its exit status; a failure does not return."""
+        """Run the script in a child process, and return its exit status."""
         _die_with_parent()
+        os.register_at_fork(after_in_child=_die_with_parent)
+        child = os.fork()
+        if not child:
+            return self._run()
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self._reporter.send("gone")
+        return code if code >= 0 else 128 - code
+
+    def _run(self) -> int:
+        """Run the script, and return its exit status; a failure does not return."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Whole lines, at once: those of several ranks go to one place.
             sys.stdout.reconfigure(line_buffering=True, write_through=False)
-        os.register_at_fork(after_in_child=_die_with_parent)
         start = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
         self._reporter.send("here", pid=os.getpid(), host=socket.gethostname(), start=int(start))
         threading.Thread(target=self._report, daemon=True, name="ksym reports").start()

@@ -35,6 +35,8 @@ def processes(run):
     ("fault", "message"),
     [
         ("killed", r"rank 1 \(process \d+ on .*\) died without a word"),
+        ("quiet", r"rank 1 \(process \d+ on .*\) died without a word"),
+        ("orphaned", r"mpiexec ended with status \d+; all ranks were ended"),
         ("frozen", r"rank 1 \(process \d+ on .*\) has given no sign of life for 8 s"),
         ("raising", r"rank 1 \(process \d+ on .*\) failed, ValueError:(.|\n)*bad luck"),
         ("exiting", r"rank 1 \(process \d+ on .*\) failed, SystemExit:\n  .*ended with 7"),
@@ -164,7 +166,7 @@ def test_ranks_start_on_other_machines(tmp_path):
 # --- parts --------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sampled_from([b"text\n", b'\x1eksym {"rank": 1}\x1e', b"\x1f"])), st.data())
+@given(st.lists(st.sampled_from([b"text\n", b'\x1eksym {"rank": 1}\x1e\n', b"\x1f"])), st.data())
 def test_reports_are_found_however_they_are_cut(pieces, data):
     whole = b"".join(pieces)
     reader, text, reports = Reader(), b"", []

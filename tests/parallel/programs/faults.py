@@ -15,6 +15,10 @@ for step in range(20):
         fault = sys.argv[1]
         if fault == "killed":
             os.kill(os.getpid(), signal.SIGKILL)
+        elif fault == "quiet":
+            os._exit(3)
+        elif fault == "orphaned":
+            os.kill(os.getppid(), signal.SIGKILL)
         elif fault == "frozen":
             os.kill(os.getpid(), signal.SIGSTOP)
         elif fault == "raising":
