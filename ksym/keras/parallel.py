@@ -82,9 +82,8 @@ class Training:
         """Return the training function."""
         if not _communicates([u.value for u in updates if isinstance(u, Update)]):
             raise GraphError(
-                "the optimizer does not get the gradients of all ranks: it has a "
-                "get_gradients of its "
-                "own",
+                "the optimizer does not get the gradients of all ranks: it has a get_gradients of "
+                "its own",
                 remedy="call super().get_gradients(loss, params) there",
             )
         inner = execution.make([*inputs, SHARE], outputs, updates, name, self._changed)

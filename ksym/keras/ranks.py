@@ -21,6 +21,7 @@ import numpy as np
 from ksym.errors import InputError
 from ksym.keras import parallel
 from ksym.keras.namespaces import Namespace
+from ksym.output import replacement
 from ksym.parallel import api, engine
 
 PRINTING = (
@@ -63,10 +64,10 @@ def _wrapped(owner: Any, name: str, around: Callable[..., Any]) -> None:
     original = getattr(owner, name)
 
     @functools.wraps(original)
-    def replacement(*arguments: Any, **options: Any) -> Any:
+    def called(*arguments: Any, **options: Any) -> Any:
         return around(original, *arguments, **options)
 
-    setattr(owner, name, replacement)
+    setattr(owner, name, called)
 
 
 def _see(module: ModuleType, names: Mapping[str, Any]) -> None:
@@ -218,15 +219,10 @@ def _saved(original: Any, before: Any, arguments: Any, options: Any) -> Any:
             f"{path} exists, and nobody can be asked whether to overwrite it",
             remedy="give overwrite=True, or another name",
         )
-    beside = f"{path}.{os.getpid()}.part"
     rest = {name: value for name, value in options.items() if name != "filepath"}
-    try:
-        result = original(*before, beside, *arguments[1:], **rest)
-        os.replace(beside, path)
-        engine.current().announce(f"written {path}")
-    finally:
-        if os.path.exists(beside):
-            os.unlink(beside)
+    with replacement(path) as beside:
+        result = original(*before, str(beside), *arguments[1:], **rest)
+    engine.current().announce(f"written {path}")
     return result
 
 
