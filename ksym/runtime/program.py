@@ -339,8 +339,9 @@ class Program:
         count = len(last.plan.outputs)
         for variable in last._written:
             variable.version += 1
-        for variable, value in zip(last.plan.copies, found[count:], strict=True):
-            storage_of(variable).write(value)
+        new = [DeviceArray.of(value) for value in found[count : count + len(last.plan.copies)]]
+        targets = [storage_of(variable) for variable in last.plan.copies]
+        copying(list(zip(targets, new, strict=True)))()
         return found[:count]
 
 
