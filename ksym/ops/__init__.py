@@ -12,9 +12,8 @@ from ksym.ops.arrays.dynamic import repeat_positions, unique_positions
 from ksym.ops.arrays.gathering import take_gradient
 from ksym.ops.arrays.indexing import index
 from ksym.ops.arrays.slicing import slice_, slice_bounds, slice_gradient
-from ksym.ops.elementwise.activations import relu_gradient
 from ksym.ops.elementwise.choice import choose
-from ksym.ops.elementwise.rectifiers import relu6_gradient
+from ksym.ops.elementwise.rectifiers import relu6_gradient, relu_gradient
 from ksym.ops.elementwise.rounding import round_
 from ksym.ops.elementwise.unary import abs_, is_zero
 from ksym.ops.leaves import is_constant, variable_leaf

@@ -8,23 +8,19 @@ from typing import Any
 
 import numpy as np
 
-from ksym import dtypes, ops, shapes
-from ksym.errors import DTypeError
-from ksym.graph import Node, Spec, Tensor
+from ksym import dtypes, ops
+from ksym.graph import Node, Tensor
 from ksym.operator.composite import Composite, composite
-from ksym.operator.declaration import Operator
 from ksym.operator.emitter import Emitter
-from ksym.operator.machine import Machine, Register
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
-from ksym.ops.elementwise.rectifiers import lower_positive_part, lower_where, relu6
+from ksym.ops.elementwise.rectifiers import relu6
 from ksym.ops.elementwise.unary import Unary
 
 __all__ = [
     "sigmoid",
     "softplus",
     "softsign",
-    "relu",
     "leaky_relu",
     "prelu",
     "elu",
@@ -85,78 +81,6 @@ softsign = Unary(
     "Return x / (1 + abs(x)).",
     domain=(-2.0, 2.0, 0.05),
     formula=lambda m, x: m.divide(x, m.add(m.number(1.0, x.dtype), m.magnitude(x))),
-)
-
-
-class _Relu(Unary):
-    keeps_layout = True
-
-    def lower(self, emit: Emitter, node: Node, x: Any) -> Any:
-        dtype = node.inputs[0].dtype
-        if dtype == "bool":
-            return emit("_copy", x)
-        if dtype == "float32" and emit.in_own_layout(x):
-            # Putting the layout in order for another kernel would take longer.
-            return lower_positive_part(emit, x)
-        return emit("_npi_maximum_scalar", x, scalar=0)
-
-
-def _positive_part(m: Machine, x: Register) -> Register:
-    if x.dtype == "bool":
-        return x
-    zero = m.number(0, x.dtype)
-    return m.choose(m.compare("le", x, zero), zero, x)  # NaN stays
-
-
-relu = _Relu(
-    "relu",
-    lambda x: np.maximum(x, np.zeros_like(x)),
-    "",
-    lambda x, y, g: relu_gradient(g, y),
-    "Return the larger of x and zero, NaN where x is; its gradient at zero and at NaN is zero.",
-    floating=False,
-    domain=(-2.0, 2.0, 0.05),
-    kinds=("float", "integer", "bool"),
-    formula=_positive_part,
-)
-
-
-class _ReluGradient(Operator):
-    internal = "a part of the gradient of `relu`"
-    elementwise = True
-    linear_in = (0,)
-    keeps_layout = True
-
-    def infer(self, g: Tensor, y: Tensor) -> Spec:
-        if g.dtype != y.dtype or not dtypes.is_float(g.dtype):
-            raise DTypeError(f"{g.dtype} and {y.dtype} are not one float dtype")
-        return Spec(shapes.merge(g.shape, y.shape), g.dtype)
-
-    def numpy(self, g: Any, y: Any) -> Any:
-        return np.where(y > 0, g, np.zeros_like(g))
-
-    def formula(self, m: Machine, g: Register, y: Register) -> Register:
-        zero = m.number(0.0, g.dtype)
-        return m.choose(m.compare("gt", y, zero), g, zero)
-
-    def lower(self, emit: Emitter, node: Node, g: Any, y: Any) -> Any:
-        if emit.in_own_layout(y):
-            # A product with 0 or 1, as in TensorFlow: of infinity NaN.  Selecting would first put
-            # the layout in order, and the convolution that follows adds up products anyway.
-            return emit("_backward_Activation", g, y, act_type="relu")
-        positive, zero = emit("_npi_greater_scalar", y, scalar=0), emit("zeros_like", g)
-        return lower_where(emit, positive, g, zero, not node.outputs[0].shape)
-
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        return [relu_gradient(g, node.inputs[1]), ops.zeros_like(node.inputs[1])]
-
-    def sample(self, draw: Draw) -> Sample:
-        shape = draw.shape(min_side=0)
-        return Sample(draw.array(shape), draw.array(shape, apart=0.05))
-
-
-relu_gradient: Operator = _ReluGradient(
-    "relu_gradient", doc="Return g where y is positive, else zero."
 )
 
 
