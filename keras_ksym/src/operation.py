@@ -66,6 +66,18 @@ def operation(body: Callable[..., Any]) -> Callable[..., Any]:
     return apply
 
 
+def named(name: str, doc: str, body: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function that was made for several of Keras's the name and the docstring of one."""
+    body.__name__ = body.__qualname__ = name
+    body.__doc__ = doc
+    return body
+
+
+def named_operation(name: str, doc: str, body: Callable[..., Any]) -> Callable[..., Any]:
+    """Make an `operation` of a body that was made for several of Keras's functions."""
+    return operation(named(name, doc, body))
+
+
 class _Call:
     """A body, and which of its parameters are tensors.
 

@@ -12,7 +12,7 @@ from keras.src.random.seed_generator import make_default_seed as make_default_se
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named, operation
 from keras_ksym.src.ops.arrays import sizes
 from keras_ksym.src.tensor import Tensor, made
 
@@ -49,9 +49,7 @@ def _distribution(name: str, draw: Callable[..., Graph]) -> Callable[..., Any]:
     ) -> Any:
         return compute(shape, mean, stddev, dtypes.as_dtype(dtype), seed_of(seed))
 
-    drawn.__name__ = drawn.__qualname__ = name
-    drawn.__doc__ = f"Draw {name.replace('_', ' ')} numbers of a mean and a deviation."
-    return drawn
+    return named(name, f"Draw {name.replace('_', ' ')} numbers of a mean and a deviation.", drawn)
 
 
 normal = _distribution("normal", ksym.keyed_normal)

@@ -54,7 +54,15 @@ def rnn(
     """
     values = [inputs, initial_states, mask, constants]
     if not any(has_tensors(leaf) for leaf in tree.flatten(values)):
-        return _of_values(step_function, values, locals())
+        settings = {
+            "go_backwards": go_backwards,
+            "unroll": unroll,
+            "input_length": input_length,
+            "time_major": time_major,
+            "zero_output_for_mask": zero_output_for_mask,
+            "return_all_outputs": return_all_outputs,
+        }
+        return _of_values(step_function, values, settings)
     sequences = [tensor(x) for x in tree.flatten(inputs)]
     states = [tensor(s) for s in tree.flatten(initial_states)]
     fixed = list(constants or [])
@@ -113,8 +121,16 @@ def _over_time(mask: Tensor, time_major: bool) -> Graph:
     return graph if time_major else ksym.transpose(graph)
 
 
-def _of_values(step_function: Callable[..., Any], values: list[Any], call: dict[str, Any]) -> Any:
-    """Trace and compute a loop over values."""
+def _of_values(
+    step_function: Callable[..., Any], values: list[Any], settings: dict[str, Any]
+) -> Any:
+    """Trace and compute a loop over values.
+
+    Args:
+        step_function: As for `rnn`.
+        values: The inputs, the initial states, the mask, and the constants.
+        settings: The other arguments of `rnn`.
+    """
     from keras_ksym.src.ops.core import convert_to_tensor
     from keras_ksym.src.tracing import tracing
 
@@ -128,12 +144,9 @@ def _of_values(step_function: Callable[..., Any], values: list[Any], call: dict[
         inner.append(ksym.placeholder(whole.shape, whole.graph.dtype))
         return Tensor(inner[-1], whole.dtype)
 
-    symbols = tree.map_structure(opened, arrays)
-    settings = {k: v for k, v in call.items() if k not in ("values", "step_function")}
-    names = ("inputs", "initial_states", "mask", "constants")
-    settings.update(zip(names, symbols, strict=True))
+    sequences, states, mask, constants = tree.map_structure(opened, arrays)
     with tracing():
-        found = rnn(step_function, **settings)
+        found = rnn(step_function, sequences, states, mask=mask, constants=constants, **settings)
     feeds = [tensor(a).graph.value for a in tree.flatten(arrays) if a is not None]
     leaves = tree.flatten(found)
     compute = ksym.function(inner, [leaf.graph for leaf in leaves], on_unused_input="ignore")
@@ -152,8 +165,20 @@ def cudnn_ok(*args: Any, **kwargs: Any) -> bool:
     return False
 
 
-def _named(function: Any) -> str:
-    return str(getattr(function, "__name__", function))
+def _has_kernel(
+    mask: Any, unroll: bool, activation: Any, recurrent_activation: Any, *values: Any
+) -> bool:
+    """Return whether a layer of these settings, of values of these dtypes, has a kernel."""
+    gates = [str(getattr(f, "__name__", f)) for f in (activation, recurrent_activation)]
+    dtypes = {str(value.dtype) for value in values}
+    is_plain = mask is None and not unroll and gates == ["tanh", "sigmoid"]
+    return is_plain and len(dtypes) == 1 and dtypes <= {"float32", "float64"}
+
+
+def _walked(x: Tensor, backwards: bool) -> Graph:
+    """Return a sequence as (time, samples, ...), in the order in which it is gone through."""
+    sequence = time_first(x.graph)
+    return ksym.flip(sequence, 0) if backwards else sequence
 
 
 @operation
@@ -167,12 +192,10 @@ def _lstm(
     backwards: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     dtype = x.dtype
-    sequence = time_first(x.graph)
-    sequence = ksym.flip(sequence, 0) if backwards else sequence
     weights = [w.graph_in(dtype) for w in (kernel, recurrent_kernel)]
     extra = [] if bias is None else [bias.graph_in(dtype)]
     outputs, last, memory = ksym.lstm(
-        sequence, h.graph_in(dtype), c.graph_in(dtype), *weights, *extra
+        _walked(x, backwards), h.graph_in(dtype), c.graph_in(dtype), *weights, *extra
     )
     return made(time_first(outputs), dtype), made(last, dtype), made(memory, dtype)
 
@@ -197,9 +220,7 @@ def lstm(
         NotImplementedError: There is no kernel for the mask, the activations or unrolling: Keras
             takes `rnn` then.
     """
-    if mask is not None or unroll or _named(activation) != "tanh":
-        raise NotImplementedError
-    if _named(recurrent_activation) != "sigmoid" or not _of_one_float(inputs, kernel):
+    if not _has_kernel(mask, unroll, activation, recurrent_activation, inputs, kernel):
         raise NotImplementedError
     outputs, last, memory = _lstm(
         inputs, initial_state_h, initial_state_c, kernel, recurrent_kernel, bias, go_backwards
@@ -213,12 +234,6 @@ def _step(last: Operand) -> Tensor:
     return Tensor(ksym.expand_dims(last.graph, 1), last.dtype)
 
 
-def _of_one_float(*values: Any) -> bool:
-    """Return whether there is a kernel for the dtypes of values."""
-    dtypes = {str(v.dtype) for v in values}
-    return len(dtypes) == 1 and dtypes <= {"float32", "float64"}
-
-
 @operation
 def _gru(
     x: Operand,
@@ -229,11 +244,9 @@ def _gru(
     backwards: bool,
 ) -> tuple[Tensor, Tensor]:
     dtype = x.dtype
-    sequence = time_first(x.graph)
-    sequence = ksym.flip(sequence, 0) if backwards else sequence
     weights = [w.graph_in(dtype) for w in (kernel, recurrent_kernel)]
     extra = [] if bias is None else ksym.unstack(bias.graph_in(dtype), 0)
-    outputs, last = ksym.gru(sequence, h.graph_in(dtype), *weights, *extra)
+    outputs, last = ksym.gru(_walked(x, backwards), h.graph_in(dtype), *weights, *extra)
     return made(time_first(outputs), dtype), made(last, dtype)
 
 
@@ -257,9 +270,8 @@ def gru(
         NotImplementedError: There is no kernel for the mask, the activations or unrolling: Keras
             takes `rnn` then.
     """
-    if mask is not None or unroll or not reset_after or _named(activation) != "tanh":
-        raise NotImplementedError
-    if _named(recurrent_activation) != "sigmoid" or not _of_one_float(inputs, kernel):
+    kind = mask, unroll, activation, recurrent_activation
+    if not reset_after or not _has_kernel(*kind, inputs, kernel):
         raise NotImplementedError
     outputs, last = _gru(inputs, initial_state, kernel, recurrent_kernel, bias, go_backwards)
     return last, outputs if return_sequences else _step(last), [last]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 import ksym
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named_operation, operation
 from keras_ksym.src.tensor import Tensor, floating, made
 
 __all__ = [
@@ -28,9 +28,7 @@ def _activation(name: str, doc: str, compute: Callable[..., Graph]) -> Callable[
         dtype, graph = floating(x)
         return made(compute(graph), dtype)
 
-    body.__name__ = name
-    body.__doc__ = doc
-    return operation(body)
+    return named_operation(name, doc, body)
 
 
 def _hard_sigmoid(x: Graph) -> Graph:

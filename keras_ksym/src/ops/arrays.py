@@ -12,7 +12,7 @@ from keras.src.backend.common.dtypes import result_type
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, Operands, operation
+from keras_ksym.src.operation import Operand, Operands, named_operation, operation
 from keras_ksym.src.tensor import Tensor, as_array, has_tensors, kept, made, promoted, tensor
 
 __all__ = [
@@ -44,9 +44,7 @@ def _moved(name: str, doc: str, compute: Callable[..., Graph]) -> Callable[..., 
     def body(x: Operand, *settings: Any, **named: Any) -> Tensor:
         return kept(compute(x.graph, *settings, **named), x)
 
-    body.__name__ = name
-    body.__doc__ = doc
-    return operation(body)
+    return named_operation(name, doc, body)
 
 
 @operation
@@ -228,9 +226,7 @@ def _joined(name: str, doc: str, compute: Callable[..., Graph]) -> Callable[...,
         dtype, graphs = promoted(*_several(xs))
         return Tensor(compute(graphs), dtype)
 
-    body.__name__ = name
-    body.__doc__ = doc
-    return operation(body)
+    return named_operation(name, doc, body)
 
 
 def _several(xs: Any) -> list[Tensor]:

@@ -15,7 +15,7 @@ from keras.src.backend.config import standardize_data_format
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named_operation, operation
 from keras_ksym.src.tensor import Tensor, floating, made, promoted
 from ksym.networks.layout import channels_first, native_depthwise_kernel, native_kernel
 
@@ -209,9 +209,9 @@ def _pool(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
         graph = inputs.graph if exact else ksym.cast(inputs.graph, "float64")
         return made(compute(graph, window, steps, padding, data_format=layout), inputs.dtype)
 
-    body.__name__ = name
-    body.__doc__ = f"Return the {name.partition('_')[0]} of the elements under each window."
-    return operation(body)
+    return named_operation(
+        name, f"Return the {name.partition('_')[0]} of the elements under each window.", body
+    )
 
 
 max_pool = _pool("max_pool", ksym.max_pool)
@@ -241,9 +241,9 @@ def _adaptive(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
             graph = ksym.concatenate(parts, axis)
         return made(graph, dtype)
 
-    body.__name__ = name
-    body.__doc__ = "Pool each spatial axis to a number of elements, in windows as equal as can be."
-    return operation(body)
+    return named_operation(
+        name, "Pool each spatial axis to a number of elements, in windows as equal as can be.", body
+    )
 
 
 adaptive_average_pool = _adaptive("adaptive_average_pool", ksym.mean)

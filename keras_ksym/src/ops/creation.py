@@ -11,7 +11,7 @@ from keras.src.backend.common.dtypes import result_type
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named, operation
 from keras_ksym.src.ops.arrays import sizes
 from keras_ksym.src.tensor import Tensor, floatx, has_tensors, made, tensor
 
@@ -158,9 +158,7 @@ def _window(name: str, compute: Callable[..., Any]) -> Callable[..., Any]:
             dtypes.numpy_dtype(floatx())
         )
 
-    body.__name__ = name
-    body.__doc__ = f"Return the window of {name.capitalize()}, of x elements."
-    return body
+    return named(name, f"Return the window of {name.capitalize()}, of x elements.", body)
 
 
 bartlett = _window("bartlett", np.bartlett)

@@ -11,7 +11,7 @@ from keras.src.backend.common.dtypes import result_type
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, Operands, operation
+from keras_ksym.src.operation import Operand, Operands, named_operation, operation
 from keras_ksym.src.tensor import Tensor, as_array, floating, has_tensors, made, promoted, tensor
 
 __all__ = [
@@ -32,13 +32,6 @@ __all__ = [
 Graph = ksym.Tensor
 
 
-def _named(name: str, doc: str, body: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function of Keras's of a body, under a name."""
-    body.__name__ = body.__qualname__ = name
-    body.__doc__ = doc
-    return operation(body)
-
-
 def _of_floats(name: str, compute: Callable[[Graph], Graph]) -> Callable[..., Any]:
     """Return a function of one tensor that is computed in a float dtype."""
 
@@ -46,7 +39,7 @@ def _of_floats(name: str, compute: Callable[[Graph], Graph]) -> Callable[..., An
         dtype, graph = floating(x)
         return made(compute(graph), dtype)
 
-    return _named(name, f"Return {name} of each element.", body)
+    return named_operation(name, f"Return {name} of each element.", body)
 
 
 def _of_any(
@@ -58,7 +51,7 @@ def _of_any(
         dtype = of_bool if x.dtype == "bool" else x.dtype
         return made(compute(x.graph_in(dtype)), dtype)
 
-    return _named(name, f"Return {name} of each element, in its dtype.", body)
+    return named_operation(name, f"Return {name} of each element, in its dtype.", body)
 
 
 def _test(name: str, compute: Callable[[Graph], Graph]) -> Callable[..., Any]:
@@ -67,7 +60,7 @@ def _test(name: str, compute: Callable[[Graph], Graph]) -> Callable[..., Any]:
     def body(x: Operand) -> Tensor:
         return Tensor(compute(x.graph), "bool")
 
-    return _named(name, f"Return {name} of each element, as booleans.", body)
+    return named_operation(name, f"Return {name} of each element, as booleans.", body)
 
 
 def _of_two(
@@ -85,7 +78,9 @@ def _of_two(
             a, b = x1.graph_in(dtype), x2.graph_in(dtype)
         return made(compute(a, b), dtype)
 
-    return _named(name, f"Return {name} of the elements of two tensors, which broadcast.", body)
+    return named_operation(
+        name, f"Return {name} of the elements of two tensors, which broadcast.", body
+    )
 
 
 def _comparison(name: str, compute: Callable[[Graph, Graph], Graph]) -> Callable[..., Any]:
@@ -95,7 +90,9 @@ def _comparison(name: str, compute: Callable[[Graph, Graph], Graph]) -> Callable
         _, (a, b) = promoted(x1, x2)
         return Tensor(compute(a, b), "bool")
 
-    return _named(name, f"Return {name} of the elements of two tensors, which broadcast.", body)
+    return named_operation(
+        name, f"Return {name} of the elements of two tensors, which broadcast.", body
+    )
 
 
 def _logical(name: str, compute: Callable[[Graph, Graph], Graph]) -> Callable[..., Any]:
@@ -104,7 +101,9 @@ def _logical(name: str, compute: Callable[[Graph, Graph], Graph]) -> Callable[..
     def body(x1: Operand, x2: Operand) -> Tensor:
         return Tensor(compute(x1.graph_in("bool"), x2.graph_in("bool")), "bool")
 
-    return _named(name, f"Return {name} of the elements of two tensors, which broadcast.", body)
+    return named_operation(
+        name, f"Return {name} of the elements of two tensors, which broadcast.", body
+    )
 
 
 # --- one tensor ----------------------------------------------------------------------------------
@@ -304,7 +303,9 @@ def _of_bits(
         dtype, (a, b) = promoted(x, y)
         return made(of_bools(a, b) if dtype == "bool" else compute(a, b), dtype)
 
-    return _named(name, f"Return {name} of the elements of two tensors, which broadcast.", body)
+    return named_operation(
+        name, f"Return {name} of the elements of two tensors, which broadcast.", body
+    )
 
 
 bitwise_and = _of_bits("bitwise_and", ksym.bitwise_and, ksym.logical_and)
@@ -320,7 +321,9 @@ def _shift(name: str, compute: Callable[[Graph, Graph], Graph]) -> Callable[...,
             a, b = x.graph_in(dtype), y.graph_in(dtype)
         return made(compute(a, b), dtype)
 
-    return _named(name, f"Return {name} of the elements of two tensors, which broadcast.", body)
+    return named_operation(
+        name, f"Return {name} of the elements of two tensors, which broadcast.", body
+    )
 
 
 bitwise_left_shift = left_shift = _shift("left_shift", ksym.left_shift)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 import ksym
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named_operation, operation
 from keras_ksym.src.tensor import Tensor, floating, has_tensors, made, promoted
 
 __all__ = [
@@ -77,9 +77,7 @@ def _of_matrix(name: str, doc: str, compute: Callable[[Graph], Any]) -> Callable
             return tuple(made(part, dtype) for part in found)
         return made(found, dtype)
 
-    body.__name__ = name
-    body.__doc__ = doc
-    return operation(body)
+    return named_operation(name, doc, body)
 
 
 det = _of_matrix("det", "Return the determinants of matrices.", ksym.det)

@@ -9,7 +9,7 @@ import numpy as np
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, Operands, operation
+from keras_ksym.src.operation import Operand, Operands, named, named_operation, operation
 from keras_ksym.src.ops.linalg import slogdet
 from keras_ksym.src.ops.windows import unwindowed, window_of
 from keras_ksym.src.tensor import Tensor, floating, made, promoted
@@ -45,9 +45,7 @@ def _segments(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
             num_segments = int(ids.max()) + 1 if ids.size else 0
         return reduce(data, segment_ids, int(num_segments))
 
-    segments.__name__ = segments.__qualname__ = name
-    segments.__doc__ = "Reduce the slices of each segment; ids beyond are left out."
-    return segments
+    return named(name, "Reduce the slices of each segment; ids beyond are left out.", segments)
 
 
 segment_sum = _segments("segment_sum", ksym.segment_sum)
@@ -139,18 +137,14 @@ def _transformed(name: str, doc: str, axes: int, inverse: bool) -> Callable[...,
             a, b = ksym.fft(a, b, axis=axis, inverse=inverse)
         return made(a, dtype), made(b, dtype)
 
-    body.__name__ = name
-    body.__doc__ = doc
-    inner = operation(body)
+    inner = named_operation(name, doc, body)
 
     def checked(x: Any) -> Any:
         if not isinstance(x, list | tuple):
             _pair(x)
         return inner(x)
 
-    checked.__name__ = checked.__qualname__ = name
-    checked.__doc__ = doc
-    return checked
+    return named(name, doc, checked)
 
 
 fft = _transformed("fft", "Return Fourier's transform along the last axis.", 1, inverse=False)
@@ -279,9 +273,7 @@ def _of_floats(name: str, compute: Callable[[Graph], Graph]) -> Callable[..., An
         dtype, graph = floating(x)
         return made(compute(graph), dtype)
 
-    body.__name__ = name
-    body.__doc__ = f"Return {name} of each element."
-    return operation(body)
+    return named_operation(name, f"Return {name} of each element.", body)
 
 
 rsqrt = _of_floats("rsqrt", ksym.rsqrt)

@@ -11,7 +11,7 @@ from keras.src.backend.common.dtypes import result_type
 
 import ksym
 from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, operation
+from keras_ksym.src.operation import Operand, named_operation, operation
 from keras_ksym.src.tensor import Tensor, floating, floatx, made, promoted, tensor
 
 __all__ = [
@@ -49,9 +49,9 @@ def _over_axes(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
         dtype, graph = _summed(x)
         return made(compute(graph, axes_of(axis), keepdims=keepdims), dtype)
 
-    body.__name__ = name
-    body.__doc__ = f"Return {name} over axes; small integers are added up as int32."
-    return operation(body)
+    return named_operation(
+        name, f"Return {name} over axes; small integers are added up as int32.", body
+    )
 
 
 sum = _over_axes("sum", ksym.sum)
@@ -84,9 +84,9 @@ def _deviation(name: str, compute: Callable[..., Graph], ignoring: bool) -> Call
         dtype = result_type(x.dtype, float) if x.dtype != "int64" else floatx()
         return made(compute(x.graph_in(wide), axes_of(axis), keepdims=keepdims), dtype)
 
-    body.__name__ = name
-    body.__doc__ = f"Return {name} over axes" + (", ignoring NaN." if ignoring else ".")
-    return operation(body)
+    return named_operation(
+        name, f"Return {name} over axes" + (", ignoring NaN." if ignoring else "."), body
+    )
 
 
 var = _deviation("var", ksym.var, ignoring=False)
@@ -113,9 +113,7 @@ def _extreme(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
     def body(x: Operand, axis: Axis = None, keepdims: bool = False) -> Tensor:
         return _largest(x, axis, keepdims, compute)
 
-    body.__name__ = name
-    body.__doc__ = f"Return {name} over axes."
-    return operation(body)
+    return named_operation(name, f"Return {name} over axes.", body)
 
 
 def _extreme_with_initial(
@@ -134,9 +132,9 @@ def _extreme_with_initial(
         found = _largest(x, axis, keepdims, compute)
         return Tensor(pair(found.graph, number), x.dtype)
 
-    body.__name__ = name
-    body.__doc__ = f"Return the {name} element over axes, and of an initial number if given."
-    return operation(body)
+    return named_operation(
+        name, f"Return the {name} element over axes, and of an initial number if given.", body
+    )
 
 
 max = _extreme_with_initial("max", ksym.max, ksym.maximum)
@@ -198,9 +196,9 @@ def _position(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
             graph = ksym.where(below, -tiny, graph)
         return made(compute(graph, axis, keepdims=keepdims), "int32")
 
-    body.__name__ = name
-    body.__doc__ = f"Return the position of the {name[3:]}imal element along an axis, as int32."
-    return operation(body)
+    return named_operation(
+        name, f"Return the position of the {name[3:]}imal element along an axis, as int32.", body
+    )
 
 
 argmax = _position("argmax", ksym.argmax)
@@ -218,9 +216,9 @@ def _position_among_numbers(
         nothing = ksym.all(missing, axis, keepdims=keepdims)
         return made(ksym.where(nothing, -1, found), "int32")
 
-    body.__name__ = name
-    body.__doc__ = f"Return the position of the {name[6:]}imal number along an axis, ignoring NaN."
-    return operation(body)
+    return named_operation(
+        name, f"Return the position of the {name[6:]}imal number along an axis, ignoring NaN.", body
+    )
 
 
 nanargmax = _position_among_numbers("nanargmax", ksym.argmax, -np.inf)
@@ -237,9 +235,9 @@ def _running(name: str, compute: Callable[..., Graph], missing: Any = None) -> C
             graph = ksym.where(ksym.isnan(graph), missing, graph)
         return made(compute(graph, axis), target)
 
-    body.__name__ = name
-    body.__doc__ = f"Return the running total of {name} along an axis, or of all elements."
-    return operation(body)
+    return named_operation(
+        name, f"Return the running total of {name} along an axis, or of all elements.", body
+    )
 
 
 cumsum = _running("cumsum", ksym.cumsum)
