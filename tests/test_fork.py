@@ -95,6 +95,24 @@ STORIES = {
             stop.set()
             thread.join()
         """,
+    "children that are forked while another thread makes variables and writes them": """
+        counters = [ksym.Variable(np.zeros((50, 50), "float32")) for _ in range(4)]
+        count = ksym.function([], [], [counter.assign_add(1.0) for counter in counters])
+        stop = threading.Event()
+        def work():
+            while not stop.is_set():
+                count(); ksym.Variable(np.ones(3)).get_value()
+        thread = threading.Thread(target=work)
+        thread.start()
+        for _ in range(100):
+            child = os.fork()
+            if not child:
+                os._exit(0)
+            os.waitpid(child, 0)
+        stop.set()
+        thread.join()
+        assert len({counter.get_value()[0, 0] for counter in counters}) == 1
+        """,
     "a child that is forked by a thread": """
         step(a)
         found = []

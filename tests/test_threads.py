@@ -389,18 +389,17 @@ def handler(*_):
 threading.Thread(target=work, daemon=True).start()
 signal.signal(signal.SIGALRM, handler)
 signal.setitimer(signal.ITIMER_REAL, 1e-3)
-end = time.monotonic() + 3
-while time.monotonic() < end:
+begin = time.monotonic()
+while time.monotonic() < begin + 2 or sum(counts.values()) <= 100:  # on a busy machine, longer
     f(value), many()
 signal.setitimer(signal.ITIMER_REAL, 0)
-print("done", sum(counts.values()) > 100, flush=True)
+print("done", flush=True)
 os._exit(0)
 """
 
 
 @pytest.mark.parametrize("mode", ["native", "interpret"])
 def test_a_signal_handler_never_waits_for_what_waits_for_its_thread(mode):
-    result = subprocess.run(
-        [sys.executable, "-c", HANDLERS, mode], cwd=ROOT, capture_output=True, text=True, timeout=60
-    )
-    assert result.stdout.split() == ["done", "True"], result.stderr
+    command = [sys.executable, "-c", HANDLERS, mode]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert result.stdout.split() == ["done"], result.stderr

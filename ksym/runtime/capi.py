@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ksym.runtime.library import MONITOR
-from ksym.runtime.loading import check, check_wait, library
+from ksym.runtime.loading import check, check_wait, library, running
 
 DTYPES = ("float32", "float64", "float16", "uint8", "int32", "int8", "int64", "bool")
 """The names of the dtypes by MXNet's numbers (mshadow's base.h)."""
@@ -160,14 +160,15 @@ def invoke(
     if into:
         results = ctypes.cast(_handles(into), POINTER(c_void_p))
     storage = POINTER(c_int)()
-    check(
-        library().MXImperativeInvokeEx(
-            _operator(operator),
-            *(len(inputs), _handles(inputs), byref(count), byref(results), len(attributes)),
-            *(_texts([*attributes]), _texts([str(value) for value in attributes.values()])),
-            byref(storage),
+    with running:
+        check(
+            library().MXImperativeInvokeEx(
+                _operator(operator),
+                *(len(inputs), _handles(inputs), byref(count), byref(results), len(attributes)),
+                *(_texts([*attributes]), _texts([str(value) for value in attributes.values()])),
+                byref(storage),
+            )
         )
-    )
     return list(into) or [NDArray(handle) for handle in results[: count.value]]
 
 
@@ -187,7 +188,8 @@ def copies(pairs: Sequence[tuple[NDArray, NDArray]]) -> Callable[[], None]:
     arguments = (operator, len(into), sources, byref(count), byref(results), 1, names, values)
 
     def run(_alive: object = (into, inputs)) -> None:
-        check(library().MXImperativeInvokeEx(*arguments, byref(storage)))
+        with running:
+            check(library().MXImperativeInvokeEx(*arguments, byref(storage)))
 
     return run
 

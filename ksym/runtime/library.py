@@ -193,6 +193,10 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
 }
 """The types of the arguments of each function; all return 0, or -1 after an error."""
 
+FREEING = ("MXNDArrayFree", "MXExecutorFree")
+"""The functions that finalizers call.  No fork can come between what they do: they keep Python's
+global lock, as a finalizer must not wait for another one (`loading.running` says what would be)."""
+
 
 def open_library(path: Path) -> ctypes.CDLL:
     """Load the library, or find it if it is in the process already, and declare its functions.
@@ -202,6 +206,9 @@ def open_library(path: Path) -> ctypes.CDLL:
         AttributeError: It lacks a function, so it is no MXNet 1.9.
     """
     library = ctypes.CDLL(str(path))
+    with_global_lock = ctypes.PyDLL(str(path), handle=library._handle)
+    for name in FREEING:
+        setattr(library, name, getattr(with_global_lock, name))
     for name, types in SIGNATURES.items():
         function = getattr(library, name)
         function.argtypes, function.restype = types, c_int

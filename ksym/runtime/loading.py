@@ -358,8 +358,10 @@ Working memory belongs to the thread on which a graph was bound, not to the grap
 two threads run at once would write to the same memory (resource.cc, `GetSpace`), and each could
 free memory that the other one uses.  A kernel uses all cores anyway.
 
-A thread holds it, too, while it waits for an asynchronous engine: a fork waits for the lock, and in
-the forked process nobody could wake that thread, nor whoever waits for the engine next.
+A fork waits for the lock.  So a thread holds it, too, while it waits for an asynchronous engine: in
+the forked process nobody could wake that thread, nor whoever waits for the engine next.  And while
+it gives the engine work: MXNet stops its engine for the time of a fork, and would lose that work
+without noticing, so that whoever waits for all work, the next fork first, would wait for ever.
 """
 
 
