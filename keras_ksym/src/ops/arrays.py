@@ -1,4 +1,4 @@
-"""Functions of Keras's module numpy that move, join, choose and place elements."""
+"""Functions of Keras's module numpy that move, repeat and pad elements."""
 
 from __future__ import annotations
 
@@ -11,17 +11,38 @@ from keras.src.backend.common import KerasVariable
 from keras.src.backend.common.dtypes import result_type
 
 import ksym
-from keras_ksym.src import dtypes
-from keras_ksym.src.operation import Operand, Operands, named_operation, operation
-from keras_ksym.src.tensor import Tensor, as_array, has_tensors, kept, made, promoted, tensor
+from keras_ksym.src.operation import Operand, named_operation, operation
+from keras_ksym.src.tensor import Tensor, kept, made
 
 __all__ = [
-    *("append", "array_split", "broadcast_to", "concatenate", "diag", "diagflat", "diagonal"),
-    *("diff", "dsplit", "dstack", "expand_dims", "flip", "fliplr", "flipud", "get_item"),
-    *("hsplit", "hstack", "isin", "meshgrid", "moveaxis", "ndim", "nonzero", "pad", "ravel"),
-    *("repeat", "reshape", "roll", "rot90", "size", "split", "squeeze", "stack", "swapaxes"),
-    *("take", "take_along_axis", "tile", "trace", "transpose", "trapezoid", "tril", "triu"),
-    *("unique", "unravel_index", "vander", "vectorize", "vsplit", "vstack"),
+    "broadcast_to",
+    "diag",
+    "diagflat",
+    "diagonal",
+    "diff",
+    "expand_dims",
+    "flip",
+    "fliplr",
+    "flipud",
+    "moveaxis",
+    "ndim",
+    "pad",
+    "ravel",
+    "repeat",
+    "reshape",
+    "roll",
+    "rot90",
+    "size",
+    "squeeze",
+    "swapaxes",
+    "tile",
+    "trace",
+    "transpose",
+    "trapezoid",
+    "tril",
+    "triu",
+    "vander",
+    "vectorize",
 ]
 
 Graph = ksym.Tensor
@@ -216,259 +237,6 @@ def diff(a: Operand, n: int = 1, axis: int = -1) -> Tensor:
 def _neighbours(graph: Graph, axis: int) -> tuple[Graph, Graph]:
     before = (slice(None),) * (axis % graph.rank)
     return graph[(*before, slice(1, None))], graph[(*before, slice(None, -1))]
-
-
-# --- joining and cutting -------------------------------------------------------------------------
-
-
-def _joined(name: str, doc: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
-    def body(xs: Operands) -> Tensor:
-        dtype, graphs = promoted(*_several(xs))
-        return Tensor(compute(graphs), dtype)
-
-    return named_operation(name, doc, body)
-
-
-def _several(xs: Any) -> list[Tensor]:
-    """Return the tensors to be joined: the elements of one tensor, if it is one."""
-    if isinstance(xs, Tensor):
-        return [xs[i] for i in range(len(xs))]
-    return builtins.list(xs)
-
-
-hstack = _joined("hstack", "Join tensors along the second axis, vectors along theirs.", ksym.hstack)
-vstack = _joined("vstack", "Join tensors along the first axis, vectors as rows.", ksym.vstack)
-dstack = _joined("dstack", "Join tensors along the third axis.", ksym.dstack)
-
-
-@operation
-def concatenate(xs: Operands, axis: int | None = 0) -> Tensor:
-    """Join tensors along an axis."""
-    dtype, graphs = promoted(*_several(xs))
-    if axis is None:
-        graphs, axis = [ksym.reshape(graph, (-1,)) for graph in graphs], 0
-    return Tensor(ksym.concatenate(graphs, axis), dtype)
-
-
-@operation
-def stack(x: Operands, axis: int = 0) -> Tensor:
-    """Join tensors of one shape along a new axis."""
-    dtype, graphs = promoted(*_several(x))
-    return Tensor(ksym.stack(graphs, axis), dtype)
-
-
-@operation
-def append(x1: Operand, x2: Operand, axis: int | None = None) -> Tensor:
-    """Join two tensors along an axis, or their elements in a row."""
-    dtype, graphs = promoted(x1, x2)
-    if axis is None:
-        graphs = [ksym.reshape(graph, (-1,)) for graph in graphs]
-    return Tensor(ksym.concatenate(graphs, axis or 0), dtype)
-
-
-def _points(indices_or_sections: Any) -> Any:
-    if isinstance(indices_or_sections, Tensor):
-        value = indices_or_sections.graph.value
-        indices_or_sections = [] if value is None else value
-    if isinstance(indices_or_sections, np.ndarray) and not indices_or_sections.ndim:
-        return int(indices_or_sections)
-    if isinstance(indices_or_sections, int):
-        return indices_or_sections
-    return [int(point) for point in np.asarray(indices_or_sections)]
-
-
-@operation
-def split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """Cut a tensor into equal parts, or at positions."""
-    parts = ksym.split(x.graph, _points(indices_or_sections), axis)
-    return [kept(part, x) for part in parts]
-
-
-@operation
-def array_split(x: Operand, indices_or_sections: Any, axis: int = 0) -> list[Tensor]:
-    """Cut a tensor into parts whose sizes differ by one at most."""
-    parts = ksym.array_split(x.graph, _points(indices_or_sections), axis)
-    return [kept(part, x) for part in parts]
-
-
-def hsplit(x: Any, indices_or_sections: Any) -> Any:
-    """Cut a tensor along the second axis, a vector along its only one."""
-    return split(
-        x,
-        indices_or_sections,
-        0 if len(np.shape(x) if not isinstance(x, Tensor) else x.shape) == 1 else 1,
-    )
-
-
-def vsplit(x: Any, indices_or_sections: Any) -> Any:
-    """Cut a tensor along the first axis."""
-    return split(x, indices_or_sections, 0)
-
-
-def dsplit(x: Any, indices_or_sections: Any) -> Any:
-    """Cut a tensor along the third axis."""
-    return split(x, indices_or_sections, 2)
-
-
-@operation
-def meshgrid(*x: Operand, indexing: str = "xy") -> list[Tensor]:
-    """Return the coordinates of a grid: each vector along an axis of its own."""
-    if indexing not in ("xy", "ij"):
-        raise ValueError(f"Valid values for `indexing` are 'xy' and 'ij', not {indexing!r}")
-    flat = [ksym.reshape(vector.graph, (-1,)) for vector in x]
-    grids = ksym.meshgrid(*flat, indexing=indexing)
-    return [kept(grid, vector) for grid, vector in zip(grids, x, strict=True)]
-
-
-# --- taking elements -----------------------------------------------------------------------------
-
-
-@operation
-def take(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
-    """Gather slices along an axis, or elements, by indices."""
-    places = ksym.cast(indices.graph, "int64")
-    return kept(ksym.take(x.graph, places, axis), x)
-
-
-@operation
-def take_along_axis(x: Operand, indices: Operand, axis: int | None = None) -> Tensor:
-    """Gather elements along an axis, each by its own index."""
-    graph, places = x.graph, ksym.cast(indices.graph, "int64")
-    if axis is None:
-        graph, places, axis = ksym.reshape(graph, (-1,)), ksym.reshape(places, (-1,)), 0
-    axis = axis % graph.rank
-    a, b = ksym.shape_of(graph), ksym.shape_of(places)
-    common = [ksym.maximum(a[i], b[i]) for i in range(graph.rank)]
-    whole = [common[i] if i != axis else a[i] for i in range(graph.rank)]
-    wanted = [common[i] if i != axis else b[i] for i in range(graph.rank)]
-    if builtins.any(
-        p != q for i, (p, q) in enumerate(zip(graph.shape, places.shape, strict=True)) if i != axis
-    ):
-        graph, places = ksym.broadcast_to(graph, whole), ksym.broadcast_to(places, wanted)
-    return kept(ksym.take_along_axis(graph, places, axis), x)
-
-
-def _key(item: Any) -> Any:
-    """Return a part of a key of `get_item` as ksym takes it."""
-    if isinstance(item, Tensor):
-        return item.graph
-    if isinstance(item, KerasVariable):
-        return _key(item.value)
-    if isinstance(item, slice):
-        return slice(_key(item.start), _key(item.stop), _key(item.step))
-    if isinstance(item, list):
-        return tensor(item).graph if has_tensors(item) else as_array(item)
-    return item
-
-
-def get_item(x: Any, key: Any) -> Any:
-    """Return ``x[key]`` by NumPy's rules."""
-    if not isinstance(x, Tensor) and not has_tensors(
-        builtins.list(key) if isinstance(key, tuple) else key
-    ):
-        return np.asarray(x)[key]
-    x = tensor(x)
-    made_key = tuple(map(_key, key)) if isinstance(key, tuple) else _key(key)
-    return kept(x.graph[made_key], x)
-
-
-@operation
-def nonzero(x: Operand) -> tuple[Tensor, ...]:
-    """Return the positions at which elements are not zero, a vector for each axis, as int32."""
-    places = ksym.argwhere(x.graph_in("bool"))
-    return tuple(made(places[:, axis], "int32") for axis in range(x.ndim))
-
-
-@operation
-def isin(x1: Operand, x2: Operand, assume_unique: bool = False, invert: bool = False) -> Tensor:
-    """Return which elements of x1 are among those of x2."""
-    _, (a, b) = promoted(x1, x2)
-    found = ksym.any(ksym.equal(ksym.expand_dims(a, -1), ksym.reshape(b, (-1,))), -1)
-    return Tensor(ksym.logical_not(found) if invert else found, "bool")
-
-
-@operation
-def unravel_index(indices: Operand, shape: Any) -> tuple[Tensor, ...]:
-    """Return the positions along the axes of a shape of positions in row-major order."""
-    dtype = indices.dtype
-    parts = ksym.unravel_index(ksym.cast(indices.graph, "int64"), tuple(int(s) for s in shape))
-    return tuple(made(part, dtype) for part in parts)
-
-
-@operation
-def _unique(x: Operand, index: bool, inverse: bool, counts: bool) -> Any:
-    found = ksym.unique(
-        ksym.reshape(x.graph_in("int32") if x.dtype == "bool" else x.graph, (-1,)),
-        return_index=index,
-        return_inverse=inverse,
-        return_counts=counts,
-    )
-    values, *rest = found if isinstance(found, tuple | list) else (found,)
-    values = Tensor(ksym.cast(values, dtypes.stored(x.dtype)), x.dtype)
-    return [values, *(made(item, "int32") for item in rest)]
-
-
-def unique(
-    x: Any,
-    sorted: bool = True,
-    return_index: bool = False,
-    return_inverse: bool = False,
-    return_counts: bool = False,
-    axis: int | None = None,
-    size: int | None = None,
-    fill_value: Any = None,
-) -> Any:
-    """Return the distinct elements in ascending order, or the distinct slices along an axis.
-
-    Slices, and a fixed number of results, are computed of values only.
-    """
-    if has_tensors(x) and axis is None and size is None:
-        found = _unique(x, return_index, return_inverse, return_counts)
-        if return_inverse:
-            place = 1 + return_index
-            found[place] = reshape(found[place], x.shape)
-        return tuple(found) if len(found) > 1 else found[0]
-    flags: Any = {
-        "return_index": return_index,
-        "return_inverse": return_inverse,
-        "return_counts": return_counts,
-    }
-    result: Any = np.unique(np.asarray(x), axis=axis, equal_nan=False, **flags)
-    results = builtins.list(result) if isinstance(result, tuple) else [result]
-    if size is not None:
-        results = _of_size(results, size, fill_value, axis or 0, flags)
-    whole = [results[0], *(item.astype("int32") for item in results[1:])]
-    return tuple(whole) if len(whole) > 1 else whole[0]
-
-
-def _of_size(
-    results: list[np.ndarray], size: int, fill: Any, axis: int, flags: dict[str, bool]
-) -> list[np.ndarray]:
-    """Cut or fill the results of `unique` to a number of distinct elements."""
-    values = results[0]
-    lacking = size - values.shape[axis]
-    names = [name for name, wanted in flags.items() if wanted]
-    resized = []
-    for name, item in zip(["values", *names], results, strict=True):
-        if name == "return_inverse":
-            resized.append(item)
-            continue
-        along = axis if name == "values" else 0
-        if lacking <= 0:
-            resized.append(np.take(item, np.arange(size), along))
-            continue
-        if name == "values":
-            first = np.take(item, [0], along)
-            filler = first if fill is None else np.full_like(first, fill)
-        elif name == "return_index":
-            filler = item[:1]
-        else:
-            filler = np.zeros_like(item[:1])
-        resized.append(np.concatenate([item, np.repeat(filler, lacking, along)], along))
-    return resized
-
-
-# --- others --------------------------------------------------------------------------------------
 
 
 @operation

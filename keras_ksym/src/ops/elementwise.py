@@ -382,7 +382,7 @@ def clip(x: Operand, x_min: Operand, x_max: Operand) -> Tensor:
 def where(condition: Operand, x1: Operand = None, x2: Operand = None) -> Any:
     """Choose elements of x1 where a condition holds, else of x2; without them, its positions."""
     if x1 is None and x2 is None:
-        from keras_ksym.src.ops.arrays import nonzero
+        from keras_ksym.src.ops.choosing import nonzero
 
         return nonzero(condition)
     if x1 is None or x2 is None:
