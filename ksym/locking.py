@@ -26,6 +26,7 @@ import itertools
 import operator
 import os
 import threading
+import time
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -65,9 +66,35 @@ def before_fork(function: Callable[[], None]) -> None:
     _finishing.append(function)
 
 
+_entering = reentrant_lock(awaited=True)  # made first: it may be taken while any other is held
+_entered: dict[object, int] = {}
+
+
+def unforked(function: Callable[[Any], object], argument: object) -> None:
+    """Call a function, on as many threads at once as like, and have forks wait until it returns.
+
+    The function takes no lock of Python's, as the thread that forks holds them all.  Whoever is in
+    the middle of a product of OpenBLAS's has a buffer, for which the child would wait for ever.
+    """
+    token = object()
+    try:
+        with _entering:
+            _entered[token] = threading.get_ident()
+        function(argument)
+    finally:
+        _entered.pop(token, None)
+
+
+def _wait_for_others() -> None:
+    me = threading.get_ident()
+    while any(owner != me for owner in list(_entered.values())):
+        time.sleep(1e-4)
+
+
 def _before_fork() -> None:
     for lock in reversed(_awaited):
         lock.acquire()
+    _wait_for_others()
     for function in _finishing:
         function()
 

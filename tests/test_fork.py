@@ -95,6 +95,26 @@ STORIES = {
             stop.set()
             thread.join()
         """,
+    "children that multiply while another thread of their parent does": """
+        v = ksym.Variable(rng.random((900, 1), dtype="float32") * 0.01)
+        x = ksym.placeholder((None, 900))
+        parents, childs = (
+            ksym.function([x], ksym.tanh(x @ w + 1.0) @ v * factor) for factor in (1.0, 2.0)
+        )
+        parents(a), childs(a)
+        stop = threading.Event()
+        def work():
+            while not stop.is_set():
+                parents(a)
+        thread = threading.Thread(target=work)
+        thread.start()
+        try:
+            for _ in range(40):
+                in_child(lambda: childs(a))
+        finally:
+            stop.set()
+            thread.join()
+        """,
     "children that are forked while another thread makes variables and writes them": """
         counters = [ksym.Variable(np.zeros((50, 50), "float32")) for _ in range(4)]
         count = ksym.function([], [], [counter.assign_add(1.0) for counter in counters])

@@ -17,6 +17,7 @@ from ksym.compiler.codegen.tapes import FUNCTIONS, addresses_in, emit_block, emi
 from ksym.compiler.costs import Costs
 from ksym.compiler.fusion.kernel import Kernel
 from ksym.compiler.fusion.products import Matrix, Product
+from ksym.locking import unforked
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.jit import Code, kernel_code, load_functions, once
@@ -70,7 +71,7 @@ class Tape:
         """Run the calls on the contents of their arrays."""
         for array in self._in_blocks:
             array.settle()
-        self._function(self._argument)
+        unforked(self._function, self._argument)
 
 
 def kernel_calls(kernel: Kernel, arrays: Arrays, costs: Costs) -> list[Call]:

@@ -207,10 +207,9 @@ def open_library(path: Path) -> ctypes.CDLL:
     """
     library = ctypes.CDLL(str(path))
     with_global_lock = ctypes.PyDLL(str(path), handle=library._handle)
-    for name in FREEING:
-        setattr(library, name, getattr(with_global_lock, name))
     for name, types in SIGNATURES.items():
-        function = getattr(library, name)
+        function = getattr(with_global_lock if name in FREEING else library, name)
         function.argtypes, function.restype = types, c_int
+        setattr(library, name, function)
     library.MXGetLastError.restype = c_char_p
     return library
