@@ -31,12 +31,15 @@ def canonical(dtype: Any) -> str:
     Raises:
         DTypeError: The dtype is unknown to NumPy, or MXNet does not store it.
     """
-    try:
-        # Of an array or a tensor NumPy would take the attribute `dtype`, which was not asked for.
-        is_array = hasattr(dtype, "shape") and not isinstance(dtype, np.dtype | type)
-        name = str(dtype) if is_array else np.dtype(dtype).name
-    except (TypeError, ValueError):
-        name = str(dtype)
+    if isinstance(dtype, str | bytes):
+        name = dtype if isinstance(dtype, str) and dtype in SUPPORTED else _name_of_text(dtype)
+    else:
+        try:
+            # Of an array or a tensor NumPy would take the attribute `dtype`: nobody asked for it.
+            is_array = hasattr(dtype, "shape") and not isinstance(dtype, np.dtype | type)
+            name = str(dtype) if is_array else np.dtype(dtype).name
+        except (TypeError, ValueError):
+            name = str(dtype)
     if name not in SUPPORTED:
         instead = _WIDENED.get(name)
         raise DTypeError(
@@ -44,6 +47,16 @@ def canonical(dtype: Any) -> str:
             remedy=f"use {instead!r}" if instead else f"use one of {', '.join(SUPPORTED)}",
         )
     return name
+
+
+def _name_of_text(text: Any) -> str:
+    """Return NumPy's name of a dtype, for example of ``"<f4"``; the text, if it has none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of "a", which is refused
+        try:
+            return np.dtype(text).name
+        except (TypeError, ValueError):
+            return str(text)
 
 
 @cache
