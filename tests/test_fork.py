@@ -124,13 +124,15 @@ STORIES = {
                 count(); ksym.Variable(np.ones(3)).get_value()
         thread = threading.Thread(target=work)
         thread.start()
-        for _ in range(100):
-            child = os.fork()
-            if not child:
-                os._exit(0)
-            os.waitpid(child, 0)
-        stop.set()
-        thread.join()
+        try:
+            for _ in range(100):
+                child = os.fork()
+                if not child:
+                    os._exit(0)
+                os.waitpid(child, 0)
+        finally:
+            stop.set()
+            thread.join()
         assert len({counter.get_value()[0, 0] for counter in counters}) == 1
         """,
     "a child that is forked by a thread": """
