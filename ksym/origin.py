@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -90,6 +90,15 @@ def _is_of_library(filename: str) -> bool:
         library = filename.startswith(tuple(_library_folders))
         _is_library[filename] = library
     return library
+
+
+def function_name(function: Any) -> str:
+    """Return the name of a user's function for messages.
+
+    A universal function has a qualified name from NumPy 2 on, and a name before.
+    """
+    names = (getattr(function, each, None) for each in ("__qualname__", "__name__"))
+    return next((name for name in names if isinstance(name, str)), repr(function))
 
 
 def is_from_user(error: Exception) -> bool:

@@ -16,7 +16,7 @@ from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor, cast_to
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.leaves import placeholder, variable_leaf
-from ksym.origin import current_origin
+from ksym.origin import current_origin, function_name
 
 __all__ = ["custom_gradient", "clip_gradient"]
 
@@ -33,7 +33,7 @@ class GradientRule:
     @property
     def name(self) -> str:
         """The name of the function for messages."""
-        return str(getattr(self.function, "__qualname__", repr(self.function)))
+        return function_name(self.function)
 
     def __copy__(self) -> GradientRule:
         return self

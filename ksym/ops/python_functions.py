@@ -22,6 +22,7 @@ from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
+from ksym.origin import function_name
 
 __all__ = ["as_op"]
 
@@ -48,7 +49,7 @@ class PythonFunction:
     @property
     def name(self) -> str:
         """The name of the function for messages."""
-        return str(getattr(self.function, "__qualname__", repr(self.function)))
+        return function_name(self.function)
 
     def results(self, operands: Sequence[Spec]) -> Spec | tuple[Spec, ...]:
         """Return the shape and dtype of each result, of operands of known or unknown shapes.

@@ -5,6 +5,7 @@ step all variables are compared.  `make test-fuzz` draws for an hour.
 """
 
 import copy
+import functools
 import pathlib
 import pickle
 import tempfile
@@ -65,7 +66,10 @@ def new_value(m, recipe, variable, variables, value):
     """Compute the new value of a variable: small numbers of its shape and dtype."""
     shape, dtype = variable.shape, str(variable.dtype)
     if dtype not in FLOATS:
-        return (variable * 3 + recipe[-1] if isinstance(recipe[-1], int) else variable + 1) % 101
+        # A number takes the variable's dtype; NumPy 1 has it so for arrays with axes only.
+        number = functools.partial(np.array, dtype=dtype) if m is np else int
+        factor, summand = (3, recipe[-1]) if isinstance(recipe[-1], int) else (1, 1)
+        return (variable * number(factor) + number(summand)) % number(101)
     result = m.tanh(m.sum(computed(m, recipe, variables, value))) + 0.5 * as_float(m, variable)
     result = m.broadcast_to(result, shape)
     return result.astype(dtype) if m is np else ksym.cast(result, dtype)
@@ -193,7 +197,7 @@ class Programs(RuleBasedStateMachine):
         function = ksym.function([x], None, [(variable, ksym.cast(x, variable.dtype)), *others])
         if size == variable.shape[0]:
             function(np.ones(size))
-            self.arrays = [a * 0 for a in self.arrays]
+            self.arrays = [np.zeros_like(a) for a in self.arrays]
             self.arrays[place] = np.ones_like(self.arrays[place])
         else:
             with pytest.raises(KsymError):
