@@ -5,6 +5,16 @@ and the package that the libraries are put into.  pip fetches the wheel, as the 
 configured it.
 """
 
+import sys
+
+# pip compares requires-python only with metadata that this backend has written.
+if sys.version_info < (3, 11):  # noqa: UP036
+    sys.exit(
+        "ksym and its library of MXNet need Python 3.11 or newer, and this is Python "
+        f"{sys.version_info[0]}.{sys.version_info[1]}.  Install them into an environment of a "
+        "newer one: python3.13 -m venv env && env/bin/pip install ..."
+    )
+
 import base64
 import csv
 import hashlib
@@ -13,7 +23,6 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import sysconfig
 import tempfile
 import tomllib

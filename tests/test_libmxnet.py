@@ -147,3 +147,14 @@ def test_an_archive_of_sources_has_what_builds_it(tmp_path, name):
     settings = tomllib.loads((ROOT / name / "pyproject.toml").read_text())
     metadata = (tmp_path / prepared.stdout.split()[-1] / "METADATA").read_text()
     assert f"Name: {settings['project']['name']}\n" in metadata
+
+
+@pytest.mark.parametrize("version", [(3, 8), (3, 10)])
+def test_an_older_python_is_told_what_is_needed(version):
+    code = f"import sys; sys.version_info = {version}; import repack"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT / "libmxnet", capture_output=True, text=True
+    )
+    assert done.returncode == 1
+    assert f"need Python 3.11 or newer, and this is Python 3.{version[1]}." in done.stderr
+    assert "Traceback" not in done.stderr
