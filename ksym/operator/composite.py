@@ -6,8 +6,9 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from ksym.operator.declaration import Operator, shown
+from ksym.operator.declaration import Operator
 from ksym.operator.sampling import Draw, Sample
+from ksym.operator.signature import shown
 from ksym.origin import parts_of
 
 

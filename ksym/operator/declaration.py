@@ -40,6 +40,7 @@ from ksym.operator.layout import Layout
 from ksym.operator.machine import Combination, Formula
 from ksym.operator.operands import as_tensor
 from ksym.operator.sampling import Draw, Sample
+from ksym.operator.signature import parameters_of, short, shown
 from ksym.origin import Origin, current_origin, is_from_user
 from ksym.shapes import UNKNOWN
 
@@ -68,35 +69,6 @@ def _is_like(new: Tensor, old: Tensor) -> bool:
     if new.value is None or old.value is None:
         return new.value is old.value
     return new.value.dtype == old.value.dtype and new.value.tobytes() == old.value.tobytes()
-
-
-def shown(signature: inspect.Signature, results: str) -> inspect.Signature:
-    """Return a signature as users read it: without `Any`, which says nothing, and `self`."""
-    empty = inspect.Parameter.empty
-    parameters = [
-        p.replace(annotation=empty if p.annotation in (Any, "Any") else _Annotation(p.annotation))
-        for p in signature.parameters.values()
-    ]
-    return signature.replace(parameters=parameters, return_annotation=_Annotation(results))
-
-
-def _parameters(signature: inspect.Signature) -> str:
-    """Return the parameters of a signature, without what is returned, in parentheses."""
-    return str(signature.replace(return_annotation=inspect.Signature.empty))
-
-
-def _short(value: Any) -> str:
-    """Return how Python writes a value, cut off if that is long."""
-    text = " ".join(repr(value).split())
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-class _Annotation(str):
-    """An annotation that `inspect` and `help` write without quotation marks."""
-
-    __slots__ = ()
-
-    __repr__ = str.__str__
 
 
 def _snake_case(name: str) -> str:
@@ -255,9 +227,9 @@ class Operator:
             problem = str(wrong)
         else:
             # Tensors have been checked before; what else there is, is shown to find the wrong one.
-            others = [f"{k}={_short(v)}" for k, v in given.items() if not isinstance(v, Tensor)]
+            others = [f"{k}={short(v)}" for k, v in given.items() if not isinstance(v, Tensor)]
             problem = f"the arguments {', '.join(others)} are refused by Python: {error}"
-        remedy = f"call it as {self.name}{_parameters(self.__signature__)}"
+        remedy = f"call it as {self.name}{parameters_of(self.__signature__)}"
         specs = [tensor.spec for tensor in args if isinstance(tensor, Tensor)]
         return ArgumentError(problem, remedy=remedy).located(self.name, specs, current_origin())
 

@@ -63,6 +63,7 @@ from ksym.ops.random.distributions import *
 from ksym.ops.random.keyed import *
 from ksym.ops.random.standard import *
 from ksym.ops.random.streams import *
+from ksym.ops.reductions.positions import *
 from ksym.ops.reductions.quantiles import *
 from ksym.ops.reductions.reduction import *
 from ksym.ops.reductions.running import *
