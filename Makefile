@@ -81,11 +81,11 @@ docs-version: docs
 	    $$($(BIN)/python -c "import ksym; print(ksym.__version__)") latest
 
 # Keras's own tests, compared with the list of those that do not pass.
-# KERAS=2.2.4 takes that version and its tests, and the list for it.
+# KERAS=2.2.4 takes that version and its tests, and the list for it; FILES="keras/losses_test.py" some.
 test-keras: $(READY)
-	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS)
+	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS) $(FILES)
 
-# The same for Keras 3, of which FILES="keras/src/ops/nn_test.py" takes some.
+# The same for Keras 3.
 KERAS3 ?= 3.15.1
 test-keras3: $(READY)
 	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS3) $(FILES)

@@ -13,12 +13,13 @@ import functools
 import json
 import os
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-from ksym.errors import InputError
+from ksym.errors import InputError, ParallelError
 from ksym.keras import parallel
 from ksym.keras.namespaces import Namespace
 from ksym.output import replacement
@@ -83,9 +84,22 @@ def _optimizers(module: Any) -> None:
 
 
 def _training(module: Any) -> None:
+    if not hasattr(module.Model, "_prepare_total_loss"):  # Keras 2.2
+        _wrapped(module.Model, "compile", _not_compiled)
+        return
     _see(module, {"function": parallel.training_function})
     _wrapped(module.Model, "_make_train_function", parallel.make_train_function)
     _wrapped(module.Model, "_prepare_total_loss", parallel.prepare_total_loss)
+
+
+def _not_compiled(original: Any, *arguments: Any, **options: Any) -> Any:
+    """Refuse to train on several ranks with a Keras whose losses are not made one by one."""
+    if api.settings() is not None:
+        raise ParallelError(
+            f"ksym.data_parallel trains models of Keras 2.3; this is {version('keras')}",
+            remedy="pip install keras==2.3.1, or leave data_parallel out",
+        )
+    return original(*arguments, **options)
 
 
 def _regularizers(module: Any) -> None:

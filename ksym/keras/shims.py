@@ -309,6 +309,7 @@ def _adapt_files(io_utils: Any) -> None:
 
     vars(io_utils)["h5py"] = Namespace(h5py, {"File": File})
     _keep_byte_lists(io_utils.H5Dict)
+    _keep_empty_lists(io_utils.H5Dict)
 
 
 def _keep_byte_lists(h5dict: Any) -> None:
@@ -326,6 +327,23 @@ def _keep_byte_lists(h5dict: Any) -> None:
             )
 
     h5dict.__setitem__ = setitem
+
+
+def _keep_empty_lists(h5dict: Any) -> None:
+    """Read an empty list as a list: the names of a layer's weights, if it has none.
+
+    Keras 2.2 asks whether it is true, which NumPy 2.2 refuses of an empty array.
+    """
+    original = h5dict.__getitem__
+
+    def getitem(self: Any, name: Any) -> Any:
+        value = original(self, name)
+        is_list = isinstance(value, np.ndarray) and value.shape == (0,)
+        return (
+            [] if is_list and not isinstance(self.data, dict) and name in self.data.attrs else value
+        )
+
+    h5dict.__getitem__ = getitem
 
 
 _AFTER: dict[str, Callable[[ModuleType], None]] = {

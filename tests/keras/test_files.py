@@ -101,3 +101,12 @@ def test_h5py_2_is_left_alone(monkeypatch):
     monkeypatch.setattr(shims, "_adapt_files", changed.append)
     shims.install()
     assert not changed
+
+
+def test_the_names_of_no_weights_are_an_empty_list(tmp_path):
+    io_utils = pytest.importorskip("keras.utils.io_utils")
+    with io_utils.H5Dict(str(tmp_path / "model.h5"), mode="w") as file:
+        file["weight_names"] = []
+        file["others"] = [b"kernel", b"bias"]
+        assert not file["weight_names"]
+        assert list(file["others"]) == [b"kernel", b"bias"]
