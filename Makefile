@@ -15,7 +15,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-keras-ksym test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -85,7 +85,11 @@ docs-version: docs
 test-keras: $(READY)
 	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS) $(FILES)
 
-# The same for Keras 3.
+# The tests of keras_ksym, Keras 3's backend, beside Keras 3: ARGUMENTS="-k seeds" are pytest's.
+test-keras-ksym: $(READY)
+	$(BIN)/python tests/keras3/run.py $(ARGUMENTS)
+
+# Keras's own tests for Keras 3.
 KERAS3 ?= 3.15.1
 test-keras3: $(READY)
 	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS3) $(FILES)

@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from types import FunctionType, ModuleType
 from typing import Any
 
+from ksym import versions
+
 NAME = "ksym"
 """The name of the backend."""
 
@@ -204,8 +206,10 @@ def install() -> None:
     """Make ksym the backend of the Keras that is imported next.
 
     Raises:
+        UnsupportedVersionError: There is no Keras, or an older one.
         RuntimeError: Keras is imported already, with another backend.
     """
+    versions.check_keras3()
     os.environ["KERAS_BACKEND"] = NAME
     if any(isinstance(finder, _Finder) for finder in sys.meta_path):
         return

@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib.metadata
 import re
 import sys
+import warnings
 
-from ksym.errors import UnsupportedVersionError
+from ksym.errors import KsymWarning, UnsupportedVersionError
 
 PYTHON = (3, 11)
 NEEDED = {"numpy": (1, 23), "networkx": (2, 6), "llvmlite": (0, 45)}
@@ -18,6 +19,9 @@ NEEDED = {"numpy": (1, 23), "networkx": (2, 6), "llvmlite": (0, 45)}
 
 KERAS = ((2, 2), (2, 3))
 """The first and the last of the releases of Keras that take a backend like this one."""
+
+KERAS3 = (3, 15)
+"""The release of Keras 3 that keras_ksym is made for, and tested with."""
 
 
 def check() -> None:
@@ -57,6 +61,32 @@ def check_keras() -> None:
             f"{found} is installed",
             remedy="pip install keras==2.3.1 (Keras 3 knows its own backends only, and answers "
             "KERAS_BACKEND=ksym.backend with 'Unable to import backend')",
+        )
+
+
+def check_keras3() -> None:
+    """Check the version of Keras for keras_ksym, the backend of Keras 3.
+
+    Raises:
+        UnsupportedVersionError: Keras is not installed, or older.
+    """
+    found = installed("keras")
+    wanted = _text(KERAS3)
+    remedy = f"pip install 'ksym[keras3]' (keras>={wanted},<{KERAS3[0]}.{KERAS3[1] + 1})"
+    if found is None or _numbers(found) < KERAS3:
+        there = "it is not installed" if found is None else f"Keras {found} is installed"
+        raise UnsupportedVersionError(
+            f"keras_ksym is a backend of Keras {wanted}, and {there}",
+            remedy=f"{remedy}; Keras 2.3.1 takes KERAS_BACKEND=ksym.backend instead"
+            if found is not None
+            else remedy,
+        )
+    if _numbers(found) > KERAS3:
+        warnings.warn(
+            f"Keras {found} is installed, and keras_ksym is tested with Keras {wanted}: functions "
+            f"that are new say so when they are called\n  to do: {remedy}",
+            KsymWarning,
+            stacklevel=2,
         )
 
 

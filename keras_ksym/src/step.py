@@ -14,6 +14,7 @@ from keras_ksym.src import dtypes
 from keras_ksym.src.tensor import Tensor, tensor
 from keras_ksym.src.tracing import tracing
 from keras_ksym.src.variable import BY_ID, Variable
+from ksym.recent import Recent
 
 
 class _Compiled:
@@ -91,6 +92,10 @@ class _Compiled:
         return tree.pack_sequence_as(self.result, leaves)
 
 
+STEPS = 256
+"""The number of traced steps that are kept."""
+
+
 class Step:
     """A step of a model's, compiled for each structure of its data.
 
@@ -109,41 +114,40 @@ class Step:
         self.body = body
         self.variables = variables
         self.eager = eager
-        self._of_any_batch: dict[Any, _Compiled | None] = {}
-        self._of_shapes: dict[Any, _Compiled] = {}
+        self._traced: Recent[_Compiled] = Recent(STEPS)
+        self._need_sizes: set[Any] = set()
 
     def __call__(self, data: Any) -> Any:
         """Carry out the step with a batch, and return its results."""
         arrays = [np.asarray(leaf) for leaf in tree.flatten(data) if leaf is not None]
         if self.eager:
-            return _Compiled(self.body, self.variables(), data, None)([])
-        key: list[Any] = [_form(data)]
-        for array in arrays:
-            key += [array.shape[1:], array.dtype]
-        common = tuple(key)
-        compiled = self._of_any_batch.get(common)
-        if compiled is not None:
-            return compiled(_stored(arrays, compiled.dtypes))
-        if common not in self._of_any_batch and arrays and arrays[0].ndim:
-            size = arrays[0].shape[0]
-            opened = [
-                (None, *a.shape[1:]) if a.ndim and a.shape[0] == size else a.shape for a in arrays
-            ]
-            try:
-                compiled = _Compiled(self.body, self.variables(), data, opened)
-                result = compiled(_stored(arrays, compiled.dtypes))
-            except Exception:  # noqa: BLE001 - the user's code raises what it raises
-                # Python code that needs the size: an error of any other kind comes again below.
-                self._of_any_batch[common] = None
-            else:
-                self._of_any_batch[common] = compiled
-                return result
-        exact = (common, tuple(a.shape[:1] for a in arrays))
-        if exact not in self._of_shapes:
-            shapes = [a.shape for a in arrays]
-            self._of_shapes[exact] = _Compiled(self.body, self.variables(), data, shapes)
-        compiled = self._of_shapes[exact]
+            return self._trace(data, None)([])
+        compiled = self._compiled(data, arrays)
         return compiled(_stored(arrays, compiled.dtypes))
+
+    def _compiled(self, data: Any, arrays: list[np.ndarray]) -> _Compiled:
+        """Return the step for batches like this one, traced if it has not been."""
+        size = next((array.shape[0] for array in arrays if array.ndim), None)
+        opened = [_opened(array.shape, size) for array in arrays]
+        # Of any batch size, if some array has one.
+        key: Any = (_form(data), *opened, *(array.dtype for array in arrays))
+        if size is not None and key not in self._need_sizes:
+            try:
+                return self._traced.get(key, lambda: self._trace(data, opened))
+            except Exception:  # noqa: BLE001 - whatever Python code raises without a number
+                pass  # it needs the size, or is wrong: then the same comes of the trace below
+        shapes = [array.shape for array in arrays]
+        compiled = self._traced.get((key, *shapes), lambda: self._trace(data, shapes))
+        self._need_sizes.add(key)
+        return compiled
+
+    def _trace(self, data: Any, shapes: list[tuple[int | None, ...]] | None) -> _Compiled:
+        return _Compiled(self.body, self.variables(), data, shapes)
+
+
+def _opened(shape: tuple[int, ...], size: int | None) -> tuple[int | None, ...]:
+    """Return a shape without the number of rows, if that is the size of the batch."""
+    return (None, *shape[1:]) if shape and shape[0] == size else shape
 
 
 def _form(data: Any) -> Any:

@@ -11,6 +11,8 @@ from keras.src import callbacks as callbacks_module
 from keras.src import optimizers as optimizers_module
 from keras.src import tree
 from keras.src.backend import config
+from keras.src.backend.common.stateless_scope import StatelessScope
+from keras.src.backend.common.symbolic_scope import SymbolicScope
 from keras.src.trainers import trainer as base_trainer
 from keras.src.trainers.data_adapters import array_slicing, data_adapter_utils
 from keras.src.trainers.epoch_iterator import EpochIterator
@@ -20,9 +22,15 @@ from keras.src.utils.python_utils import pythonify_logs
 from keras_ksym.src.ops.core import convert_to_numpy, shape
 from keras_ksym.src.ops.gradients import gradients
 from keras_ksym.src.step import Step
+from keras_ksym.src.tensor import tensor
+from keras_ksym.src.tracing import tracing
 from keras_ksym.src.variable import Variable
 
 unpack = data_adapter_utils.unpack_x_y_sample_weight
+
+
+def _opened(array: Any) -> Any:
+    return None if array is None else tensor(array)
 
 
 class Trainer(base_trainer.Trainer):  # type: ignore[misc] # Keras has no types
@@ -336,6 +344,27 @@ class Trainer(base_trainer.Trainer):  # type: ignore[misc] # Keras has no types
                     break
         callbacks.on_predict_end()
         return tree.map_structure(lambda *parts: np.concatenate(parts), *outputs)
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Make the variables of the model, the loss and the metrics, without computing anything."""
+        parts = (*self._flatten_layers(), self._compile_metrics, self._compile_loss)
+        unbuilt = any(part is not None and not part.built for part in parts)
+        if self.run_eagerly and unbuilt:
+            # Python sees values here as in the steps: those of the batch.
+            if data_batch is None:
+                data_batch = next(batches[0] for _, _, batches in iterator)
+            with StatelessScope(), SymbolicScope(), tracing(visible=True):
+                self._ksym_call_parts(tree.map_structure(_opened, data_batch))
+        super()._symbolic_build(iterator, data_batch)
+
+    def _ksym_call_parts(self, data: Any) -> None:
+        """Call the model, the metrics and the loss, whatever their results."""
+        x, y, sample_weight = unpack(data)
+        y_pred = self._ksym_predicted(x, training=False)
+        if self._compile_metrics is not None:
+            self.compute_metrics(x, y, y_pred, sample_weight)
+        if self._compile_loss is not None:
+            self._compute_loss(x, y, y_pred, sample_weight, training=False)
 
     def _ksym_build_for(self, iterator: EpochIterator) -> None:
         """Make the variables of a model that is called for the first time."""

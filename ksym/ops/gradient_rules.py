@@ -54,45 +54,50 @@ class GradientRule:
 
 
 class WithGradient(Operator):
-    """Return the first operand; what arrives as a gradient goes to the others, by the rule."""
+    """Return the first operands; what arrives as gradients goes to the others, by the rule."""
 
     internal = "a part of `custom_gradient`, which takes functions"
 
     def prepare(
-        self, y: Any, *operands: Any, rule: GradientRule
+        self, *operands: Any, rule: GradientRule, results: int = 1
     ) -> tuple[Sequence[Tensor], dict[str, Any]]:
-        return [as_tensor(y), *map(as_tensor, operands)], {"rule": rule}
+        return [as_tensor(operand) for operand in operands], {"rule": rule, "results": results}
 
-    def infer(self, y: Tensor, *operands: Tensor, rule: GradientRule) -> Spec:
-        return y.spec
+    def infer(self, *operands: Tensor, rule: GradientRule, results: int) -> Spec | tuple[Spec, ...]:
+        specs = tuple(operand.spec for operand in operands[:results])
+        return specs if results > 1 else specs[0]
 
-    def numpy(self, y: Any, *operands: Any, rule: GradientRule) -> Any:
-        return y
+    def numpy(self, *operands: Any, rule: GradientRule, results: int) -> Any:
+        return operands[:results] if results > 1 else operands[0]
 
-    def expand(self, node: Node) -> Tensor:
-        return node.inputs[0]
+    def expand(self, node: Node) -> Sequence[Tensor]:
+        return node.inputs[: len(node.outputs)]
 
-    def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
-        operands, rule = node.inputs[1:], node.attributes["rule"]
-        found = rule.function(*operands, node.outputs[0], g)
+    def gradient(self, node: Node, *gs: Tensor | None) -> list[Tensor | None]:
+        count = len(node.outputs)
+        operands, rule = node.inputs[count:], node.attributes["rule"]
+        pairs = zip(gs, node.outputs, strict=True)
+        arriving = [ops.zeros_like(y) if g is None else g for g, y in pairs]
+        found = rule.function(*operands, *node.outputs, *arriving)
         if isinstance(found, Tensor) or not isinstance(found, list | tuple):
             found = [found]
         try:
             gradients = _checked(found, operands, rule.name)
-            _refuse_others(gradients, [*operands, node.outputs[0], g], rule.name)
+            _refuse_others(gradients, [*operands, *node.outputs, *arriving], rule.name)
         except KsymError as error:
             specs = [tensor.spec for tensor in operands]
             raise error.located("custom_gradient", specs, node.origin) from None
-        return [None, *gradients]
+        return [None] * count + gradients
 
     def sample(self, draw: Draw) -> Sample:
-        y, x = (draw.array(draw.shape(min_side=0)) for _ in range(2))
-        # The value does not depend on x: differences cannot show what the rule says.
-        rule = GradientRule(_no_gradient)
-        return Sample(y, x, attributes={"rule": rule}, differentiate=())
+        count = draw.choose((1, 2))
+        arrays = [draw.array(draw.shape(min_side=0)) for _ in range(count + 1)]
+        # The value does not depend on the last: differences cannot show what the rule says.
+        attributes = {"rule": GradientRule(_no_gradient), "results": count}
+        return Sample(*arrays, attributes=attributes, differentiate=())
 
 
-def _no_gradient(x: Tensor, y: Tensor, g: Tensor) -> None:
+def _no_gradient(*values: Tensor) -> None:
     return None
 
 
@@ -136,25 +141,32 @@ def _refuse_others(gradients: Sequence[Tensor | None], given: Sequence[Tensor], 
 with_gradient = WithGradient("with_gradient")
 
 
-def _check_count(rule: GradientRule, arguments: int) -> None:
-    """Refuse a rule that cannot be called with the arguments, the result and its gradient."""
+def _check_count(rule: GradientRule, arguments: int, results: int) -> None:
+    """Refuse a rule that cannot be called with the arguments, the results and their gradients."""
     try:
         signature = inspect.signature(rule.function)
     except ValueError:  # of some functions written in C nothing is known
         return
+    count = arguments + 2 * results
     try:
-        signature.bind(*range(arguments + 2))
+        signature.bind(*range(count))
     except TypeError:
+        said, written = "the result, and the gradient that arrives", "(*arguments, result, g)"
+        if results > 1:
+            said = f"{results} results, and the gradients that arrive there"
+            written = "(*arguments, *results, *gs)"
         raise ArgumentError(
-            f"the rule {rule.name}{signature} is called with {arguments + 2} values: "
-            f"{arguments} argument(s), the result, and the gradient that arrives",
-            remedy="write it as (*arguments, result, g), such as lambda x, y, g: g",
+            f"the rule {rule.name}{signature} is called with {count} values: "
+            f"{arguments} argument(s), {said}",
+            remedy=f"write it as {written}, such as lambda x, y, g: g"
+            if results == 1
+            else f"write it as {written}",
         ) from None
 
 
 def custom_gradient(
-    function: Callable[..., Tensor], gradient: Callable[..., Any]
-) -> Callable[..., Tensor]:
+    function: Callable[..., Any], gradient: Callable[..., Any]
+) -> Callable[..., Any]:
     """Make a function of tensors whose gradient is computed by a rule of the user's.
 
     The function is called at each call, and makes a graph as usual.  The rule is called by
@@ -165,17 +177,19 @@ def custom_gradient(
     constants.  If the function or the rule needs a variable, make that an argument.
 
     Args:
-        function: Called with the arguments as tensors; returns one tensor.
+        function: Called with the arguments as tensors; returns one tensor, or a sequence of them.
         gradient: Called as ``gradient(*arguments, result, g)``, where g is the gradient that
-            arrives at the result, of its shape.  Returns the gradient of each argument, of the
-            argument's shape: a tensor for one argument, a sequence for several, None for none.
+            arrives at the result, of its shape.  Of several results it gets all, and then the
+            gradients that arrive at them, zeros where none does.  Returns the gradient of each
+            argument, of the argument's shape: a tensor for one argument, a sequence for several,
+            None for none.
 
     Returns:
-        A function with the arguments of the first one.
+        A function with the arguments of the first one; it returns a tuple for a sequence.
 
     Raises:
         ArgumentError: One of the two is not a function; at a call, the first returns something
-            else than one tensor, or the rule takes another number of values.
+            else than tensors, or the rule takes another number of values.
         GradientError: While gradients are taken, the rule returns too many or too few, or one of
             another shape, or reads another variable or placeholder.
 
@@ -198,20 +212,23 @@ def custom_gradient(
     rule = GradientRule(gradient)
 
     @functools.wraps(function, updated=())
-    def with_rule(*arguments: Any) -> Tensor:
+    def with_rule(*arguments: Any) -> Any:
         operands = [as_tensor(argument) for argument in arguments]
-        specs = [operand.spec for operand in operands]
-        try:
-            _check_count(rule, len(operands))
-        except ArgumentError as error:
-            raise error.located("custom_gradient", specs, current_origin()) from None
         result = function(*operands)
-        if not isinstance(result, Tensor):
-            raise ArgumentError(
-                f"the function returns {result!r}, not a tensor",
-                remedy="return one tensor; concatenate several, or make a function for each",
-            ).located("custom_gradient", specs, current_origin())
-        return with_gradient(result, *operands, rule=rule)
+        several = isinstance(result, list | tuple)
+        results = list(result) if several else [result]
+        try:
+            if not results or not all(isinstance(one, Tensor) for one in results):
+                raise ArgumentError(
+                    f"the function returns {result!r}, not a tensor",
+                    remedy="return one tensor, or a sequence of tensors",
+                )
+            _check_count(rule, len(operands), len(results))
+        except ArgumentError as error:
+            specs = [operand.spec for operand in operands]
+            raise error.located("custom_gradient", specs, current_origin()) from None
+        made = with_gradient(*results, *operands, rule=rule, results=len(results))
+        return (made,) if several and len(results) == 1 else made
 
     return with_rule
 

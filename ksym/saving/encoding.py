@@ -74,7 +74,7 @@ class Encoder:
     def reference(self, tensor: Tensor) -> list[int]:
         """Return the position of a tensor's node, and its number among the results."""
         while tensor.node.operator is with_gradient:  # nothing is differentiated in a file
-            tensor = tensor.node.inputs[0]
+            tensor = tensor.node.inputs[tensor.index]
         return [self._positions[tensor.node], tensor.index]
 
     def _node(self, node: Node) -> list[Any]:

@@ -14,7 +14,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-BUILD = Path(__file__).resolve().parents[2] / "build"
+ROOT = Path(__file__).resolve().parents[2]
+BUILD = ROOT / "build"
 PAIR = f"python{sys.version_info[0]}.{sys.version_info[1]}-numpy{np.__version__}"
 """Names the environment that packages are fetched for."""
 
@@ -41,6 +42,13 @@ def fetch_packages(
         target = ("--target", str(folder), "--requirement", str(requirements))
         pip("install", *([] if dependencies else ["--no-deps"]), *target, *others)
         shutil.copy(requirements, kept)
+
+
+def keras3() -> Path:
+    """Return the folder of Keras 3 and of what else it needs, fetched unless it is there."""
+    folder = BUILD / "keras3" / f"packages-{PAIR}"
+    fetch_packages(ROOT / "tests" / "keras3" / "requirements.txt", folder)
+    return folder
 
 
 def fetch_keras(part: str, folder: Path, version: str = KERAS) -> None:

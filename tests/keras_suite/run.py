@@ -72,7 +72,8 @@ class Suite(NamedTuple):
     @property
     def tests(self) -> Path:
         """The folder of the tests."""
-        return self.packages if self.third else self.build / "tests"
+        folder = self.packages if self.third else self.build / "tests"
+        return folder.resolve()  # pytest's ids start at the folder, which may be a link
 
     @property
     def packages(self) -> Path:

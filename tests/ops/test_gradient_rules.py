@@ -154,8 +154,9 @@ def test_what_makes_no_function():
     for bad in ((3, through), (ksym.square, None)):
         with pytest.raises(ArgumentError, match="takes two functions"):
             ksym.custom_gradient(*bad)
-    with pytest.raises(ArgumentError, match="not a tensor"):
-        ksym.custom_gradient(lambda x: [x, x], through)(ksym.placeholder(()))
+    for returned in ([], 3.0, [3.0]):
+        with pytest.raises(ArgumentError, match="not a tensor"):
+            ksym.custom_gradient(lambda x, r=returned: r, through)(ksym.placeholder(()))
 
 
 def test_a_rule_of_another_number_of_values_is_refused_at_the_call():
@@ -168,6 +169,38 @@ def test_a_rule_of_another_number_of_values_is_refused_at_the_call():
             ksym.custom_gradient(ksym.square, rule)(x)
     any_number = ksym.custom_gradient(ksym.square, lambda *values: values[-1])
     assert ksym.gradients(any_number(x), x).eval({x: np.ones(3)}).tolist() == [1.0, 1.0, 1.0]
+
+
+def parts(x, w):
+    return x * w, ksym.sum(x)
+
+
+def part_rule(x, w, y, total, by_y, by_total):
+    return by_y * w + by_total, ksym.sum(by_y * x)
+
+
+@MODES
+def test_several_results_have_one_rule(mode, tmp_path):
+    x, w = ksym.placeholder((None,)), ksym.placeholder(())
+    loss = []
+    for function in (ksym.custom_gradient(parts, part_rule), parts):
+        y, total = function(x, w)
+        whole, half = ksym.sum(y**2) * total, ksym.sum(y**2)  # nothing arrives at the other one
+        first = [
+            g for z in (whole, half, total) for g in ksym.gradients(z, [x, w], disconnected="zero")
+        ]
+        loss.append([y, total, *first, ksym.gradients(ksym.sum(first[0]), w)])
+    given = [1.0, -2.0, 3.0], 0.5
+    found = ksym.function([x, w], loss[0], mode=mode)
+    np.testing.assert_allclose(
+        np.hstack(found(*given)), np.hstack(ksym.function([x, w], loss[1], mode=mode)(*given))
+    )
+    ksym.save(found, tmp_path / "f")
+    for again in (ksym.load(tmp_path / "f"), pickle.loads(pickle.dumps(found))):
+        np.testing.assert_array_equal(np.hstack(again(*given)), np.hstack(found(*given)))
+    assert isinstance(ksym.custom_gradient(lambda x: [x], through)(x), tuple)
+    with pytest.raises(ArgumentError, match=r"(?s)called with 6 values: 2.*2 results.*\*results"):
+        ksym.custom_gradient(parts, through)(x, w)
 
 
 def test_another_tensor_that_the_function_uses_gets_no_gradient():

@@ -47,27 +47,28 @@ def custom_gradient(fun: Callable[..., Any]) -> Callable[..., Any]:
         places = [i for i, x in enumerate(args) if isinstance(x, Tensor)]
         operands = [args[i].graph for i in places]
         outputs, grad = fun(*args, **kwargs)
-        flat = [tensor(output) for output in tree.flatten(outputs)]
-        if len(flat) != 1:
-            return outputs  # of several results the gradients are their own
-        (result,) = flat
+        results = [tensor(output) for output in tree.flatten(outputs)]
 
         def rule(*given: Any) -> Any:
-            upstream = Tensor(given[-1], result.dtype)
-            found = grad(upstream=upstream) if _takes_upstream(grad) else grad(upstream)
+            arriving = given[-len(results) :]
+            upstream = [Tensor(g, y.dtype) for g, y in zip(arriving, results, strict=True)]
+            # Keras's own take what arrives by the name `upstream` only.
+            by_name = len(results) == 1 and _takes_upstream(grad)
+            found = grad(upstream=upstream[0]) if by_name else grad(*upstream)
             found = list(found) if isinstance(found, list | tuple) else [found]
             if len(found) == len(args) != len(places):
                 found = [found[i] for i in places]
             return [None if g is None else tensor(g).graph for g in found]
 
-        attached = ksym.custom_gradient(lambda *_: result.graph, rule)(*operands)
-        return tree.pack_sequence_as(outputs, [Tensor(attached, result.dtype)])
+        attached = ksym.custom_gradient(lambda *_: [y.graph for y in results], rule)(*operands)
+        made = [Tensor(graph, y.dtype) for graph, y in zip(attached, results, strict=True)]
+        return tree.pack_sequence_as(outputs, made)
 
     return with_gradient
 
 
 def _takes_upstream(grad: Callable[..., Any]) -> bool:
-    """Return whether a gradient takes what arrives by the name `upstream` only, as Keras's do."""
+    """Return whether a gradient has a parameter `upstream`."""
     parameter = inspect.signature(grad).parameters.get("upstream")
     return parameter is not None
 

@@ -23,6 +23,11 @@ __all__ = [
 Graph = ksym.Tensor
 
 
+def _get_complex_tensor_from_tuple(x: Any) -> Any:
+    """Refuse to join real and imaginary parts, as Keras's function polar does."""
+    return dtypes.stored("complex64")
+
+
 def _segments(name: str, compute: Callable[..., Graph]) -> Callable[..., Any]:
     @operation
     def reduce(data: Operand, segment_ids: Operand, count: int) -> Tensor:
