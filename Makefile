@@ -131,7 +131,8 @@ bench: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/costs.py
 	$(BIN)/python benchmarks/operators.py
 	$(BIN)/python benchmarks/round_trips.py
-	$(BIN)/python benchmarks/peers.py --workloads all
+	$(BIN)/python benchmarks/peers.py --workloads six,recurrent
+	$(BIN)/python benchmarks/breadth.py
 
 # Builds the wheel, installs it into an empty environment, and uses it there.
 wheel: $(READY)

@@ -22,7 +22,8 @@ os.environ["KERAS_BACKEND"] = "ksym.backend"
 import keras
 import numpy as np
 from contest.report import head, row
-from contest.workloads import SHOWN, SIX, WORKLOADS, Workload
+from contest.workload import Workload
+from contest.workloads import SHOWN, SIX, WORKLOADS
 
 from ksym.compiler import mode
 from ksym.runtime import loading

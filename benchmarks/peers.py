@@ -8,7 +8,8 @@ threads.json.  Tables and a picture are written at the end.
     python benchmarks/peers.py [--peers ksym,jax] [--workloads mlp,cnn] [--rounds 20]
     python benchmarks/peers.py --build     # only the environments
 
-Workloads are the names of `contest.workloads`, or "six" (the default), "recurrent" and "all".
+Workloads are the names of `contest.workloads`, or "six" (the default), "recurrent", "breadth" and
+"all".
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import platform
 import statistics
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from contest import report
 from contest.environments import CORES, FOLDER, PEERS, build
+from contest.networks import BREADTH
 from contest.processes import PeerError, Process, started
 from contest.workloads import RECURRENT, SIX, WORKLOADS
 
@@ -34,10 +37,10 @@ CACHE_LIMITS = 10
 """How many times the limit a peer has to fill its cache of compiled code."""
 
 
-def options() -> argparse.Namespace:
-    """Read the command line."""
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--peers", default=",".join(PEERS), help="some of " + ", ".join(PEERS))
     parser.add_argument("--workloads", default="six")
@@ -55,14 +58,27 @@ def options() -> argparse.Namespace:
         help="of the environments and results; by default $KSYM_BENCH or .bench",
     )
     parser.add_argument("--output", type=Path, help="folder of the results, by default in --folder")
+    return parser
+
+
+def options(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Read the command line, and look up the names in it."""
     chosen = parser.parse_args()
-    groups = {"six": list(SIX), "recurrent": list(RECURRENT), "all": list(WORKLOADS)}
+    groups = {
+        "six": list(SIX),
+        "recurrent": list(RECURRENT),
+        "breadth": list(BREADTH),
+        "all": list(WORKLOADS),
+    }
     names = [groups.get(name, [name]) for name in chosen.workloads.split(",")]
     chosen.workloads = [name for group in names for name in group]
     chosen.peers = chosen.peers.split(",")
-    for name in chosen.workloads + chosen.peers:
-        if name not in WORKLOADS | PEERS:
-            parser.error(f"there is no {name!r}")
+    for name in chosen.workloads:
+        if name not in WORKLOADS:
+            parser.error(f"there is no workload {name!r}")
+    for name in chosen.peers:
+        if name not in PEERS:
+            parser.error(f"there is no peer {name!r}")
     chosen.folder = chosen.folder.resolve()
     chosen.output = chosen.output or chosen.folder / "results"
     return chosen
@@ -134,8 +150,10 @@ def contestants(
     return next(iter(alive.items()))
 
 
-def measure(workload: str, known: dict[str, str], chosen: argparse.Namespace) -> dict[str, Cell]:
-    """Return what each peer does on a workload."""
+def measure(
+    workload: str, known: dict[str, str], chosen: argparse.Namespace, commands: Sequence[str]
+) -> dict[str, Cell]:
+    """Return what each peer does on a workload, told these commands by turns."""
     cells: dict[str, Cell] = {}
     running: dict[Process, Cell] = {}
     for peer in chosen.peers:
@@ -147,7 +165,7 @@ def measure(workload: str, known: dict[str, str], chosen: argparse.Namespace) ->
         except PeerError as failure:
             cells[peer] = {"failure": str(failure)}
             print(failure, flush=True)
-    for command in ("train", "predict"):
+    for command in commands:
         load = os.getloadavg()[0]
         for process, result in turns(list(running), command, chosen.rounds, chosen).items():
             if isinstance(result, str):
@@ -165,18 +183,17 @@ def measure(workload: str, known: dict[str, str], chosen: argparse.Namespace) ->
     return cells
 
 
-def main() -> None:
-    """Build, measure, report."""
-    chosen = options()
+def run(
+    chosen: argparse.Namespace, commands: Sequence[str] = ("train", "predict")
+) -> dict[str, Any]:
+    """Build the environments, measure the workloads, and return the results."""
     chosen.folder.mkdir(parents=True, exist_ok=True)
     if not chosen.no_build:
         for peer in chosen.peers:
             build(peer, chosen.folder)
-    if chosen.build:
-        return
     memory = chosen.folder / "threads.json"
     known = json.loads(memory.read_text()) if memory.exists() and not chosen.try_threads else {}
-    results = {
+    results: dict[str, Any] = {
         "machine": f"{CORES} processors, {platform.machine()}, Python {platform.python_version()}",
         "started": time.strftime("%Y-%m-%d %H:%M"),
         "rounds": chosen.rounds,
@@ -184,11 +201,20 @@ def main() -> None:
         "limit": chosen.limit,
         "workloads": {},
     }
-    for workload in chosen.workloads:
+    for workload in () if chosen.build else chosen.workloads:
         print(WORKLOADS[workload].title, flush=True)
-        results["workloads"][workload] = cells = measure(workload, known, chosen)
+        results["workloads"][workload] = cells = measure(workload, known, chosen, commands)
         memory.write_text(json.dumps(known, indent=1))
         print("\n".join(report.table(workload, cells)), flush=True)
+    return results
+
+
+def main() -> None:
+    """Build, measure, report."""
+    chosen = options(parser(__doc__))
+    results = run(chosen)
+    if chosen.build:
+        return
     report.write(results, chosen.output)
     print("\n".join(report.summary(results)))
     print(f"written to {chosen.output}")

@@ -59,6 +59,7 @@ class Peer:
         old: It is older than Python 3.11 and needs what that took away.
         tools: What its requirements need installed before them, because they build with it.
         caches: It keeps compiled code on disk, which a run that does not count fills first.
+        checkout: The folder whose ksym it uses.
     """
 
     title: str
@@ -69,6 +70,7 @@ class Peer:
     old: bool = False
     tools: tuple[str, ...] = ()
     caches: bool = False
+    checkout: Path = ROOT
 
     def python(self, folder: Path) -> str:
         """Return the Python of its environment."""
@@ -80,7 +82,7 @@ class Peer:
         """Return the variables of a process of it."""
         path = [str(HERE.parent)]
         if self.environment is None:
-            path.append(str(ROOT))  # this checkout's ksym
+            path.append(str(self.checkout))
         if self.old:
             path.append(str(HERE / "shims"))
         own = {name: value.format(folder=folder) for name, value in self.variables.items()}

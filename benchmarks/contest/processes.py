@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from contest.environments import PEERS, ROOT
+from contest.environments import PEERS
 
 
 class PeerError(Exception):
@@ -49,7 +49,7 @@ class Process:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
-                cwd=ROOT,
+                cwd=PEERS[peer].checkout,
                 env=PEERS[peer].process_environment(folder, setting),
             )
 

@@ -1,58 +1,14 @@
-"""The models and batches, each written once, with the peer's `keras` module as an argument.
-
-Only what Keras 2.2.4, 2.3.1, tf.keras and Keras 3 have in common is used, so that every peer builds
-the same layers.  Nothing is given a seed: weights differ, their distributions do not.
-"""
+"""The models and batches of the benchmarks, each written once, with the peer's `keras` given."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
-Model = Any  # of whichever Keras
-Batch = tuple[np.ndarray, np.ndarray]
-BATCHES = 4
-"""How many different batches a workload goes round."""
-
-
-@dataclass(frozen=True)
-class Workload:
-    """A model with its data.
-
-    Attributes:
-        title: What it is, for tables.
-        build: Makes the compiled model, given `keras`.
-        batch: Draws a batch.
-    """
-
-    title: str
-    build: Callable[[ModuleType], Model]
-    batch: Callable[[np.random.Generator], Batch]
-
-    def batches(self) -> list[Batch]:
-        """Return the batches, the same ones at every call."""
-        rng = np.random.default_rng(0)
-        return [self.batch(rng) for _ in range(BATCHES)]
-
-
-def _classified(shape: tuple[int, ...], classes: int) -> Callable[[np.random.Generator], Batch]:
-    """Uniform data of a shape, and one-hot labels."""
-
-    def batch(rng: np.random.Generator) -> Batch:
-        x = rng.random(shape, dtype="float32")
-        return x, np.eye(classes, dtype="float32")[rng.integers(0, classes, shape[0])]
-
-    return batch
-
-
-def _compiled(keras: ModuleType, x: Any, y: Any, optimizer: Any, loss: str) -> Model:
-    model = keras.models.Model(x, y)
-    model.compile(optimizer=optimizer, loss=loss)
-    return model
+from contest.networks import BREADTH
+from contest.workload import Batch, Model, Workload, classified, compiled, tokens
 
 
 def tiny(keras: ModuleType) -> Model:
@@ -61,7 +17,7 @@ def tiny(keras: ModuleType) -> Model:
     x = layers.Input((64,))
     y = layers.Dense(32, activation="relu")(x)
     y = layers.Dense(10, activation="softmax")(y)
-    return _compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
 
 
 def mlp(keras: ModuleType) -> Model:
@@ -73,7 +29,7 @@ def mlp(keras: ModuleType) -> Model:
     y = layers.Dense(512, activation="relu")(y)
     y = layers.Dropout(0.2)(y)
     y = layers.Dense(10, activation="softmax")(y)
-    return _compiled(keras, x, y, keras.optimizers.RMSprop(0.001), "categorical_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.RMSprop(0.001), "categorical_crossentropy")
 
 
 def cnn(keras: ModuleType) -> Model:
@@ -88,7 +44,7 @@ def cnn(keras: ModuleType) -> Model:
     y = layers.Dense(128, activation="relu")(y)
     y = layers.Dropout(0.5)(y)
     y = layers.Dense(10, activation="softmax")(y)
-    return _compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
 
 
 def resnet(keras: ModuleType) -> Model:
@@ -121,7 +77,7 @@ def resnet(keras: ModuleType) -> Model:
             y = layers.Activation("relu")(layers.add([y, z]))
     y = layers.Flatten()(layers.AveragePooling2D((8, 8))(y))
     y = layers.Dense(10, activation="softmax", kernel_initializer="he_normal")(y)
-    return _compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.Adam(0.001), "categorical_crossentropy")
 
 
 def photos(keras: ModuleType) -> Model:
@@ -134,7 +90,7 @@ def photos(keras: ModuleType) -> Model:
         y = layers.MaxPooling2D((2, 2))(y)
     y = layers.Dense(64, activation="relu")(layers.Flatten()(y))
     y = layers.Dense(1, activation="sigmoid")(layers.Dropout(0.5)(y))
-    return _compiled(keras, x, y, keras.optimizers.RMSprop(0.001), "binary_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.RMSprop(0.001), "binary_crossentropy")
 
 
 def embedding(keras: ModuleType) -> Model:
@@ -144,14 +100,7 @@ def embedding(keras: ModuleType) -> Model:
     y = layers.Embedding(20_000, 128)(x)
     y = layers.LSTM(128)(y)
     y = layers.Dense(1, activation="sigmoid")(y)
-    return _compiled(keras, x, y, keras.optimizers.Adam(0.001), "binary_crossentropy")
-
-
-def _reviews(rng: np.random.Generator) -> Batch:
-    return (
-        rng.integers(0, 20_000, (32, 80)).astype("int32"),
-        rng.integers(0, 2, (32, 1)).astype("float32"),
-    )
+    return compiled(keras, x, y, keras.optimizers.Adam(0.001), "binary_crossentropy")
 
 
 def text(keras: ModuleType) -> Model:
@@ -160,7 +109,7 @@ def text(keras: ModuleType) -> Model:
     x = layers.Input((40, 57))
     y = layers.LSTM(128)(x)
     y = layers.Dense(57, activation="softmax")(y)
-    return _compiled(keras, x, y, keras.optimizers.RMSprop(0.01), "categorical_crossentropy")
+    return compiled(keras, x, y, keras.optimizers.RMSprop(0.01), "categorical_crossentropy")
 
 
 def _characters(rng: np.random.Generator) -> Batch:
@@ -226,7 +175,7 @@ def _recurrent(kind: str, length: int, features: int = 32, size: int = 32) -> Wo
             y = layers.LSTM(128)(layers.Masking()(x))
         else:
             y = layers.LSTM(128)(x)
-        return _compiled(keras, x, layers.Dense(1)(y), keras.optimizers.RMSprop(0.001), "mse")
+        return compiled(keras, x, layers.Dense(1)(y), keras.optimizers.RMSprop(0.001), "mse")
 
     def batch(rng: np.random.Generator) -> Batch:
         x = rng.random((size, length, features), dtype="float32")
@@ -241,17 +190,19 @@ def _recurrent(kind: str, length: int, features: int = 32, size: int = 32) -> Wo
 
 LENGTHS = (20, 80, 400, 2_000)
 SIX = {
-    "tiny": Workload("MLP 64-32-10, Adam, batch 32", tiny, _classified((32, 64), 10)),
+    "tiny": Workload("MLP 64-32-10, Adam, batch 32", tiny, classified((32, 64), 10)),
     "mlp": Workload(
-        "MLP 784-512-512-10, dropout, RMSprop, batch 128", mlp, _classified((128, 784), 10)
+        "MLP 784-512-512-10, dropout, RMSprop, batch 128", mlp, classified((128, 784), 10)
     ),
     "cnn": Workload(
-        "MNIST CNN, Adam, batch 128, channels last", cnn, _classified((128, 28, 28, 1), 10)
+        "MNIST CNN, Adam, batch 128, channels last", cnn, classified((128, 28, 28, 1), 10)
     ),
     "resnet": Workload(
-        "ResNet-20, Adam, batch 32, channels last", resnet, _classified((32, 32, 32, 3), 10)
+        "ResNet-20, Adam, batch 32, channels last", resnet, classified((32, 32, 32, 3), 10)
     ),
-    "lstm": Workload("Embedding + LSTM(128), 80 steps, Adam, batch 32", embedding, _reviews),
+    "lstm": Workload(
+        "Embedding + LSTM(128), 80 steps, Adam, batch 32", embedding, tokens((32, 80), 20_000, 1)
+    ),
     "text": Workload(
         "text generation, LSTM(128), 40 steps of 57, RMSprop, batch 128", text, _characters
     ),
@@ -275,4 +226,4 @@ SHOWN = {
     "cell-frames": _recurrent("cell", 50, features=2048, size=4),
 }
 """Networks on which passes of the compiler show that the others have no use for."""
-WORKLOADS = SIX | RECURRENT | SHOWN
+WORKLOADS = SIX | RECURRENT | SHOWN | BREADTH
