@@ -173,10 +173,17 @@ def _iteration(sequences: Any, steps: Any) -> _Iteration:
     through = [as_tensor(x) for x in _listed(sequences)[0]]
     for x in through:
         if not x.rank:
-            raise ShapeError(f"the sequence {x!r} is a scalar: there is nothing to go through")
+            raise ShapeError(
+                f"the sequence {x!r} is a scalar: there is nothing to go through",
+                remedy="give a value that changes from step to step as a state, one that stays the "
+                "same as a constant",
+            )
     lengths = {x.shape[0] for x in through if x.shape[0] is not None}
     if len(lengths) > 1:
-        raise ShapeError(f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}")
+        raise ShapeError(
+            f"the sequences have lengths {' and '.join(map(str, sorted(lengths)))}",
+            remedy="cut them to one length, such as x[:n]",
+        )
     whole = steps is None
     if steps is None:
         if not through:
@@ -254,7 +261,10 @@ def _returned(result: Any, initial: Sequence[Tensor]) -> tuple[list[Tensor], boo
     outputs, single_output = _listed(result[0])
     new, _ = _listed(result[1])
     if len(new) != len(initial):
-        raise GraphError(f"the body returned {len(new)} states for {len(initial)}")
+        raise GraphError(
+            f"the body returned {len(new)} states for {len(initial)}",
+            remedy="return (outputs, states), with a new value for each state",
+        )
     new = [as_tensor(n, s.dtype) for n, s in zip(new, initial, strict=True)]
     updates = collect(result[2] if len(result) == 3 else None)
     tensors = [*new, *(u.value for u in updates), *(as_tensor(o) for o in outputs)]
@@ -350,7 +360,10 @@ def while_loop(
         test = as_condition(condition(*carried))
         new, _ = _listed(body(*carried))
         if len(new) != len(initial):
-            raise GraphError(f"the body returned {len(new)} states for {len(initial)}")
+            raise GraphError(
+                f"the body returned {len(new)} states for {len(initial)}",
+                remedy="return a new value for each state",
+            )
         new = [as_tensor(n, s.dtype) for n, s in zip(new, initial, strict=True)]
         outer, inner, traced = closure(carried, [*new, test], since)
         results = while_node.make(
