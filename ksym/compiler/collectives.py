@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ksym.graph import Node, Tensor, same, topological_order
-from ksym.ops.collective import Collective, all_reduce
+from ksym.ops.collective import Collective, all_reduce, is_compressible
 from ksym.origin import origin_of
 
 
@@ -41,6 +41,8 @@ def in_one_order(outputs: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]
         operands = [x for node in step for x in node.inputs[: node.attributes["count"]]]
         given = _rebuilt(operands, done)
         attributes = {**step[0].attributes, "count": len(operands)}
+        if step[0].operator is all_reduce:
+            attributes["compressible"] = tuple(c for node in step for c in is_compressible(node))
         with origin_of(step[0]):
             results = step[0].operator.make([*given, *last], attributes)
         results = (results,) if isinstance(results, Tensor) else results

@@ -16,27 +16,20 @@ The sums over ranks become one message for each step (`ksym.compiler.collectives
 
 from __future__ import annotations
 
-import json
 import threading
-import weakref
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from ksym import dtypes, ops
-from ksym.arguments import variables_in
 from ksym.compiler.specialize import specialize
-from ksym.errors import GraphError, InputError
+from ksym.errors import GraphError
 from ksym.graph import Tensor, substitute, topological_order
 from ksym.keras import execution
-from ksym.keras.execution import KerasFunction
+from ksym.keras.steps import AsynchronousFunction, TrainingFunction, states_of
 from ksym.keras.tensors import is_placeholder
 from ksym.ops.collective import Collective, all_reduce
-from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.parallel import api, engine
-from ksym.variables import Update, Variable, get_values, set_values
+from ksym.variables import Update, Variable
 
 SHARE = ops.placeholder((), "float32", name="share_of_rows", default=1.0)
 """The rows of this rank over the mean number of rows of a rank."""
@@ -46,9 +39,6 @@ SUMMED = "_summed_over_rows"
 
 COMPILED = "_compiled_data_parallel"
 """The attribute of models that were compiled after `ksym.data_parallel`."""
-
-CHECKED = 100
-"""The number of steps after which the ranks compare their batches again, after the first ones."""
 
 _making = threading.local()
 
@@ -104,7 +94,7 @@ class Training:
         """
         model, size = self.model, engine.current().size
         weights = {id(v) for v in [*model._collected_trainable_weights, *model.optimizer.weights]}
-        states = set(map(id, _states(model)))
+        states = set(map(id, states_of(model)))
         summed = self._amounts_of_metrics(amounts)
         averaged: dict[Variable, Tensor] = {}
         changed = dict(values)
@@ -140,128 +130,6 @@ class Training:
         return found
 
 
-class TrainingFunction:
-    """A training function that computes this rank's part of a batch.
-
-    Args:
-        inner: The function that Keras would have, of this rank's rows and `SHARE`.
-        model: The model.
-    """
-
-    def __init__(self, inner: KerasFunction, model: Any):
-        self._inner = inner
-        self._model = weakref.ref(model)
-        self._steps = 0
-        _fork(random_streams(inner.compiled._graph))
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "_inner":
-            raise AttributeError(name)
-        return getattr(self._inner, name)
-
-    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
-        """Train on a batch, and return the loss and the metrics of all its rows.
-
-        Args:
-            inputs: As for Keras's function: all rows, or those of this rank.
-
-        Raises:
-            InputError: There are fewer rows than ranks, or the ranks are given other batches than
-                they should.
-        """
-        if not self._steps:
-            self.share_variables()
-        values = [execution._given(value) for value in inputs]
-        placeholders = self._inner.inputs[: len(values)]
-        by_row = [i for i, x in enumerate(placeholders) if x.rank and is_placeholder(x)]
-        chosen = api.settings()
-        assert chosen is not None
-        check = self._steps < 3 or self._steps % CHECKED == 0
-        self._steps += 1
-        if chosen.batches == "global":
-            share = _take_rows(values, by_row, check, placeholders)
-        else:
-            share = _share_of(len(values[by_row[0]]))
-        return self._inner([*values, np.float32(share)])
-
-    def share_variables(self) -> None:
-        """Give all variables the values that they have on rank 0.
-
-        Raises:
-            ParallelError: The ranks have other models or optimizers.
-        """
-        made, compiled = engine.current(), self._inner.compiled
-        model: Any = self._model()
-        variables = list(dict.fromkeys(variables_in(compiled._graph, compiled._variables)))
-        items = {
-            f"optimizer {type(model.optimizer).__name__}": json.dumps(
-                model.optimizer.get_config(), default=_no_address, sort_keys=True
-            ),
-            "losses": json.dumps(model.loss, default=_no_address, sort_keys=True),
-            "inputs and outputs": str([str(t.spec) for t in [*model.inputs, *model.outputs]]),
-            "number of weights": len(variables),
-        }
-        items |= {f"weight {i}": str(v.spec) for i, v in enumerate(variables)}
-        config = {"layers": [layer.get_config() for layer in getattr(model, "layers", ())]}
-        items["layers"] = _digest(json.dumps(config, default=_no_address, sort_keys=True).encode())
-        made.agree("models or optimizers", items)
-        values = [made.broadcast(value) for value in get_values(variables)]
-        set_values(list(zip(variables, values, strict=True)))
-
-
-def _no_address(value: Any) -> str:
-    return getattr(value, "__name__", type(value).__name__)
-
-
-def _digest(data: Any) -> str:
-    return f"{zlib.crc32(data):08x}"
-
-
-def _take_rows(
-    values: list[Any], by_row: Sequence[int], check: bool, placeholders: Sequence[Tensor]
-) -> float:
-    """Replace the rows of a batch by those of this rank, and return its share of them."""
-    made = engine.current()
-    rows = len(values[by_row[0]])
-    if check:
-        digests = [_digest(np.ascontiguousarray(values[i])) for i in by_row]
-        items = {"rows": rows, "contents": " ".join(digests)}
-        differing = engine.difference(
-            [json.loads(m) for m in made.exchange(json.dumps(items), "a look at the batches")]
-        )
-        if differing:
-            raise InputError(
-                "the ranks are given different batches, of which each would take other rows",
-                details=differing,
-                remedy="seed what shuffles and draws batches alike on all ranks; or have each rank "
-                'bring its own rows, with ksym.data_parallel(batches="local")',
-            )
-    if rows < made.size:
-        raise InputError(
-            f"a batch of {rows} row(s) cannot be divided among {made.size} ranks",
-            remedy="take larger batches, leave out the last rows, or start fewer processes",
-        )
-    start, stop = api.bounds(rows)
-    for i in by_row:
-        fixed = placeholders[i].shape[0]
-        if fixed is not None and fixed != stop - start:
-            raise InputError(
-                f"the model is made for batches of {fixed} rows, and this rank's part has "
-                f"{stop - start} of {rows}",
-                remedy="make it for batches of any size; or have each rank bring such a batch, "
-                'with ksym.data_parallel(batches="local")',
-            )
-        values[i] = values[i][start:stop]
-    return (stop - start) * made.size / rows
-
-
-def _share_of(rows: int) -> float:
-    """Return this rank's share of the rows that all ranks bring."""
-    made = engine.current()
-    total = float(made.reduced([np.array(rows, "float64")])[0])
-    return rows * made.size / total
-
-
 def _is_summed(loss: Any) -> bool:
     return bool(getattr(loss, SUMMED, False))
 
@@ -279,31 +147,6 @@ def _reads_batch(tensor: Any) -> bool:
 
 def _communicates(tensors: Iterable[Tensor]) -> bool:
     return any(isinstance(n.operator, Collective) for n in topological_order(list(tensors)))
-
-
-def _states(model: Any) -> list[Variable]:
-    """Return the states that recurrent layers keep for each row."""
-    found = []
-    for layer in getattr(model, "layers", ()):
-        states = getattr(layer, "states", None) if getattr(layer, "stateful", False) else None
-        found += [s for s in states or () if isinstance(s, Variable)]
-        found += _states(layer)
-    return found
-
-
-_forked: weakref.WeakSet[RandomStream] = weakref.WeakSet()
-
-
-def _fork(streams: Iterable[RandomStream]) -> None:
-    """Have streams draw other numbers on each rank, which the seed and the rank determine."""
-    rank = engine.current().rank
-    for stream in streams:
-        if rank and stream not in _forked:
-            state = stream.get_state()
-            words = [int(word) for word in np.asarray(state["state"]["state"]).ravel()]
-            fresh = np.random.SFC64(np.random.SeedSequence([rank, *words]))
-            stream.set_state(dict(fresh.state))
-        _forked.add(stream)
 
 
 # --- batch normalisation ------------------------------------------------------------------------
@@ -342,12 +185,12 @@ def synchronised_moments(
 def average_gradients(loss: Any, variables: Any) -> list[Tensor | None]:
     """Return the gradient for each variable; of parts of a loss, the mean over the ranks."""
     found = execution.gradients(loss, variables)
-    if api.settings() is None:
+    if api.settings() is None or engine.current().is_asynchronous:
         return found
     given = [g for g in found if g is not None]
     if not given:
         return found
-    sums = iter(all_reduce(given))
+    sums = iter(all_reduce(given, compressible=True))
     return [None if g is None else next(sums) / float(engine.current().size) for g in found]
 
 
@@ -371,6 +214,10 @@ def make_train_function(original: Any, model: Any) -> None:
         )
     if getattr(model, "train_function", None) is not None:
         return original(model)
+    if engine.current().is_asynchronous:
+        original(model)
+        model.train_function = AsynchronousFunction(model.train_function, model)
+        return None
     total = getattr(model, "total_loss", None)
     if total is not None:
         _making.training = Training(model)

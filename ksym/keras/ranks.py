@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ksym.errors import InputError, ParallelError
-from ksym.keras import parallel
+from ksym.keras import parallel, steps
 from ksym.keras.namespaces import Namespace
 from ksym.output import replacement
 from ksym.parallel import api, engine
@@ -122,6 +122,7 @@ def _callbacks(module: Any) -> None:
     _wrapped(made, "on_train_begin", _train_begin)
     _wrapped(made, "on_epoch_begin", _epoch_begin)
     _wrapped(made, "on_epoch_end", _epoch_end)
+    _wrapped(module.BaseLogger, "on_epoch_end", _logs_made)
 
 
 def _set_model(original: Any, callbacks: Any, model: Any) -> Any:
@@ -158,7 +159,7 @@ def _set_params(original: Any, callbacks: Any, params: Any) -> Any:
 def _train_begin(original: Any, callbacks: Any, logs: Any = None) -> Any:
     if api.settings() is not None:
         function = getattr(callbacks.model, "train_function", None)
-        if isinstance(function, parallel.TrainingFunction):
+        if isinstance(function, steps.TrainingFunction):
             function.share_variables()
     return original(callbacks, logs)
 
@@ -171,21 +172,35 @@ def _epoch_begin(original: Any, callbacks: Any, epoch: int, logs: Any = None) ->
 
 
 def _epoch_end(original: Any, callbacks: Any, epoch: int, logs: Any = None) -> Any:
-    """Have all ranks see the logs of rank 0, and stop if one does."""
+    """Have all ranks have the same weights, and stop if one does."""
     if api.settings() is None:
         return original(callbacks, epoch, logs)
     made = engine.current()
-    logs = {} if logs is None else logs
-    own = {k: float(v) for k, v in logs.items() if np.ndim(v) == 0 and np.isreal(v)}
-    shared = json.loads(made.broadcast_text(json.dumps(own), "the logs of an epoch"))
-    for name, value in shared.items():
-        if name in logs:
-            logs[name] = type(logs[name])(value)
-    result = original(callbacks, epoch, logs)
+    function = getattr(callbacks.model, "train_function", None)
+    if isinstance(function, steps.AsynchronousFunction):
+        function.settle()
+    result = original(callbacks, epoch, {} if logs is None else logs)
     model = callbacks.model
     stop = bool(getattr(model, "stop_training", False))
     if "1" in made.exchange(str(int(stop)), "whether to stop"):
         model.stop_training = True
+    return result
+
+
+def _logs_made(original: Any, logger: Any, epoch: int, logs: Any = None) -> Any:
+    """Have all ranks see the same logs, as soon as Keras's first callback has made them."""
+    result = original(logger, epoch, logs)
+    if api.settings() is None or logs is None:
+        return result
+    made = engine.current()
+    own = {k: float(v) for k, v in logs.items() if np.ndim(v) == 0 and np.isreal(v)}
+    found = [json.loads(text) for text in made.exchange(json.dumps(own), "the logs of an epoch")]
+    for name in found[0]:
+        if all(name in others for others in found):
+            values = [others[name] for others in found]
+            # Ranks that do not wait for each other have seen the losses of their own rows only.
+            value = float(np.mean(values)) if made.is_asynchronous else values[0]
+            logs[name] = type(logs[name])(value)
     return result
 
 

@@ -54,13 +54,17 @@ def _are_several(x: Any) -> bool:
 
 
 class _AllReduce(Collective):
-    def call(self, x: Any) -> Any:
-        made = super().call(x)
+    def call(self, x: Any, compressible: bool = False) -> Any:
+        made = super().call(x, compressible)
         return (made,) if _are_several(x) and isinstance(made, Tensor) else made
 
-    def prepare(self, x: Any, count: int | None = None) -> tuple[Sequence[Tensor], dict[str, Any]]:
+    def prepare(
+        self, x: Any, compressible: bool | Sequence[bool] = False, count: int | None = None
+    ) -> tuple[Sequence[Tensor], dict[str, Any]]:
         operands = [as_tensor(item) for item in (x if _are_several(x) else [x])]
-        return operands, {"count": len(operands)}
+        if isinstance(compressible, bool):
+            compressible = [compressible] * len(operands)
+        return operands, {"count": len(operands), "compressible": tuple(compressible)}
 
     def arguments(
         self, operands: Sequence[Tensor], attributes: Mapping[str, Any]
@@ -70,8 +74,8 @@ class _AllReduce(Collective):
     def apply(self, *operands: Any, **attributes: Any) -> Any:
         return self(operands[0] if len(operands) == 1 else list(operands))
 
-    def numpy(self, *arrays: Any, count: int) -> Any:
-        sums = engine.current().reduced([np.asarray(a) for a in arrays[:count]])
+    def numpy(self, *arrays: Any, count: int, compressible: Sequence[bool] = ()) -> Any:
+        sums = engine.current().reduced([np.asarray(a) for a in arrays[:count]], compressible)
         return sums if count > 1 else sums[0]
 
     def gradient(self, node: Node, *gs: Tensor | None) -> Sequence[Tensor | None]:
@@ -100,6 +104,8 @@ all_reduce = _AllReduce(
     Args:
         x: A tensor of any shape and dtype but bool, of the same shape on all ranks; or a sequence
             of such, which go together in fewer messages.
+        compressible: Whether the sum may be rounded, as sums of gradients may, where the job is
+            started with ``--compression``.
 
     Returns:
         A tensor of the shape and dtype of x; a tuple of such for a sequence.
@@ -171,6 +177,13 @@ broadcast = _Broadcast(
     array([1., 2.], dtype=float32)
     """,
 )
+
+
+def is_compressible(node: Node) -> tuple[bool, ...]:
+    """Return for each operand of a sum whether it may be rounded; files of before do not say it."""
+    exact = (False,) * node.attributes["count"]
+    found: tuple[bool, ...] = node.attributes.get("compressible", exact)
+    return found
 
 
 def refuse_collectives(outputs: Iterable[Tensor]) -> None:

@@ -54,7 +54,8 @@ def data_parallel(
             rank.
 
     Raises:
-        ArgumentError: The batches are neither.
+        ArgumentError: The batches are neither; or batch normalisation is to be synchronised where
+            the ranks do not wait for each other (``--engine dist_async``).
         ParallelError: The ranks give other arguments.
 
     >>> data_parallel()
@@ -65,6 +66,11 @@ def data_parallel(
     made = engine.current()
     if made.size == 1:
         return
+    if sync_batch_norm and made.is_asynchronous:
+        raise ArgumentError(
+            f"sync_batch_norm=True has the ranks wait for each other, --engine {made.name} has not",
+            remedy="take another engine, or leave sync_batch_norm out",
+        )
     chosen = Settings(batches, bool(sync_batch_norm))
     made.agree("arguments of data_parallel", chosen._asdict())
     share_random_state()

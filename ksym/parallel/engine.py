@@ -40,6 +40,20 @@ SAME = (
 """The remedy where ranks do not do the same."""
 
 
+class Memory(NamedTuple):
+    """An array in the memory of a GPU.
+
+    Attributes:
+        address: The address of its first element.
+        size: The number of its elements.
+        dtype: The name of their dtype.
+    """
+
+    address: int
+    size: int
+    dtype: str
+
+
 class Waiting(NamedTuple):
     """The communication that a rank takes part in at the moment.
 
@@ -60,12 +74,16 @@ class Engine:
     Attributes:
         rank: The number of this process, from 0.
         size: The number of ranks.
+        compresses: Whether sums of what may be rounded are less exact, for less to send.
+        is_asynchronous: Whether ranks train without waiting for each other's gradients.
         waiting: The communication that is going on; None if there is none.
     """
 
     name = "none"
     rank = 0
     size = 1
+    compresses = False
+    is_asynchronous = False
 
     def __init__(self) -> None:
         self.waiting: Waiting | None = None
@@ -91,12 +109,17 @@ class Engine:
         """
         return [message]
 
-    def sum_in_place(self, array: np.ndarray) -> None:
-        """Replace an array, which is contiguous, by its sum over all ranks."""
+    def summing(
+        self, source: np.ndarray, target: np.ndarray, compressible: bool = False
+    ) -> Callable[[], None]:
+        """Return a function that writes the sum of an array over all ranks into another.
 
-    def sum_into(self, source: np.ndarray, target: np.ndarray) -> None:
-        """Write the sum of an array over all ranks into another; both are contiguous."""
-        target[...] = source
+        Args:
+            source: The array of this rank; contiguous.
+            target: An array for the sum, of the same shape and dtype, contiguous; or the source.
+            compressible: Whether the sum may be rounded, where the engine compresses.
+        """
+        return lambda: None if target is source else np.copyto(target, source)
 
     def copy_from(self, root: int, array: np.ndarray) -> None:
         """Replace an array, which is contiguous, by that of one rank."""
@@ -135,52 +158,74 @@ class Engine:
         self._agreed.add(key)
 
     def reduction(
-        self, sources: Sequence[np.ndarray], targets: Sequence[np.ndarray]
+        self,
+        sources: Sequence[np.ndarray],
+        targets: Sequence[np.ndarray],
+        compressible: Sequence[bool] = (),
     ) -> Callable[[], None]:
         """Return a function that writes the sums of arrays over all ranks into others.
 
         A large array is reduced from where it is to where it is wanted.  Small ones are put into
-        one buffer for each dtype, so that there is one message for all of them.
+        one buffer for each dtype, so that there is one message for all of them; where the engine
+        compresses, what may be rounded has a buffer of its own.
 
         Args:
             sources: The arrays of this rank, which stay; contiguous.
             targets: Arrays for the sums; contiguous.
+            compressible: Whether each of the first sums may be rounded; no others may.
         """
-        key = f"all_reduce of {', '.join(f'{a.dtype}{list(a.shape)}' for a in sources[:3])}"
-        if len(sources) > 3:
-            text = ";".join(f"{a.dtype}{a.shape}" for a in sources)
-            digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()[:8]
-            key += f" and {len(sources) - 3} more ({digest})"
-        alone: list[tuple[np.ndarray, np.ndarray]] = []
-        packed: dict[np.dtype, list[tuple[np.ndarray, np.ndarray]]] = {}
-        for source, target in zip(sources, targets, strict=True):
+        key = named_sum([f"{a.dtype}{list(a.shape)}" for a in sources])
+        alone: list[Callable[[], None]] = []
+        packed: dict[tuple[np.dtype, bool], list[tuple[np.ndarray, np.ndarray]]] = {}
+        for i, (source, target) in enumerate(zip(sources, targets, strict=True)):
             if not source.size:
                 continue
+            rounded = self.compresses and any(compressible[i : i + 1])
             # Nobody adds float16 up but NumPy.
             wide = np.dtype("float32") if source.dtype == np.float16 else source.dtype
             if source.nbytes >= LARGE and wide == source.dtype:
-                alone.append((source, target))
+                alone.append(self.summing(source, target, rounded))
             else:
-                packed.setdefault(wide, []).append((source, target))
-        buckets = [_Bucket(dtype, pairs) for dtype, pairs in packed.items()]
+                packed.setdefault((wide, rounded), []).append((source, target))
+        buckets = [_Bucket(dtype, pairs) for (dtype, _), pairs in packed.items()]
+        sums = [
+            self.summing(bucket.buffer, bucket.buffer, rounded)
+            for (_, rounded), bucket in zip(packed, buckets, strict=True)
+        ]
 
         def run() -> None:
             self.check(key)
             with self.taking_part(key):
-                for source, target in alone:
-                    self.sum_into(source, target)
-                for bucket in buckets:
+                for add in alone:
+                    add()
+                for bucket, add in zip(buckets, sums, strict=True):
                     bucket.pack()
-                    self.sum_in_place(bucket.buffer)
+                    add()
                     bucket.unpack()
 
         return run
 
-    def reduced(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the sums of arrays over all ranks."""
+    def device_reduction(
+        self, sources: Sequence[Memory], targets: Sequence[Memory]
+    ) -> Callable[[], None] | None:
+        """Return a function that writes the sums of arrays on GPUs into others.
+
+        None if the engine does not reach the memory of GPUs: then the arrays are copied to the
+        host and back.
+
+        Args:
+            sources: The arrays of this rank, which stay.
+            targets: Arrays for the sums.
+        """
+        return None
+
+    def reduced(
+        self, arrays: Sequence[np.ndarray], compressible: Sequence[bool] = ()
+    ) -> list[np.ndarray]:
+        """Return the sums of arrays over all ranks; see `reduction`."""
         sources = [np.ascontiguousarray(a).reshape(np.shape(a)) for a in arrays]
         targets = [np.empty_like(source) for source in sources]
-        self.reduction(sources, targets)()
+        self.reduction(sources, targets, compressible)()
         return targets
 
     def broadcast(self, array: np.ndarray, root: int = 0) -> np.ndarray:
@@ -202,6 +247,19 @@ class Engine:
     def broadcast_text(self, text: str, what: str) -> str:
         """Return the text of rank 0."""
         return self.exchange(text if self.rank == 0 else "", what)[0]
+
+
+def named_sum(kinds: Sequence[str]) -> str:
+    """Return the name of a sum of arrays, which is the same on ranks that do the same.
+
+    Args:
+        kinds: The dtype and the shape of each.
+    """
+    name = f"all_reduce of {', '.join(kinds[:3])}"
+    if len(kinds) > 3:
+        digest = hashlib.sha1(";".join(kinds).encode(), usedforsecurity=False).hexdigest()[:8]
+        name += f" and {len(kinds) - 3} more ({digest})"
+    return name
 
 
 class _Bucket:

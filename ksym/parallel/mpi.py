@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -57,11 +58,11 @@ class MpiEngine(Engine):
             )
         return [text for _, text in found]
 
-    def sum_in_place(self, array: np.ndarray) -> None:
-        self._sums.Allreduce(self._mpi.IN_PLACE, array)
-
-    def sum_into(self, source: np.ndarray, target: np.ndarray) -> None:
-        self._sums.Allreduce(source, target)
+    def summing(
+        self, source: np.ndarray, target: np.ndarray, compressible: bool = False
+    ) -> Callable[[], None]:
+        given = self._mpi.IN_PLACE if target is source else source
+        return lambda: self._sums.Allreduce(given, target)
 
     def copy_from(self, root: int, array: np.ndarray) -> None:
         self._sums.Bcast(array, root)

@@ -13,6 +13,12 @@ import os
 import re
 from typing import Any
 
+PERIOD = 0.5
+"""The seconds between two reports of a process."""
+
+STARTING = 60.0
+"""The seconds for which a process may be silent until it has started, if the timeout is less."""
+
 _MARK = b"\x1e"
 _REPORT = re.compile(_MARK + b"ksym ([^" + _MARK + b"]*)" + _MARK + b"\n")
 

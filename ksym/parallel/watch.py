@@ -4,7 +4,8 @@ The launcher reads the reports of all ranks.  It ends the job when
 
 - a rank has failed, and has said why; or has died, and said nothing;
 - a rank has been silent for `timeout` seconds: it is frozen, or its machine is gone;
-- all ranks wait, for different things: none will ever get what it waits for.
+- all ranks wait, for different things: none will ever get what it waits for;
+- a server or the scheduler of the KVStore has ended, or is silent.
 
 A rank that is busy is not frozen: a thread of it reports.  All is over `GRACE` seconds later.
 """
@@ -12,7 +13,7 @@ A rank that is busy is not frozen: a thread of it reports.  All is over `GRACE` 
 from __future__ import annotations
 
 import contextlib
-import ctypes
+import functools
 import os
 import re
 import select
@@ -23,12 +24,13 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from ksym.parallel.engine import SAME, ranks_named
-from ksym.parallel.reports import Reader
+from ksym.parallel.processes import die_with_parent, started
+from ksym.parallel.reports import STARTING, Reader
+from ksym.parallel.services import Services
 
 GRACE = 3.0
 """The seconds that mpiexec has for ending all ranks, before they are killed one by one."""
@@ -66,16 +68,24 @@ class Watch:
         environment: Its environment.
         ranks: How many ranks there are.
         timeout: After how many seconds of silence a rank is taken for frozen.
+        services: The processes that are no ranks.
     """
 
     def __init__(
-        self, command: Sequence[str], environment: dict[str, str], ranks: int, timeout: float
+        self,
+        command: Sequence[str],
+        environment: dict[str, str],
+        ranks: int,
+        timeout: float,
+        services: Services,
     ):
         self._command, self._environment, self._timeout = command, environment, timeout
         now = time.monotonic()
         self._ranks = [_Seen(now) for _ in range(ranks)]
         self._host = socket.gethostname()
+        self._services = services
         self._problem = ""
+        self._problem_of_services = ""
         self._signal = 0
         self._noted = now
         self._reader = Reader()
@@ -89,13 +99,14 @@ class Watch:
         signal.set_wakeup_fd(waker)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, self._interrupted)
+        self._services.start()
         with subprocess.Popen(
             list(self._command),
             env=self._environment,
             stderr=subprocess.PIPE,
             # Ctrl-C is for the launcher, which sees to it that all end.
             start_new_session=True,
-            preexec_fn=_die_with_launcher,
+            preexec_fn=functools.partial(die_with_parent, signal.SIGTERM),
         ) as process:
             assert process.stderr is not None
             try:
@@ -109,11 +120,17 @@ class Watch:
 
     def _watch(self, process: subprocess.Popen[bytes], errors: int, wake: int) -> None:
         """Read reports until the job has ended, or has to be."""
-        while not self._signal and not self._problem:
-            ready, _, _ = select.select([errors, wake], [], [], 0.5)
+        while not (self._signal or self._problem or self._problem_of_services):
+            talking = self._services.descriptors()
+            ready, _, _ = select.select([errors, wake, *talking], [], [], 0.5)
+            for descriptor in talking:
+                if descriptor in ready:
+                    self._services.read(descriptor)
+            now = time.monotonic()
+            self._problem_of_services = self._services.problem(now)
             if errors in ready and not self._read(errors):
                 return
-            self._judge(time.monotonic())
+            self._judge(now)
 
     def _read(self, errors: int) -> bool:
         """Hand on what ranks write to their standard errors, and take in their reports."""
@@ -154,13 +171,13 @@ class Watch:
         silent = [
             rank
             for rank, seen in enumerate(self._ranks)
-            if not seen.ended and now - seen.heard > self._timeout
+            if not seen.ended and now - seen.heard > self._limit(seen)
         ]
         failed = any(seen.failed for seen in self._ranks)
         if silent and not failed and self._first_dead is None:
             lines = [
                 f"rank {rank} {self._ranks[rank].name()} has given no sign of life for "
-                f"{self._timeout:g} s: "
+                f"{self._limit(self._ranks[rank]):g} s: "
                 + (
                     "it is frozen, or its machine is gone"
                     if self._ranks[rank].is_here
@@ -171,6 +188,10 @@ class Watch:
             self._problem = "\n".join(lines)
         elif not failed:
             self._judge_waiting(now)
+
+    def _limit(self, seen: _Seen) -> float:
+        """Return after how many seconds of silence a rank is taken for frozen."""
+        return self._timeout if seen.is_here else max(self._timeout, STARTING)
 
     def _judge_waiting(self, now: float) -> None:
         """Note that all ranks wait for different things; name one that others wait for."""
@@ -204,7 +225,8 @@ class Watch:
 
     def _end(self, process: subprocess.Popen[bytes], errors: int) -> None:
         """End what is left of the job: by mpiexec, and what that leaves one by one."""
-        if self._problem or self._signal:
+        stopped = bool(self._problem or self._signal or self._problem_of_services)
+        if stopped:
             with contextlib.suppress(OSError):
                 process.terminate()
         limit = time.monotonic() + GRACE
@@ -215,7 +237,7 @@ class Watch:
             if process.poll() is not None and not ready:
                 break
         for seen in self._ranks:
-            if seen.pid and seen.host == self._host and _started(seen.pid) == seen.start:
+            if seen.pid and seen.host == self._host and started(seen.pid) == seen.start:
                 with contextlib.suppress(OSError):
                     os.kill(seen.pid, signal.SIGKILL)
         try:
@@ -223,6 +245,7 @@ class Watch:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        self._services.end(0.0 if stopped or process.returncode else GRACE)
 
     def _conclude(self, status: int) -> int:
         """Say how the job ended, and return its exit status."""
@@ -230,6 +253,9 @@ class Watch:
         if self._signal:
             say(f"interrupted by {signal.Signals(self._signal).name}; all ranks were ended")
             return 128 + self._signal
+        if self._problem_of_services:
+            say(f"{self._problem_of_services}\nall ranks were ended")
+            return 1
         if failed:
             texts: dict[str, list[int]] = {}
             for rank, report in failed.items():
@@ -271,15 +297,3 @@ class Watch:
 def say(text: str) -> None:
     """Write a message of the launcher."""
     print(f"ksym.launch: {text}", file=sys.stderr, flush=True)
-
-
-def _started(pid: int) -> int:
-    """Return when a process started, which tells it from another one with its number."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
-    except (OSError, IndexError, ValueError):
-        return -1
-
-
-def _die_with_launcher() -> None:
-    ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -6,12 +6,12 @@ if not.
 
 The script runs in a child of the process that mpiexec starts, which waits for it.  The
 parent says that the child is gone before it ends itself, and so before mpiexec ends the other
-ranks: nobody else knows for certain which of the ranks was the first.
+ranks: nobody else knows for certain which of the ranks was the first.  If the parent is killed, the
+kernel ends the child, and a third process, the witness, says so.
 """
 
 from __future__ import annotations
 
-import ctypes
 import io
 import json
 import os
@@ -29,24 +29,22 @@ from typing import Any
 
 from ksym.errors import KsymError
 from ksym.parallel import engine
+from ksym.parallel.kvstore import KVStoreEngine
 from ksym.parallel.mpi import MpiEngine
-from ksym.parallel.reports import Reporter
+from ksym.parallel.nccl import NcclEngine
+from ksym.parallel.processes import die_with_parent, started
+from ksym.parallel.reports import PERIOD, Reporter
 from ksym.runtime.device import has_cuda_build
 
 ENVIRONMENT = "KSYM_JOB"
 """The environment variable by which the launcher tells a rank about the job."""
-
-PERIOD = 0.5
-"""The seconds between two reports of a rank."""
-
-_PR_SET_PDEATHSIG = 1
 
 
 class Rank:
     """This process, as a rank of a job.
 
     Args:
-        job: What the launcher says of it: ``size``, ``engine``.
+        job: What the launcher says of it: ``size``, ``engine``, and for that ``kvstore``.
         script: The script and its arguments.
     """
 
@@ -59,22 +57,43 @@ class Rank:
 
     def run(self) -> int:
         """Run the script in a child process, and return its exit status."""
-        _die_with_parent()
-        os.register_at_fork(after_in_child=_die_with_parent)
+        die_with_parent()
+        witness = self._witnessed()
+        os.register_at_fork(after_in_child=die_with_parent)
         child = os.fork()
         if not child:
+            os.close(witness)
             return self._run()
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         self._reporter.send("gone")
+        os.write(witness, b"said")
         return code if code >= 0 else 128 - code
+
+    def _witnessed(self) -> int:
+        """Start the witness of this process.
+
+        Returns:
+            The end of a pipe to which this process writes when it has said what there is to say;
+            if it ends before, the witness reads that nothing was written.
+        """
+        reading, writing = os.pipe()
+        if os.fork():
+            os.close(reading)
+            return writing
+        os.close(writing)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_IGN)
+        if not os.read(reading, 1):
+            self._reporter.send("gone")
+        os._exit(0)
 
     def _run(self) -> int:
         """Run the script, and return its exit status; a failure does not return."""
         if isinstance(sys.stdout, io.TextIOWrapper):
             # Whole lines, at once: those of several ranks go to one place.
             sys.stdout.reconfigure(line_buffering=True, write_through=False)
-        start = Path(f"/proc/{os.getpid()}/stat").read_text().rsplit(")", 1)[1].split()[19]
-        self._reporter.send("here", pid=os.getpid(), host=socket.gethostname(), start=int(start))
+        pid = os.getpid()
+        self._reporter.send("here", pid=pid, host=socket.gethostname(), start=started(pid))
         threading.Thread(target=self._report, daemon=True, name="ksym reports").start()
         if has_cuda_build():
             # A GPU for each rank of a machine, the first in each process's eyes.
@@ -142,7 +161,10 @@ def _told(mpich: str, open_mpi: str) -> str:
 
 
 def _engine(job: dict[str, Any]) -> MpiEngine:
-    return MpiEngine(job["size"])
+    size, name = job["size"], job.get("engine", "mpi")
+    if name == "nccl":
+        return NcclEngine(size)
+    return KVStoreEngine(size, name, **job["kvstore"]) if "kvstore" in job else MpiEngine(size)
 
 
 def versions() -> dict[str, str]:
@@ -161,13 +183,6 @@ def versions() -> dict[str, str]:
         "Keras": installed("keras") or "not installed",
         "MXNet": str(found) if found else "not installed",
     }
-
-
-def _die_with_parent() -> None:
-    """Have the kernel end this process when the one that started it ends."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if hasattr(libc, "prctl"):
-        libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _line(frame: FrameType | None, script: str) -> str:

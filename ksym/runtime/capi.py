@@ -114,6 +114,10 @@ class NDArray:
         check(library().MXNDArrayReshape64(self.handle, len(shape), sides, False, byref(handle)))
         return NDArray(handle.value)
 
+    def wait_for_readers(self) -> None:
+        """Wait until nothing reads or writes the elements any more."""
+        check_wait(library().MXNDArrayWaitToWrite(self.handle))
+
     def wait(self) -> None:
         """Wait until the elements are computed.
 

@@ -144,6 +144,12 @@ _OUT = POINTER(c_void_p)
 """A handle that a function writes, or an array of handles."""
 _NAMES = POINTER(c_char_p)
 
+CONTROLLER = ctypes.CFUNCTYPE(None, c_int, c_char_p, c_void_p)
+"""A function that a server of the KVStore calls with the commands of workers."""
+
+UPDATER = ctypes.CFUNCTYPE(None, c_int, c_void_p, c_void_p, c_void_p)
+"""A function that a server calls with a key, and the handles of what came and of what is kept."""
+
 MONITOR = ctypes.CFUNCTYPE(None, c_char_p, c_void_p, c_void_p)
 """A function that an executor calls with the name and the handle of each result."""
 
@@ -167,6 +173,7 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "MXNDArraySyncCopyFromCPU": (c_void_p, c_void_p, c_size_t),
     "MXNDArraySyncCopyToCPU": (c_void_p, c_void_p, c_size_t),
     "MXNDArrayWaitToRead": (c_void_p,),
+    "MXNDArrayWaitToWrite": (c_void_p,),
     # Single operators: inputs, outputs, and attributes as text
     "NNGetOpHandle": (c_char_p, _OUT),
     "MXImperativeInvokeEx": (
@@ -190,6 +197,18 @@ SIGNATURES: dict[str, tuple[Any, ...]] = {
     "MXExecutorPrint": (c_void_p, POINTER(c_char_p)),
     "MXExecutorSetMonitorCallback": (c_void_p, MONITOR, c_void_p),
     "MXExecutorFree": (c_void_p,),
+    # The KVStore: arrays by keys, which are numbers
+    "MXInitPSEnv": (c_uint, _NAMES, _NAMES),
+    "MXKVStoreCreate": (c_char_p, _OUT),
+    "MXKVStoreFree": (c_void_p,),
+    "MXKVStoreInit": (c_void_p, c_uint, POINTER(c_int), _OUT),
+    "MXKVStorePush": (c_void_p, c_uint, POINTER(c_int), _OUT, c_int),
+    "MXKVStorePull": (c_void_p, c_uint, POINTER(c_int), _OUT, c_int),
+    "MXKVStoreSetGradientCompression": (c_void_p, c_uint, _NAMES, _NAMES),
+    "MXKVStoreGetRank": (c_void_p, POINTER(c_int)),
+    "MXKVStoreSendCommmandToServers": (c_void_p, c_int, c_char_p),
+    "MXKVStoreSetUpdater": (c_void_p, UPDATER, c_void_p),
+    "MXKVStoreRunServer": (c_void_p, CONTROLLER, c_void_p),
 }
 """The types of the arguments of each function; all return 0, or -1 after an error."""
 

@@ -49,3 +49,12 @@ def alone(program, *arguments, folder=None):
 def results(folder, rank, size):
     """The results that a program has written on a rank."""
     return json.loads((Path(folder) / f"{rank}-of-{size}.json").read_text())
+
+
+def is_running(pid):
+    """Whether a process runs; those that nobody has waited for do not."""
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False

@@ -10,20 +10,12 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jobs import PROGRAMS, environment, launch, needs_mpi
+from jobs import PROGRAMS, environment, is_running, launch, needs_mpi
 
 from ksym.launch import main
 from ksym.parallel.engine import difference
 from ksym.parallel.hosts import HostsError, check_hosts, read_hosts
 from ksym.parallel.reports import Reader
-
-
-def is_running(pid):
-    try:
-        with open(f"/proc/{pid}/stat") as file:
-            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
-    except OSError:
-        return False
 
 
 def processes(run):
@@ -36,7 +28,7 @@ def processes(run):
     [
         ("killed", r"rank 1 \(process \d+ on .*\) died without a word"),
         ("quiet", r"rank 1 \(process \d+ on .*\) died without a word"),
-        ("orphaned", r"mpiexec ended with status \d+; all ranks were ended"),
+        ("orphaned", r"rank 1 \(process \d+ on .*\) died without a word"),
         ("frozen", r"rank 1 \(process \d+ on .*\) has given no sign of life for 8 s"),
         ("raising", r"rank 1 \(process \d+ on .*\) failed, ValueError:(.|\n)*bad luck"),
         ("exiting", r"rank 1 \(process \d+ on .*\) failed, SystemExit:\n  .*ended with 7"),
@@ -102,6 +94,15 @@ def test_a_missing_mpi_is_named(monkeypatch, capsys, tmp_path):
     monkeypatch.setenv("KSYM_MPIEXEC", "no-such-program")
     assert main(["-n", "2", __file__]) == 2
     assert "'no-such-program', which is no program" in capsys.readouterr().err
+
+
+@needs_mpi
+def test_without_gpus_the_engine_is_refused_on_every_rank():
+    run = launch("faults.py", "none", options=["--engine", "nccl"])
+    assert run.returncode == 1
+    assert "ranks 0, 1 failed, DeviceError" in run.stderr
+    assert "rank 1: cpu" in run.stderr
+    assert "use --engine mpi" in run.stderr
 
 
 # --- machines -----------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from jobs import alone, launch, needs_mpi, results
 OPTIMIZERS = ("sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "nadam", "clipped")
 
 
-def compare(folder, ranks, models, optimizers, *more):
+def compare(folder, ranks, models, optimizers, *more, options=()):
     alone("training.py", models, optimizers, folder=folder)
-    run = launch("training.py", models, optimizers, *more, ranks=ranks, folder=folder)
+    run = launch(
+        "training.py", models, optimizers, *more, ranks=ranks, folder=folder, options=options
+    )
     assert run.returncode == 0, run.stderr
     expected = results(folder, 0, 1)
     for rank in range(ranks):
@@ -31,6 +33,12 @@ def test_every_optimizer(tmp_path):
 @pytest.mark.parametrize("ranks", [2, 4])
 def test_kinds_of_models(tmp_path, ranks):
     compare(tmp_path, ranks, "regularised,convolutional,recurrent", "sgd")
+
+
+@needs_mpi
+def test_parameter_servers_add_up(tmp_path):
+    options = ["--engine", "dist_sync", "--servers", "2"]
+    compare(tmp_path, 3, "convolutional", "sgd,adam,clipped", options=options)
 
 
 @needs_mpi

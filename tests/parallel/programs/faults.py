@@ -1,4 +1,4 @@
-"""A program one of whose ranks fails: ``faults.py FAULT``."""
+"""A program one of whose ranks fails: ``faults.py FAULT [STEPS]``."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import ksym
 x = ksym.placeholder((3,))
 f = ksym.function([x], ksym.all_reduce(x))
 print("process", os.getpid(), flush=True)
-for step in range(20):
+for step in range(int(sys.argv[2]) if len(sys.argv) > 2 else 20):
     if ksym.rank() == 1 and step == 5:
         fault = sys.argv[1]
         if fault == "killed":

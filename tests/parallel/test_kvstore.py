@@ -1,0 +1,136 @@
+"""Parameter servers: what they compute, and how a job ends when one of them does."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from jobs import PROGRAMS, environment, is_running, launch, needs_mpi, results
+
+from ksym.launch import main
+
+SYNC = ["--engine", "dist_sync"]
+
+
+@needs_mpi
+def test_sums_of_servers(tmp_path):
+    # ps-lite would listen at the port that PORT names, all processes at the same one.
+    run = launch("operators.py", options=[*SYNC, "--servers", "2"], folder=tmp_path, PORT="9092")
+    assert run.returncode == 0, run.stderr
+    assert results(tmp_path, 0, 2)["messages"] == results(tmp_path, 1, 2)["messages"] == [2, 1]
+
+
+@needs_mpi
+def test_training_without_waiting(tmp_path):
+    options = ["--engine", "dist_async", "--servers", "2"]
+    run = launch("served.py", options=options, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    first, second = (results(tmp_path, rank, 2) for rank in range(2))
+    assert first == second
+    assert first["engine"] == "dist_async"
+    assert first["losses"][-1] < first["losses"][0] / 2
+    assert first["rate"] < 0.02
+    assert first["exact"] == pytest.approx([0.2, 6.0])
+    assert first["compressed"] == first["exact"]
+
+
+@needs_mpi
+def test_gradients_of_two_bits(tmp_path):
+    options = [*SYNC, "--compression", "2bit:0.25"]
+    run = launch("served.py", options=options, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    first, second = (results(tmp_path, rank, 2) for rank in range(2))
+    assert first == second
+    assert first["losses"][-1] < first["losses"][0] / 2
+    assert first["exact"] == pytest.approx([0.2, 6.0])
+    assert first["compressed"] == [0.0, 0.5]  # the threshold for each rank
+
+
+@needs_mpi
+@pytest.mark.parametrize("role", ["server", "scheduler"])
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_fault_of_a_server_ends_the_job(role, fault):
+    command = [sys.executable, "-m", "ksym.launch", "-n", "2", *SYNC, "--timeout", "8"]
+    with subprocess.Popen(
+        [*command, str(PROGRAMS / "faults.py"), "none", "1000000"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    ) as job:
+        try:
+            pids = [int(job.stdout.readline().split()[1]) for _ in range(2)]
+            served = services(job.pid)
+            os.kill(served[role], fault)
+            _, errors = job.communicate(timeout=60)
+        finally:
+            job.kill()
+    name = {"server": "server 0", "scheduler": "the scheduler"}[role]
+    end = {
+        signal.SIGKILL: "was killed by SIGKILL",
+        signal.SIGSTOP: "has given no sign of life for 8 s: it is frozen",
+    }[fault]
+    message = rf"ksym.launch: {name} of the KVStore \(process {served[role]} on .*\) {end}"
+    assert re.search(message, errors), errors
+    assert job.returncode == 1
+    assert not any(map(is_running, [*pids, *served.values()]))
+
+
+def services(launcher):
+    """The processes of a launcher that are no ranks, by their roles."""
+    found = {}
+    for pid in map(int, Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()):
+        role = re.search(rb"KSYM_ROLE=(\w+)", Path(f"/proc/{pid}/environ").read_bytes())
+        if role is not None:
+            found[role[1].decode()] = pid
+    return found
+
+
+@needs_mpi
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("killed", r"rank 1 \(process \d+ on .*\) died without a word"),
+        ("frozen", r"rank 1 \(process \d+ on .*\) has given no sign of life for 8 s"),
+        ("raising", r"rank 1 \(process \d+ on .*\) failed, ValueError:(.|\n)*bad luck"),
+        ("leaving", r"rank 0 at faults.py:\d+: all_reduce of float32(.|\n)*rank 1 at its end"),
+        ("others", r"rank 1 at faults.py:\d+: communications: all_reduce of float32\[4\]"),
+    ],
+)
+def test_a_fault_of_a_rank_ends_the_job(fault, message):
+    run = launch("faults.py", fault, options=[*SYNC, "--timeout", "8"])
+    assert run.returncode not in (0, None)
+    assert re.search(message, run.stderr), run.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--servers", "2"], "--servers is for parameter servers, which --engine mpi has not"),
+        (["--compression", "2bit"], "--compression is for parameter servers"),
+        ([*SYNC, "--servers", "0"], "--servers 0: give at least 1"),
+        ([*SYNC, "--port", "70000"], "--port 70000: give one from 1 to 65535"),
+        ([*SYNC, "--compression", "1bit"], "give 2bit or 2bit:0.5"),
+        ([*SYNC, "--compression", "2bit:-1"], "give 2bit or 2bit:0.5"),
+        ([*SYNC, "--compression", "2bit:nan"], "give 2bit or 2bit:0.5"),
+    ],
+)
+def test_options_that_have_no_meaning(capsys, options, message):
+    assert main(["-n", "2", *options, __file__]) == 2
+    assert message in capsys.readouterr().err
+
+
+@needs_mpi
+def test_a_port_in_use(capsys):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert main(["-n", "2", *SYNC, "--port", str(port), __file__]) == 2
+    errors = capsys.readouterr().err
+    assert f"cannot listen at 127.0.0.1:{port}: [Errno 98] Address already in use" in errors
+    assert "to do: give another --port" in errors
