@@ -22,3 +22,12 @@ def started(pid: int) -> int:
         return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
     except (OSError, IndexError, ValueError):
         return -1
+
+
+def is_running(pid: int, start: int) -> bool:
+    """Return whether the process that started then still runs: is there, and no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except (OSError, IndexError):
+        return False
+    return state != "Z" and started(pid) == start

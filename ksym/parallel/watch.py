@@ -28,7 +28,7 @@ from types import FrameType
 from typing import Any
 
 from ksym.parallel.engine import SAME, ranks_named
-from ksym.parallel.processes import die_with_parent, started
+from ksym.parallel.processes import die_with_parent, is_running
 from ksym.parallel.reports import STARTING, Reader
 from ksym.parallel.services import Services
 
@@ -236,15 +236,20 @@ class Watch:
                 break
             if process.poll() is not None and not ready:
                 break
-        for seen in self._ranks:
-            if seen.pid and seen.host == self._host and started(seen.pid) == seen.start:
+        here = [(s.pid, s.start) for s in self._ranks if s.pid and s.host == self._host]
+        for pid, start in here:
+            if is_running(pid, start):
                 with contextlib.suppress(OSError):
-                    os.kill(seen.pid, signal.SIGKILL)
+                    os.kill(pid, signal.SIGKILL)
         try:
             process.wait(GRACE)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        # A process that is killed ends when the kernel has taken back its memory.
+        limit = time.monotonic() + GRACE
+        while any(is_running(*each) for each in here) and time.monotonic() < limit:
+            time.sleep(0.01)
         self._services.end(0.0 if stopped or process.returncode else GRACE)
 
     def _conclude(self, status: int) -> int:
