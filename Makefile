@@ -15,7 +15,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-keras-ksym test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-keras3-sample test-keras-ksym test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -93,6 +93,22 @@ test-keras-ksym: $(READY)
 KERAS3 ?= 3.15.1
 test-keras3: $(READY)
 	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS3) $(FILES)
+
+# A fair sample of them, of which no test imports TensorFlow or JAX: two minutes.
+SAMPLE := $(patsubst %,keras/src/%_test.py,activations/activations callbacks/early_stopping \
+    $(addprefix dtype_policies/,dtype_policy dtype_policy_map) initializers/random_initializers \
+    layers/layer $(addprefix layers/,activations/leaky_relu attention/attention \
+    attention/grouped_query_attention convolutional/conv convolutional/separable_conv \
+    core/lambda_layer normalization/batch_normalization normalization/layer_normalization \
+    pooling/average_pooling pooling/max_pooling regularization/dropout reshaping/up_sampling2d \
+    rnn/conv_lstm rnn/lstm rnn/rnn rnn/time_distributed) losses/losses \
+    $(addprefix metrics/,accuracy_metrics reduction_metrics regression_metrics) \
+    $(addprefix models/,cloning functional sequential) ops/linalg \
+    $(addprefix optimizers/,adam lion loss_scale_optimizer schedules/learning_rate_schedule) \
+    regularizers/regularizers $(addprefix saving/,saving_api serialization_lib) trainers/compile_utils)
+
+test-keras3-sample: $(READY)
+	$(BIN)/python tests/keras_suite/run.py --keras $(KERAS3) --alone $(SAMPLE)
 
 # Keras's own examples, on small generated data, compared with the list of those that do not pass.
 # EXAMPLES="mnist_cnn imdb_lstm" runs these only.

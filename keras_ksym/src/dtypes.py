@@ -63,7 +63,19 @@ def is_float(dtype: str) -> bool:
 
 
 def as_dtype(dtype: Any) -> str:
-    """Return the name of a dtype that Keras's users give."""
+    """Return the name of a dtype that Keras's users give.
+
+    Raises:
+        TypeError: It is NumPy's for texts or objects.
+    """
+    kind = dtype.kind if isinstance(dtype, np.dtype) else ""
+    if kind in ("S", "U"):
+        stored("string")
+    if kind == "O":
+        raise TypeError(
+            "Keras's backend ksym has no arrays of Python objects, such as lists of unequal "
+            "lengths, or sparse tensors. To do: give dense arrays of numbers."
+        )
     return str(standardize_dtype(dtype))
 
 

@@ -19,6 +19,8 @@ from keras.src.backend.common.keras_tensor import KerasTensor
 import ksym
 from keras_ksym.src import dtypes
 from keras_ksym.src.tracing import are_values_visible
+from ksym.errors import SymbolicError
+from ksym.origin import current_origin
 
 WEAK = (bool, int, float)
 """The types of Python's numbers, which give way to the dtypes of tensors."""
@@ -110,7 +112,10 @@ class Tensor:
 
     def __len__(self) -> int:
         if not self.shape or self.shape[0] is None:
-            raise TypeError(f"the length of {self!r} is not known while it is traced")
+            raise SymbolicError(
+                f"the length of {self!r} is not known while it is traced",
+                remedy="use keras.ops.shape(x)[0], and keras.ops.scan or keras.ops.map to loop",
+            ).located(origin=current_origin())
         return self.shape[0]
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -129,7 +134,7 @@ class Tensor:
         """Return the value, if all that it depends on is known while the function is traced.
 
         Raises:
-            TypeError: It is computed at the call.
+            SymbolicError: It is computed at the call.
         """
         if self._number is not None:
             return np.asarray(self._number)
@@ -137,11 +142,12 @@ class Tensor:
         if known is not None and known.dtype != object:
             return known
         if not are_values_visible():
-            raise TypeError(
+            raise SymbolicError(
                 f"the value of {self!r} is not known while a function is traced: it is computed at "
-                "the call. To do: use keras.ops instead of NumPy and of Python's if and for; or "
-                "compile the model with run_eagerly=True to look at values."
-            )
+                "the call",
+                remedy="use keras.ops instead of NumPy, of other libraries' functions, and of "
+                "Python's if and for; or compile the model with run_eagerly=True to look at values",
+            ).located(origin=current_origin())
         value = ksym.function([], self.graph, mode="interpret")()
         return value.astype(dtypes.numpy_dtype(self.dtype))
 

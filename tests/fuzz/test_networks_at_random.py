@@ -23,7 +23,7 @@ from ksym.errors import KsymError
 BOUNDS = {"float64": 1e-7, "float32": 1e-3}
 
 TOO_LARGE = "does not fit into spatial axes"
-"""What is said of a window that is larger than what earlier layers have left, as TensorFlow does."""
+"""What is said of a window that does not fit what earlier layers left, as TensorFlow says."""
 
 
 def compare(found, expected, bound):

@@ -21,6 +21,9 @@ PAIR = f"python{sys.version_info[0]}.{sys.version_info[1]}-numpy{np.__version__}
 
 KERAS = "2.3.1"
 
+KERAS3 = BUILD / "keras3" / f"packages-{PAIR}"
+"""The folder of Keras 3, which hides Keras 2.3.1 where it comes first on the path."""
+
 
 def pip(*arguments: str) -> None:
     """Run pip quietly."""
@@ -46,9 +49,8 @@ def fetch_packages(
 
 def keras3() -> Path:
     """Return the folder of Keras 3 and of what else it needs, fetched unless it is there."""
-    folder = BUILD / "keras3" / f"packages-{PAIR}"
-    fetch_packages(ROOT / "tests" / "keras3" / "requirements.txt", folder)
-    return folder
+    fetch_packages(ROOT / "tests" / "keras3" / "requirements.txt", KERAS3)
+    return KERAS3
 
 
 def fetch_keras(part: str, folder: Path, version: str = KERAS) -> None:

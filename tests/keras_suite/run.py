@@ -1,6 +1,6 @@
 """Run Keras's own tests on ksym, and compare what comes of them with a list.
 
-    python tests/keras_suite/run.py [--write] [--keras 2.2.4] [FILE ...]
+    python tests/keras_suite/run.py [--write] [--keras 2.2.4] [--alone] [FILE ...]
 
 The tests come from Keras's distributions on PyPI, by pip: those of Keras 2 from the source
 distribution, those of Keras 3 from the package itself; they and what they need besides
@@ -12,6 +12,7 @@ The run fails if a listed test passes, or if one that is not listed does not.
 FILE is a path inside Keras's tests, such as keras/layers/core_test.py; by default all run.
 ``--write`` brings the list up to date: known reasons are kept, new ones are pytest's and are to be
 edited.  ``--keras`` takes another version of Keras and its tests, which has a list of its own.
+``--alone`` takes Keras 3 without TensorFlow and JAX, which some of its tests import.
 """
 
 from __future__ import annotations
@@ -44,19 +45,21 @@ class Suite(NamedTuple):
         version: Which one.
         build: The folder of all that is fetched and made.
         folder: Where the plugin, the list of packages and the list of tests are.
+        alone: Whether Keras 3 is there without the libraries that only its tests import.
     """
 
     version: str
     build: Path
     folder: Path
+    alone: bool = False
 
     @classmethod
-    def of(cls, version: str) -> Suite:
+    def of(cls, version: str, alone: bool = False) -> Suite:
         """Return the suite of a version."""
         mark = "" if version == fetching.KERAS else f"-{version}"
         third = version.startswith("3.")
         folder = HERE.parent / "keras3_suite" if third else HERE
-        return cls(version, fetching.BUILD / f"keras-suite{mark}", folder)
+        return cls(version, fetching.BUILD / f"keras-suite{mark}", folder, alone)
 
     @property
     def third(self) -> bool:
@@ -78,7 +81,7 @@ class Suite(NamedTuple):
     @property
     def packages(self) -> Path:
         """The folder of what they use besides ksym's environment."""
-        return self.build / f"packages-{fetching.PAIR}"
+        return fetching.KERAS3 if self.alone else self.build / f"packages-{fetching.PAIR}"
 
     @property
     def options(self) -> Sequence[str]:
@@ -95,14 +98,16 @@ class Suite(NamedTuple):
     def prepare(self) -> None:
         """Fetch the tests, and the packages they use, unless they are there."""
         required = self.folder / "requirements.txt"
-        if self.third:
+        if self.alone:
+            fetching.keras3()
+        elif self.third:
             keras = f"keras=={self.version}"
             fetching.fetch_packages(required, self.packages, keras, dependencies=True)
         else:
             others = [] if self.version == fetching.KERAS else [f"keras=={self.version}"]
             fetching.fetch_packages(required, self.packages, *others)
             fetching.fetch_keras("tests", self.tests, self.version)
-        (self.build / "output").mkdir(exist_ok=True)
+        (self.build / "output").mkdir(parents=True, exist_ok=True)
 
 
 OF_OTHERS = tuple(
@@ -171,8 +176,9 @@ def main() -> int:
     parser.add_argument("files", nargs="*", metavar="FILE")
     parser.add_argument("--write", action="store_true", help="bring the list up to date")
     parser.add_argument("--keras", default=fetching.KERAS, metavar="VERSION")
+    parser.add_argument("--alone", action="store_true", help="without TensorFlow and JAX")
     options = parser.parse_args()
-    suite = Suite.of(options.keras)
+    suite = Suite.of(options.keras, options.alone)
     suite.prepare()
     entries = listing.read(suite.list)
     unknown = set(options.files) - set(test_files(suite))

@@ -72,7 +72,10 @@ def convert_to_tensor(
         tensor(x)  # refuses it
     if name is not None:
         dtypes.stored(name)  # refuses what ksym does not have
-    return as_array(x, name)
+    array = as_array(x, name)
+    if array.dtype.kind == "c":
+        dtypes.stored(array.dtype.name)  # likewise
+    return array
 
 
 def convert_to_numpy(x: Any) -> np.ndarray:
