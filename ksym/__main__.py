@@ -11,6 +11,7 @@ import ksym
 from ksym.errors import KsymError
 from ksym.runtime import device, loading
 from ksym.runtime.library import cuda_libraries, find
+from ksym.runtime.settings import available_processors
 from ksym.versions import installed
 
 
@@ -32,7 +33,7 @@ def report() -> Iterator[str]:
         yield f"device in use: {chosen}" + (f" ({device.ENVIRONMENT}={reason})" if reason else "")
     yield (
         f"threads: OMP_NUM_THREADS={os.environ.get('OMP_NUM_THREADS', 'not set')}, "
-        f"{loading.available_processors()} processor(s) available"
+        f"{available_processors()} processor(s) available"
     )
     yield from _gpus()
 

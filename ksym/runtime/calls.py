@@ -21,6 +21,7 @@ from ksym.locking import unforked
 from ksym.runtime import loading
 from ksym.runtime.arrays import Arrays, DeviceArray
 from ksym.runtime.jit import Code, kernel_code, load_functions, once
+from ksym.runtime.settings import has_avx512
 from ksym.runtime.subnormal import CONTROL
 
 
@@ -147,12 +148,12 @@ def _threads(rows: int, columns: int, inner: int, dtype: str, costs: Costs) -> i
     if work <= costs.small_product // team:
         return 1
     # BLAS is as fast for larger ones, except on processors whose vectors it does not know.
-    return team if loading.has_avx512() and across >= team else 0
+    return team if has_avx512() and across >= team else 0
 
 
 def _width() -> int:
     """Return the bytes of the vectors that compute blocks."""
-    return 64 if loading.has_avx512() else 32
+    return 64 if has_avx512() else 32
 
 
 @once

@@ -15,7 +15,6 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from ksym.errors import MissingMXNetError
@@ -30,6 +29,7 @@ from ksym.runtime.library import (
     is_loaded,
     open_library,
 )
+from ksym.runtime.settings import CACHED, available_processors, blas_core, settings
 
 INSTALL = (
     "install its library: `pip install ./libmxnet` in a checkout of ksym, or "
@@ -59,16 +59,6 @@ _quiet = reentrant_lock(awaited=True)
 _lock = reentrant_lock(awaited=True)  # made after _quiet, as that is taken while it is held
 _loaded: ctypes.CDLL | None = None
 _engine = Engine.SYNCHRONOUS
-
-
-def available_processors() -> int:
-    """Return how many processors this process may use, container limits included."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    with contextlib.suppress(OSError, ValueError):
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
-        if quota != "max":
-            count = min(count or 1, max(1, round(int(quota) / int(period))))
-    return count or 1
 
 
 def library(prefer_gpu: bool = False) -> ctypes.CDLL:
@@ -133,6 +123,7 @@ def _opened(found: Installation) -> ctypes.CDLL:
     """Load a library, with settings under which it runs well where the user has made none."""
     threads = available_processors()
     own = "OMP_NUM_THREADS" in os.environ
+    os.environ.setdefault("MXNET_MKLDNN_CACHE_NUM", str(CACHED))  # read when it is first needed
     try:
         if found.has_cuda:
             paths = [path for path in cuda_libraries().values() if path is not None]
@@ -140,7 +131,7 @@ def _opened(found: Installation) -> ctypes.CDLL:
         if not is_loaded(found.path):
             # MXNet would assume that half of the processors are hyperthreads.
             os.environ.setdefault("OMP_NUM_THREADS", str(threads))
-            with quietly(), _settings():
+            with quietly(), settings():
                 return open_library(found.path)
         loaded = open_library(found.path)
     except (OSError, AttributeError) as error:
@@ -237,44 +228,6 @@ def _dismiss_threads_at_fork(library: Any) -> None:
         os.register_at_fork(before=functools.partial(pause, _PAUSE_SOFT))
 
 
-SPINS = 3000
-"""How often a thread of libgomp looks for work before it sleeps; the default is 300,000 times.
-
-A thread that spins for that long takes the processor from the one that it waits for, if other
-processes leave them only one.  Means of predicting with ResNet-20 on two processors, in ms: alone,
-as one of two processes that do so, and beside a process that computes without end (three runs):
-
-    =======  =====  ============  ============
-    spins    alone  one of two    beside
-    =======  =====  ============  ============
-    300,000   19.9  86 to 1,275   152 to 1,042
-    3,000     19.7  83 to 102     100 to 127
-    1,000     19.7  43 to 91      50 to 72
-    =======  =====  ============  ============
-
-Training a network of small layers takes 2 % longer with 3,000 spins, 10 to 20 % with 1,000.
-"""
-
-
-@contextlib.contextmanager
-def _settings() -> Iterator[None]:
-    """Set what libraries read when they are loaded, where the user has not, inside only.
-
-    MXNet's OpenBLAS 0.3.13 uses only SSE3 on processors that are newer than itself; other copies
-    of OpenBLAS may know the processor.  libgomp is told how long to spin, see `SPINS`.
-    """
-    chosen = {"OPENBLAS_CORETYPE": blas_core()}
-    if "OMP_WAIT_POLICY" not in os.environ:
-        chosen["GOMP_SPINCOUNT"] = str(SPINS)
-    made = {name: value for name, value in chosen.items() if value and name not in os.environ}
-    os.environ.update(made)
-    try:
-        yield
-    finally:
-        for name in made:
-            del os.environ[name]
-
-
 VECTOR_CORES = ("Haswell", "Zen", "SkylakeX", "Cooperlake")
 """OpenBLAS's names for the processors whose AVX2 or AVX-512 it uses."""
 
@@ -296,30 +249,6 @@ def _warn_of_slow_products(loaded: ctypes.CDLL) -> None:
             f"set OPENBLAS_CORETYPE={core} before mxnet is imported, or have ksym compute a value "
             "before: ksym.evaluate(ksym.constant(0.0))",
         )
-
-
-@functools.cache
-def _processor() -> tuple[bool, frozenset[str]]:
-    """Return whether AMD made the processor, and its features, both as Linux says."""
-    try:
-        about = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return False, frozenset()
-    flags = next((line for line in about.splitlines() if line.startswith("flags")), "")
-    return "AuthenticAMD" in about, frozenset(flags.split())
-
-
-def blas_core() -> str | None:
-    """Return OpenBLAS's name for a processor with AVX2; None if this one has none."""
-    is_amd, flags = _processor()
-    if not {"avx2", "fma"} <= flags:
-        return None
-    return "Zen" if is_amd else "Haswell"
-
-
-def has_avx512() -> bool:
-    """Return whether the processor has AVX-512, which oneDNN uses and OpenBLAS does not."""
-    return "avx512f" in _processor()[1]
 
 
 NOISE = (

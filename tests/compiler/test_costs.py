@@ -151,7 +151,7 @@ def test_costs_say_what_code_is_optimised():
 
 
 def test_costs_say_who_computes_products(monkeypatch):
-    monkeypatch.setattr(loading, "has_avx512", lambda: False)
+    monkeypatch.setattr(calls, "has_avx512", lambda: False)
 
     def threads(costs):
         return calls._threads(8, 16, 16, "float32", costs)

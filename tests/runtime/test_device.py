@@ -9,7 +9,7 @@ import pytest
 
 import ksym
 from ksym.errors import DeviceError
-from ksym.runtime import device, library, loading
+from ksym.runtime import device, library, loading, settings
 from ksym.runtime.device import Device, Gpu
 
 ROOT = Path(__file__).parents[2]
@@ -190,11 +190,14 @@ f()
 def test_threads_and_engine_are_set_where_the_user_has_not():
     ask = (
         "import os, ksym; ksym.evaluate(ksym.constant(1.0));"
-        "print(os.environ['OMP_NUM_THREADS'], os.environ['MXNET_ENGINE_TYPE'])"
+        "names = 'OMP_NUM_THREADS', 'MXNET_ENGINE_TYPE', 'MXNET_MKLDNN_CACHE_NUM'\n"
+        "print(*map(os.environ.get, names))"
     )
-    assert run(ask).stdout.split() == [str(loading.available_processors()), "NaiveEngine"]
-    own = run(ask, OMP_NUM_THREADS="1", MXNET_ENGINE_TYPE="ThreadedEngine")
-    assert own.stdout.split() == ["1", "ThreadedEngine"]
+    chosen = [str(settings.available_processors()), "NaiveEngine", str(settings.CACHED)]
+    assert run(ask).stdout.split() == chosen
+    users = {"OMP_NUM_THREADS": "1", "MXNET_ENGINE_TYPE": "ThreadedEngine"}
+    own = run(ask, **users, MXNET_MKLDNN_CACHE_NUM="9")
+    assert own.stdout.split() == ["1", "ThreadedEngine", "9"]
 
 
 def test_openblas_uses_the_vector_instructions_there_are():
@@ -203,7 +206,7 @@ def test_openblas_uses_the_vector_instructions_there_are():
         "core.openblas_get_corename.restype = ctypes.c_char_p\n"
         "print(core.openblas_get_corename().decode(), 'OPENBLAS_CORETYPE' in os.environ)"
     )
-    expected = loading.blas_core()
+    expected = settings.blas_core()
     core, left = run(ask).stdout.split()
     assert left == "False"  # other copies of OpenBLAS may know the processor better
     assert expected in (None, core)
@@ -219,7 +222,7 @@ def test_threads_do_not_spin_for_long_unless_the_user_says_so():
         done = run(ask, OMP_DISPLAY_ENV="VERBOSE", **own)
         return re.search(r"GOMP_SPINCOUNT = '(\w+)'", done.stderr)[1], done.stdout.strip()
 
-    assert spins() == (str(loading.SPINS), "False")
+    assert spins() == (str(settings.SPINS), "False")
     assert spins(GOMP_SPINCOUNT="77") == ("77", "True")
     assert spins(OMP_WAIT_POLICY="passive") == ("0", "False")
 

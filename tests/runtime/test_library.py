@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ksym.errors import MissingMXNetError
-from ksym.runtime import library, loading
+from ksym.runtime import library, loading, settings
 
 ROOT = Path(__file__).parents[2]
 ASK = "import ksym; print(ksym.evaluate(ksym.constant(1.0)))"
@@ -145,7 +145,7 @@ def test_an_engine_that_does_not_exist_is_named():
     assert "unset MXNET_ENGINE_TYPE" in message
 
 
-@pytest.mark.skipif(loading.blas_core() is None, reason="the processor has no AVX2")
+@pytest.mark.skipif(settings.blas_core() is None, reason="the processor has no AVX2")
 def test_slow_kernels_of_an_openblas_that_is_loaded_already_are_warned_of():
     before = "import ctypes; from ksym.runtime.library import find; ctypes.CDLL(str(find().path))"
     chosen = (
@@ -154,8 +154,8 @@ def test_slow_kernels_of_an_openblas_that_is_loaded_already_are_warned_of():
     slow = run(f"{chosen.format('Nehalem', before)}\n{ASK}")
     assert slow.stdout == "1.0\n"
     assert "takes this processor for a Nehalem" in slow.stderr
-    assert f"set OPENBLAS_CORETYPE={loading.blas_core()}" in slow.stderr
-    assert not run(f"{chosen.format(loading.blas_core(), before)}\n{ASK}").stderr
+    assert f"set OPENBLAS_CORETYPE={settings.blas_core()}" in slow.stderr
+    assert not run(f"{chosen.format(settings.blas_core(), before)}\n{ASK}").stderr
 
 
 def test_a_missing_driver_has_its_own_remedy():

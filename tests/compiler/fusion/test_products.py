@@ -82,7 +82,7 @@ def test_infinities_and_nan_stay_in_their_rows_and_columns(width):
 
 @pytest.mark.parametrize("new", [False, True])
 def test_who_computes_which(new, monkeypatch):
-    monkeypatch.setattr(loading, "has_avx512", lambda: new)
+    monkeypatch.setattr(calls, "has_avx512", lambda: new)
     team = loading.library().omp_get_max_threads()
     for left, right, threads in (
         ((8, 16), (16, 16), 1),
