@@ -15,7 +15,7 @@ KERAS ?= 2.3.1
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-$(PAIR)
 
-.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-keras3-sample test-keras-ksym test-examples test-agreement test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
+.PHONY: demo test test-part test-threaded test-versions test-deep test-keras test-keras3 test-keras3-sample test-keras-ksym test-examples test-agreement test-agreement3 test-h5py2 test-browser test-faults test-fuzz test-soak docs docs-version check format bench wheel clean
 
 demo: $(READY)
 	$(BIN)/python examples/digits.py
@@ -119,6 +119,10 @@ test-examples: $(READY)
 # environment of its own.
 test-agreement: $(READY)
 	$(BIN)/python tests/agreement/run.py
+
+# Losses, weights and outputs of twenty models of Keras 3, compared with those on JAX.
+test-agreement3: $(READY)
+	$(BIN)/python tests/keras3/agreement.py
 
 # Files under the last h5py of the kind that Keras was made for, built from source with HDF5_DIR.
 test-h5py2: $(READY)
