@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from ksym.errors import InputError
-from ksym.keras import parallel, steps
+from ksym.keras import evaluation, parallel, steps
 from ksym.keras.namespaces import Namespace
 from ksym.output import replacement
 from ksym.parallel import api, engine
@@ -86,6 +86,14 @@ def _training(module: Any) -> None:
     _see(module, {"function": parallel.training_function})
     _wrapped(module.Model, "_make_train_function", parallel.make_train_function)
     _wrapped(module.Model, "_prepare_total_loss", parallel.prepare_total_loss)
+
+
+def _training_arrays(module: Any) -> None:
+    _wrapped(module, "test_loop", evaluation.test_loop)
+
+
+def _training_generator(module: Any) -> None:
+    _wrapped(module, "evaluate_generator", evaluation.evaluate_generator)
 
 
 def _regularizers(module: Any) -> None:
@@ -269,6 +277,8 @@ _HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "keras.engine.network": _network,
     "keras.engine.saving": _saving,
     "keras.engine.training": _training,
+    "keras.engine.training_arrays": _training_arrays,
+    "keras.engine.training_generator": _training_generator,
     "keras.optimizers": _optimizers,
     "keras.regularizers": _regularizers,
     "keras.utils.generic_utils": _progress,
