@@ -24,7 +24,7 @@ from ksym import dtypes, ops
 from ksym.compiler.specialize import specialize
 from ksym.errors import GraphError
 from ksym.graph import Tensor, substitute, topological_order
-from ksym.keras import execution
+from ksym.keras import evaluation, execution
 from ksym.keras.steps import AsynchronousFunction, TrainingFunction, states_of
 from ksym.keras.tensors import is_placeholder
 from ksym.ops.collective import Collective, all_reduce
@@ -196,6 +196,8 @@ def average_gradients(loss: Any, variables: Any) -> list[Tensor | None]:
 
 def training_function(inputs: Any, outputs: Any, updates: Any = None, **options: Any) -> Any:
     """Return Keras's function, for a model that is trained by all ranks its `TrainingFunction`."""
+    if api.settings() is not None and options.get("name") == "test_function":
+        return evaluation.test_function(inputs, outputs, updates or [], options["name"])
     training: Training | None = getattr(_making, "training", None)
     if training is None or options.get("name") != "train_function":
         return execution.function(inputs, outputs, updates, **options)

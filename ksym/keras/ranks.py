@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from ksym.errors import InputError, ParallelError
-from ksym.keras import parallel, steps
+from ksym.keras import evaluation, parallel, steps
 from ksym.keras.namespaces import Namespace
 from ksym.output import replacement
 from ksym.parallel import api, engine
@@ -100,6 +100,14 @@ def _not_compiled(original: Any, *arguments: Any, **options: Any) -> Any:
             remedy="pip install keras==2.3.1, or leave data_parallel out",
         )
     return original(*arguments, **options)
+
+
+def _training_arrays(module: Any) -> None:
+    _wrapped(module, "test_loop", evaluation.test_loop)
+
+
+def _training_generator(module: Any) -> None:
+    _wrapped(module, "evaluate_generator", evaluation.evaluate_generator)
 
 
 def _regularizers(module: Any) -> None:
@@ -283,6 +291,8 @@ _HOOKS: dict[str, Callable[[ModuleType], None]] = {
     "keras.engine.network": _network,
     "keras.engine.saving": _saving,
     "keras.engine.training": _training,
+    "keras.engine.training_arrays": _training_arrays,
+    "keras.engine.training_generator": _training_generator,
     "keras.optimizers": _optimizers,
     "keras.regularizers": _regularizers,
     "keras.utils.generic_utils": _progress,

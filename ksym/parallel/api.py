@@ -19,10 +19,12 @@ class Settings(NamedTuple):
     Attributes:
         batches: ``"global"`` or ``"local"``, as for `data_parallel`.
         sync_batch_norm: As for `data_parallel`.
+        share_evaluation: As for `data_parallel`.
     """
 
     batches: str
     sync_batch_norm: bool
+    share_evaluation: bool
 
 
 _settings: Settings | None = None
@@ -34,7 +36,9 @@ def settings() -> Settings | None:
 
 
 def data_parallel(
-    batches: Literal["global", "local"] = "global", sync_batch_norm: bool = False
+    batches: Literal["global", "local"] = "global",
+    sync_batch_norm: bool = False,
+    share_evaluation: bool = True,
 ) -> None:
     """Have Keras models train on all ranks of a job together, from now on.
 
@@ -52,6 +56,8 @@ def data_parallel(
         sync_batch_norm: Whether batch normalisation takes the mean and variance of the rows of all
             ranks, at the price of four small messages for each such layer, or of those of each
             rank.
+        share_evaluation: Whether each rank computes some batches of ``evaluate``, and of the
+            validation of ``fit``, which all ranks have to call then; or all of them by itself.
 
     Raises:
         ArgumentError: The batches are neither; or batch normalisation is to be synchronised where
@@ -71,7 +77,7 @@ def data_parallel(
             f"sync_batch_norm=True has the ranks wait for each other, --engine {made.name} has not",
             remedy="take another engine, or leave sync_batch_norm out",
         )
-    chosen = Settings(batches, bool(sync_batch_norm))
+    chosen = Settings(batches, bool(sync_batch_norm), bool(share_evaluation))
     made.agree("arguments of data_parallel", chosen._asdict())
     share_random_state()
     _settings = chosen

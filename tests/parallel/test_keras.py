@@ -43,6 +43,8 @@ def test_callbacks_decide_alike_and_rank_0_writes(tmp_path):
         ("settings", "batches: global on rank 0; local on rank 1"),
         ("epochs", "epochs: 1 on rank 0; 2 on rank 1"),
         ("one rank", "the ranks have come to different things"),
+        ("evaluating on one rank", "an evaluation, which ranks share unless share_evaluation"),
+        ("evaluating other rows", "rows: 8 on rank 0; 7 on rank 1"),
     ],
 )
 def test_mistakes_end_the_job(tmp_path, mistake, message):
@@ -69,6 +71,24 @@ def test_a_killed_training_is_resumed(tmp_path):
     resumed = results(tmp_path, 1, 2)
     assert resumed["first"] == 2
     assert resumed["losses"] == pytest.approx(whole["losses"][2:], rel=1e-5)
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_an_evaluation_is_shared_by_batches(tmp_path, ranks):
+    alone("evaluating.py", folder=tmp_path)
+    run = launch("evaluating.py", ranks=ranks, folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    expected, *found = [results(tmp_path, 0, 1)] + [
+        results(tmp_path, rank, ranks) for rank in range(ranks)
+    ]
+    for rank in range(ranks):
+        assert found[rank]["found"] == found[0]["found"]
+    for name, values in expected["found"].items():
+        assert found[0]["found"][name] == pytest.approx(values, rel=2e-6), name
+    for name, batches in expected["counts"].items():
+        own = [rank["counts"][name] for rank in found]
+        assert sum(own) == (batches * ranks if name in ("largest", "watched") else batches), name
 
 
 def test_multi_gpu_model_says_how_it_is_done_here():

@@ -107,6 +107,25 @@ def test_a_fault_of_a_rank_ends_the_job(fault, message):
     assert re.search(message, run.stderr), run.stderr
 
 
+@needs_mpi
+@pytest.mark.parametrize(
+    ("engine", "mistake", "message"),
+    [
+        ("dist_sync", "small batch", "a batch of 1 row(s) cannot be divided among 2 ranks"),
+        ("dist_sync", "models", "the ranks have different models or optimizers"),
+        ("dist_async", "batches", "the ranks are given different batches"),
+        ("dist_async", "one rank", "the ranks have come to different things"),
+        ("dist_async", "synchronised", "sync_batch_norm=True has the ranks wait"),
+    ],
+)
+def test_mistakes_end_the_job(tmp_path, engine, mistake, message):
+    run = launch("mistakes.py", mistake, options=["--engine", engine], folder=tmp_path)
+    assert run.returncode == 1
+    assert message in run.stderr
+    for rank in range(2):
+        assert re.search(f"ranks 0, 1 failed|rank {rank} \\(.*\\) failed", run.stderr)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

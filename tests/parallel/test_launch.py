@@ -105,6 +105,29 @@ def test_without_gpus_the_engine_is_refused_on_every_rank():
     assert "use --engine mpi" in run.stderr
 
 
+@needs_mpi
+def test_ranks_of_other_versions_are_refused_on_all(tmp_path):
+    # Python imports this at its start.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, ksym\n"
+        "if '1' in (os.environ.get('PMI_RANK'), os.environ.get('OMPI_COMM_WORLD_RANK')):\n"
+        "    ksym.__version__ = '0.0'\n"
+    )
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    run = launch("faults.py", "none", PYTHONPATH=path)
+    assert run.returncode == 1
+    assert "ranks 0, 1 failed, ParallelError" in run.stderr
+    assert re.search(r"ksym: .* on rank 0; 0\.0 on rank 1", run.stderr)
+
+
+@needs_mpi
+def test_an_unknown_device_is_refused_on_all():
+    run = launch("faults.py", "none", KSYM_DEVICE="tpu")
+    assert run.returncode == 1
+    assert "ranks 0, 1 failed, DeviceError" in run.stderr
+    assert "'tpu' is not a device" in run.stderr
+
+
 # --- machines -----------------------------------------------------------------------------------
 
 

@@ -11,7 +11,8 @@ import ksym
 mistake = sys.argv[1]
 if mistake != "compiled before":
     ksym.data_parallel(
-        batches=["global", "local"][ksym.rank()] if mistake == "settings" else "global"
+        batches=["global", "local"][ksym.rank()] if mistake == "settings" else "global",
+        sync_batch_norm=mistake == "synchronised",
     )
 
 wide = 8 + (mistake == "models" and ksym.rank())
@@ -28,6 +29,11 @@ elif mistake == "batches":
     model.train_on_batch(x + ksym.rank(), y)
 elif mistake == "epochs":
     model.fit(x, y, epochs=1 + ksym.rank())
+elif mistake == "evaluating on one rank":
+    if ksym.rank() == 0:
+        model.evaluate(x, y)
+elif mistake == "evaluating other rows":
+    model.evaluate(x[: 8 - ksym.rank()], y[: 8 - ksym.rank()])
 elif mistake == "one rank":
     if ksym.rank() == 0:
         model.fit(x, y)
