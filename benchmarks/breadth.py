@@ -127,6 +127,25 @@ def _summary(workloads: dict[str, dict[str, Cell]], measure: Measure, old: bool)
     return f"{now}; before: {words(BEFORE)}." if old else f"{now}."
 
 
+def report(results: dict[str, Any]) -> list[str]:
+    """Return the lines of all tables."""
+    lines = [
+        f"{results['machine']}, one thread; {results['started']}; {results['rounds']} rounds; "
+        f"load {results['load']:.1f} at the start",
+        "",
+    ]
+    for measure in MEASURES:
+        lines += table(results["workloads"], measure)
+    return lines
+
+
+def write(results: dict[str, Any], folder: Path) -> None:
+    """Write breadth.md and breadth.json into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "breadth.md").write_text("\n".join(report(results)))
+    (folder / "breadth.json").write_text(json.dumps(results, indent=1))
+
+
 def main() -> None:
     """Build, measure, report."""
     parser = peers.parser(__doc__)
@@ -140,21 +159,10 @@ def main() -> None:
             PEERS[OURS], title="ksym before", checkout=chosen.before.resolve()
         )
         chosen.peers.insert(0, BEFORE)
-    results = peers.run(chosen, COMMANDS)
-    if chosen.build:
-        return
-    lines = [
-        f"{results['machine']}, one thread; {results['started']}; {results['rounds']} rounds; "
-        f"load {results['load']:.1f} at the start",
-        "",
-    ]
-    for measure in MEASURES:
-        lines += table(results["workloads"], measure)
-    chosen.output.mkdir(parents=True, exist_ok=True)
-    (chosen.output / "breadth.md").write_text("\n".join(lines))
-    (chosen.output / "breadth.json").write_text(json.dumps(results, indent=1))
-    print("\n".join(lines))
-    print(f"written to {chosen.output}")
+    results = peers.run(chosen, lambda results: write(results, chosen.output), COMMANDS)
+    if not chosen.build:
+        print("\n".join(report(results)))
+        print(f"written to {chosen.output}")
 
 
 if __name__ == "__main__":

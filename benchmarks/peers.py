@@ -21,7 +21,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,9 +184,17 @@ def measure(
 
 
 def run(
-    chosen: argparse.Namespace, commands: Sequence[str] = ("train", "predict")
+    chosen: argparse.Namespace,
+    write: Callable[[dict[str, Any]], None],
+    commands: Sequence[str] = ("train", "predict"),
 ) -> dict[str, Any]:
-    """Build the environments, measure the workloads, and return the results."""
+    """Build the environments, measure the workloads, and return the results.
+
+    Args:
+        chosen: The options.
+        write: Called with the results so far after each workload.
+        commands: The commands that are timed.
+    """
     chosen.folder.mkdir(parents=True, exist_ok=True)
     if not chosen.no_build:
         for peer in chosen.peers:
@@ -206,16 +214,16 @@ def run(
         results["workloads"][workload] = cells = measure(workload, known, chosen, commands)
         memory.write_text(json.dumps(known, indent=1))
         print("\n".join(report.table(workload, cells)), flush=True)
+        write(results)
     return results
 
 
 def main() -> None:
     """Build, measure, report."""
     chosen = options(parser(__doc__))
-    results = run(chosen)
+    results = run(chosen, lambda results: report.write(results, chosen.output))
     if chosen.build:
         return
-    report.write(results, chosen.output)
     print("\n".join(report.summary(results)))
     print(f"written to {chosen.output}")
 

@@ -72,6 +72,12 @@ class Costs:
     planned the same.
     """
 
+    repeated_element: float = 3e-3
+    """Microseconds for each element of an operator that a gradient kernel in another graph repeats.
+
+    Measured for a batch normalisation of a million elements in order 2.8 ns, a max pooling 0.9.
+    """
+
     # --- how much is compiled --------------------------------------------------------------------
 
     instructions: int = 64

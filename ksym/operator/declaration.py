@@ -430,6 +430,10 @@ class Operator:
         """
         return False
 
+    def makes_blocks(self, node: Node) -> bool:
+        """Return whether oneDNN may leave a node's results in a layout of its own."""
+        return self.own_layout
+
     def flops(self, node: Node) -> float:
         """Return the number of floating-point operations of a node of known shapes.
 

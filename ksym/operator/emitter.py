@@ -8,6 +8,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ksym.graph import Node, Spec
+from ksym.shapes import Shape
+
+WHOLE_BLOCK, HALF_BLOCK = 16, 8
+"""The numbers of channels in blocks of oneDNN's: the half where one is no multiple of the whole."""
 
 Native = Any
 """A native array while a node is lowered: `lower` takes and returns such arrays."""
@@ -51,6 +55,20 @@ class Emitter(Protocol):
     def in_own_layout(self, x: Native) -> bool:
         """Return whether oneDNN may have left a native value in a memory layout of its own."""
 
+    def blocks(self, x: Native) -> frozenset[int]:
+        """Return the numbers of channels that oneDNN's blocks of a native value may have."""
+
+    def in_blocks(self, x: Native, spec: Spec) -> Native:
+        """Return a value in oneDNN's blocks of channels, where its kernels run.
+
+        Args:
+            x: The value.
+            spec: Its spec: float32, (batch, channels, height, width).
+        """
+
+    def made_in_blocks(self, x: Native, channels: int) -> None:
+        """Note how many channels oneDNN's blocks of the result of a kernel have."""
+
     def require(self, problem: str, flags: Callable[[], Native]) -> None:
         """Have a call fail if a flag is zero, where the kernel does not report the problem itself.
 
@@ -74,9 +92,20 @@ class Emitter(Protocol):
         """Return memory that an operator may write to, and that nothing reads."""
 
 
+def block_of(*channels: int | None) -> int:
+    """Return how many channels are in a block of arrays of these channels, for one kernel."""
+    half = any(int(n or 0) % WHOLE_BLOCK == HALF_BLOCK for n in channels)
+    return HALF_BLOCK if half else WHOLE_BLOCK
+
+
 def smallest(emit: Emitter, flags: Native) -> Native:
     """Return a scalar that is zero if any of an array of flags is."""
     return emit("_np_min", emit("Cast", flags, dtype="float32"))
+
+
+def in_order(emit: Emitter, x: Native, shape: Shape) -> Native:
+    """Return a value of a shape with its elements in order, which may be in oneDNN's layout."""
+    return emit("Reshape", x, shape=shape)
 
 
 class OnnxEmitter(Protocol):

@@ -111,6 +111,15 @@ class EagerEmitter(Emitter):
     def in_own_layout(self, x: Any) -> bool:
         return False  # no kernel is chosen by it: this is the oracle
 
+    def blocks(self, x: Any) -> frozenset[int]:
+        return frozenset()
+
+    def in_blocks(self, x: Any, spec: Spec) -> Any:
+        return x
+
+    def made_in_blocks(self, x: Any, channels: int) -> None:
+        """Nothing is noted."""
+
     def require(self, problem: str, flags: Callable[[], Any]) -> None:
         if not is_direct():
             flag = DeviceArray(smallest(self, flags()), Spec((), "float32"))

@@ -43,12 +43,20 @@ def odd_convolution():
     return ksym.gradients(ksym.sum(ksym.square(y)), [x, w])
 
 
+def normalized_matrix():
+    """A graph with loops between a normalisation and its gradient."""
+    x, w = ksym.placeholder((256, 128)), ksym.placeholder((128,))
+    y = ksym.cumsum(ksym.tanh(ksym.batch_norm(ksym.cumsum(x, 0), w, w)[0] * 2.0), 0)
+    return ksym.gradients(ksym.sum(y), [x])
+
+
 PLANS = {
     "native_operator": (amid_a_native_graph, 100.0),
     "native_element": (amid_a_native_graph, 10.0),
     "kernel": (chain, 100.0),
     "instruction": (chain, 1.0),
     "stream": (chain, 1.0),
+    "repeated_element": (normalized_matrix, 10.0),
     "native_graph": (amid_a_native_graph, 1.0),
     "instructions": (chain, 2),
     "instructions_in_all": (chain, 2),

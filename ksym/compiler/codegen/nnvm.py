@@ -11,18 +11,24 @@ import numpy as np
 
 from ksym import shapes
 from ksym.graph import FrozenArray, Node, Spec, Tensor, topological_order
-from ksym.operator.emitter import Emitter, smallest
+from ksym.operator.emitter import WHOLE_BLOCK, Emitter, block_of, smallest
 from ksym.ops.leaves import folded_leaf, is_constant
 
 NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
 
 
-OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling", "BatchNorm"}
+OWN_LAYOUT = {"Convolution", "Deconvolution"}
 """MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
-KEEPS_LAYOUT = {"Activation", "Concat", "LeakyReLU", "elemwise_add"}
+KEEPS_LAYOUT = {"Activation", "BatchNorm", "Concat", "LeakyReLU", "Pooling", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
+
+OF_THE_FIRST = {"BatchNorm", "Pooling"}
+"""Those of `KEEPS_LAYOUT` where that is the layout of the images, and other inputs are vectors."""
+
+IN_ORDER = frozenset({0})
+"""The blocks of an array in order."""
 
 MODAL = {"BatchNorm", "Dropout", "RNN"}
 """MXNet's operators that compute something else outside of training mode."""
@@ -159,7 +165,7 @@ class GraphEmitter(Emitter):
         self._constants: dict[FrozenArray, Entry] = {}
         self._scratch: dict[tuple[Spec, str], Entry] = {}
         self._forward: dict[int, Entry] = {}
-        self._own_layout: set[int] = set()
+        self._blocks: dict[int, frozenset[int]] = {}
         self._may_be_blocked: set[int] = set()
 
     def __call__(self, operator: str, *inputs: Entry, outputs: int = 1, **attributes: Any) -> Any:
@@ -199,11 +205,22 @@ class GraphEmitter(Emitter):
                 node["control_deps"] = [after]
             number = self._nodes[key] = self._append(node)
             kind = operator.removeprefix("_backward_")
-            if kind in OWN_LAYOUT or (kind in KEEPS_LAYOUT and self._in_own_layout(*inputs)):
-                self._own_layout.add(number)
+            if kind in OWN_LAYOUT:
+                self._blocks[number] = frozenset({WHOLE_BLOCK})
+            elif kind in KEEPS_LAYOUT and self._in_own_layout(*inputs):
+                self._blocks[number] = self._kept_blocks(kind, inputs)
         if outputs == 1:
             return Entry(number, 0)
         return tuple(Entry(number, output) for output in range(outputs))
+
+    def _kept_blocks(self, kind: str, inputs: Sequence[Entry]) -> frozenset[int]:
+        """Return the possible blocks of a result that has the layout of its inputs."""
+        found = [self._blocks.get(entry.node, IN_ORDER) for entry in inputs]
+        blocks = frozenset().union(*found)
+        if kind in OF_THE_FIRST:
+            return blocks - IN_ORDER
+        # Channels in several layouts are joined in order.
+        return blocks | IN_ORDER if kind == "Concat" and len(blocks) > 1 else blocks
 
     def emitted(self, operator: str, *inputs: Entry, **attributes: Any) -> Entry | None:
         number = self._nodes.get((operator, inputs, tuple(_texts(attributes).items()), None))
@@ -212,6 +229,25 @@ class GraphEmitter(Emitter):
     def in_own_layout(self, x: Entry) -> bool:
         return self._on_host and self._in_own_layout(x)
 
+    def blocks(self, x: Entry) -> frozenset[int]:
+        found = self._blocks.get(x.node, IN_ORDER)
+        return found - IN_ORDER if self._on_host else frozenset()
+
+    def in_blocks(self, x: Entry, spec: Spec) -> Entry:
+        blocks = self._blocks.get(x.node, IN_ORDER)
+        if not self._on_host or 0 not in blocks:
+            return x
+        # A convolution of each channel with 1; made anew, as oneDNN would reorder a constant.
+        channels = shapes.known(spec.shape)[1]
+        weight = self("_full", shape=(channels, 1, 1, 1), value=1.0, dtype=spec.dtype)
+        options: dict[str, Any] = {"kernel": (1, 1), "num_filter": channels, "num_group": channels}
+        y = self("Convolution", x, weight, no_bias=True, **options)
+        self.made_in_blocks(y, block_of(channels))
+        return y
+
+    def made_in_blocks(self, x: Entry, channels: int) -> None:
+        self._blocks[x.node] = frozenset({channels})
+
     def require(self, problem: str, flags: Callable[[], Entry]) -> None:
         if not self._on_host:
             assert self._lowered is not None
@@ -219,7 +255,7 @@ class GraphEmitter(Emitter):
             self._required.append((entry, self._lowered, problem))
 
     def _in_own_layout(self, *entries: Entry) -> bool:
-        return any(entry.node in self._own_layout for entry in entries)
+        return any(entry.node in self._blocks for entry in entries)
 
     def _needs_training(self, node: dict[str, Any]) -> bool:
         """Return whether a node must run in training mode.
@@ -279,7 +315,7 @@ class GraphEmitter(Emitter):
 
     def finish(self, outputs: Sequence[Entry]) -> NativeGraph:
         """Make entries the heads of the graph and return it."""
-        self.graph.in_blocks = bool(self._own_layout)
+        self.graph.in_blocks = bool(self._blocks)
         self.graph.training = any(map(self._needs_training, self.graph.nodes))
         heads: dict[Entry, int] = {}
         for entry in outputs:

@@ -11,10 +11,12 @@ they save, until each one that is left pays.  The costs are an argument,
 from __future__ import annotations
 
 import itertools
+import math
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from operator import attrgetter
+from typing import NamedTuple
 
 from ksym import ops, shapes
 from ksym.compiler.costs import DEFAULT, Costs
@@ -166,12 +168,16 @@ def _in_blocks(order: Sequence[Node]) -> set[Node]:
     """Return the nodes whose results oneDNN may leave in its own layout."""
     found: set[Node] = set()
     for node in order:
-        if node.operator.own_layout or (
-            node.operator.keeps_layout
-            and any(tensor.node in found and tensor.rank > 2 for tensor in node.inputs)
+        if node.operator.makes_blocks(node) or (
+            node.operator.keeps_layout and _reads_blocks(node, found)
         ):
             found.add(node)
     return found
+
+
+def _reads_blocks(node: Node, in_blocks: Collection[Node]) -> bool:
+    """Return whether an operand of a node may be in oneDNN's layout; matrices never are."""
+    return any(tensor.node in in_blocks and tensor.rank > 2 for tensor in node.inputs)
 
 
 def _without_mixed_joins(candidates: set[Node]) -> set[Node]:
@@ -279,13 +285,67 @@ def _unprofitable(
     for region in regions:
         if uses.divides(region):
             dividing[bisect_right(graphs, _level_of(region, level))].append(region)
-    undivided = _undivided_spans(order, level, uses)
-    for together in dividing.values():
-        gain = sum(max(gains[region], 0.0) for region in together)
-        divided = {_level_of(region, level) for region in together}
-        if gain <= costs.native_graph or any(at in span for span in undivided for at in divided):
-            unprofitable.update(uses.between.intersection(itertools.chain(*together)))
+    places = [
+        _Place(
+            together,
+            sum(max(gains[region], 0.0) for region in together) - costs.native_graph,
+            {_level_of(region, level) for region in together},
+        )
+        for together in dividing.values()
+    ]
+    for place in _places_that_do_not_pay(places, _repeated(order, level, uses, costs)):
+        unprofitable.update(uses.between.intersection(itertools.chain(*place.regions)))
     return unprofitable
+
+
+class _Place(NamedTuple):
+    """A place where kernels divide a native graph.
+
+    Attributes:
+        regions: The kernels.
+        gain: The microseconds that they save, less the cost of dividing.
+        levels: The levels that they are on.
+    """
+
+    regions: Sequence[Region]
+    gain: float
+    levels: Collection[int]
+
+
+class _Repeated(NamedTuple):
+    """An operator that is computed again if a native graph is divided between two levels.
+
+    Attributes:
+        levels: The levels from the operator to the gradient kernel that repeats it.
+        price: The microseconds that it takes.
+    """
+
+    levels: range
+    price: float
+
+
+def _places_that_do_not_pay(
+    places: Sequence[_Place], repeated: Sequence[_Repeated]
+) -> list[_Place]:
+    """Return the places whose kernels save less than what dividing a graph there costs.
+
+    An operator is computed again once, in however many places its graph is divided.  So the places
+    that have any computed again pay for these together, or are left out together.
+    """
+    cuts = {
+        number: [each for each in repeated if any(at in each.levels for at in place.levels)]
+        for number, place in enumerate(places)
+    }
+    lost = {
+        number
+        for number, place in enumerate(places)
+        if place.gain <= 0 or any(each.price == math.inf for each in cuts[number])
+    }
+    paying = [number for number in cuts if number not in lost and cuts[number]]
+    price = sum(each.price for each in {each for number in paying for each in cuts[number]})
+    if sum(places[number].gain for number in paying) <= price:
+        lost.update(paying)
+    return [places[number] for number in sorted(lost)]
 
 
 def _level_of(region: Region, level: Mapping[Node, int]) -> int:
@@ -293,19 +353,27 @@ def _level_of(region: Region, level: Mapping[Node, int]) -> int:
     return min(level[node] for node in region)
 
 
-def _undivided_spans(order: Sequence[Node], level: Mapping[Node, int], uses: _Uses) -> list[range]:
-    """Return the levels from each operator to the gradient kernel that repeats it.
+def _repeated(
+    order: Sequence[Node], level: Mapping[Node, int], uses: _Uses, costs: Costs
+) -> list[_Repeated]:
+    """Return the operators that gradient kernels repeat, with the levels between the two.
 
-    A native graph is not divided there, or the operator would be computed twice.
+    The price of one in oneDNN's layout is infinite: the arrays would be put in order for another
+    graph, and the kernels for arrays in order are slower.
     """
-    return [
-        range(level[other], level[node])
-        for node in order
-        if node.operator.repeats
-        for tensor in node.inputs
-        for other in uses.users[tensor.node]
-        if other.operator.name in node.operator.repeats
-    ]
+    in_blocks = _in_blocks(order)
+    found = []
+    for node in order:
+        if not node.operator.repeats:
+            continue
+        for other in {user for tensor in node.inputs for user in uses.users[tensor.node]}:
+            if other.operator.name in node.operator.repeats:
+                elements = max(shapes.size(tensor.shape) or 0 for tensor in other.inputs)
+                price = costs.native_operator + costs.repeated_element * elements
+                if other in in_blocks:
+                    price = math.inf
+                found.append(_Repeated(range(level[other], level[node]), price))
+    return found
 
 
 def _gain(region: Region, uses: _Uses, costs: Costs) -> float:

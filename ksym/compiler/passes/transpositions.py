@@ -107,9 +107,14 @@ def _reordered(tensor: Tensor, order: Order) -> Tensor | None:
     if tensor.rank == 0:
         return tensor
     shape = (1,) * (len(order) - tensor.rank) + shapes.known(tensor.shape)
-    back = tuple(shape[axis] for axis in shapes.inverse(order))
-    if sum(side != 1 for side in shape) <= 1:
+    axes = shapes.inverse(order)
+    back = tuple(shape[axis] for axis in axes)
+    longer = [axis for axis in axes if shape[axis] != 1]
+    if longer == sorted(longer):
         return ops.reshape(tensor, back)
+    if tensor.node.operator is ops.broadcast_to:
+        source = _reordered(tensor.node.inputs[0], order)
+        return None if source is None else ops.broadcast_to(source, back)
     if is_constant(tensor) and tensor.value is not None:
         value = tensor.value.reshape(shape).transpose(shapes.inverse(order))
         return ops.constant(value)

@@ -17,7 +17,7 @@ from ksym import ops, shapes
 from ksym.errors import ShapeError
 from ksym.graph import Node, Spec, Tensor
 from ksym.operator.declaration import Operator
-from ksym.operator.emitter import Emitter, OnnxEmitter
+from ksym.operator.emitter import Emitter, OnnxEmitter, block_of
 from ksym.operator.operands import promoted
 from ksym.operator.sampling import Draw, Sample
 from ksym.ops.arrays.cropping import emit_range
@@ -99,6 +99,13 @@ class NativeConvolution:
             "num_group": groups_of(x, attributes),
             "no_bias": not bias,
         }
+        self.block = block_of(x[1], w[0])
+
+    def apply(self, emit: Emitter, x: Any, *others: Any) -> Any:
+        """Emit the convolution of a padded input."""
+        y = emit("Convolution", x, *others, **self.attributes)
+        emit.made_in_blocks(y, self.block)
+        return y
 
     def forward(self, emit: Emitter, x: Any, *others: Any) -> Any:
         """Return a convolution of operands for a gradient kernel to depend on.
@@ -221,7 +228,7 @@ class _Convolution(BothFormats):
             along = (1, -1, *(1,) * (source.rank - 2))
             return emit("_npi_add", y, emit("_np_reshape", bias[0], newshape=along))
         native = NativeConvolution(source.shape, kernel.shape, node.attributes, bool(bias))
-        return emit("Convolution", native.padded(emit, x, source), w, *bias, **native.attributes)
+        return native.apply(emit, native.padded(emit, x, source), w, *bias)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:
         return list(convolution_gradient.make([g, *node.inputs], node.attributes))
@@ -307,6 +314,7 @@ class _ConvolutionGradient(Operator):
             results=[padded, kernel.spec, *(tensor.spec for tensor in bias)],
             **native.attributes,
         )
+        emit.made_in_blocks(dx, native.block)
         return native.cropped(emit, dx, source.spec), *rest
 
     def gradient(self, node: Node, *by: Tensor | None) -> list[Tensor | None]:

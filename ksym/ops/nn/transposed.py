@@ -141,7 +141,9 @@ class _ConvolutionTranspose(BothFormats):
                 strict=True,
             )
         )
-        return native.cropped(emit, emit("Deconvolution", x, w, **options), out.spec)
+        y = emit("Deconvolution", x, w, **options)
+        emit.made_in_blocks(y, native.block)
+        return native.cropped(emit, y, out.spec)
 
     def _by_gradient(
         self, emit: Emitter, native: NativeConvolution, x: Any, w: Any, padded: Shape, node: Node
@@ -162,6 +164,7 @@ class _ConvolutionTranspose(BothFormats):
             results=[Spec(padded, out.dtype), kernel.spec],
             **native.attributes,
         )
+        emit.made_in_blocks(result, native.block)
         return native.cropped(emit, result, out.spec)
 
     def gradient(self, node: Node, g: Tensor) -> list[Tensor | None]:

@@ -217,6 +217,24 @@ def test_a_gradient_kernel_stays_with_what_it_repeats():
     assert "max_pool" in together
 
 
+def test_kernels_come_between_a_normalisation_of_matrices_and_its_gradient():
+    x, w, gamma = map(ksym.placeholder, ((2048, 64), (64, 256), (64,)))
+    y = ksym.relu(ops.batch_norm(x, gamma, gamma)[0] @ w + 1.0)
+    loss = ksym.sum(ksym.tanh(y))
+    outputs = specialize([loss, *ksym.gradients(loss, [x, w])], {})
+    assert any("relu_gradient" in names for names in regions(*outputs))
+    dear = fuse_loops(outputs, Costs(repeated_element=1.0))
+    assert not any("relu_gradient" in {n.operator.name for n in region} for region in dear)
+
+
+def test_no_kernels_come_between_a_normalisation_in_blocks_and_its_gradient():
+    x, w, gamma = map(ksym.placeholder, ((64, 16, 16, 16), (16, 16, 3, 3), (16,)))
+    y = ops.batch_norm(ops.convolution(x, w), gamma, gamma)[0]
+    loss = ksym.sum(ksym.tanh(y) * ksym.exp(y))
+    outputs = specialize([loss, *ksym.gradients(loss, [x, w])], {})
+    assert not any({"tanh", "exp"} & set(names) for names in regions(*outputs))
+
+
 def test_a_kernel_may_come_between_a_convolution_and_its_gradient():
     x, w = ksym.placeholder((8, 16, 400)), ksym.placeholder((16, 16, 3))
     z = ksym.max(ops.convolution(x, w, padding="same"), 2)

@@ -56,6 +56,20 @@ def test_a_full_operand_in_the_other_order_stops_it():
     assert_same_graph(push_transpositions([y]), [y])
 
 
+def test_an_operand_with_sides_of_one_follows_by_a_reshape():
+    a, gate = ksym.placeholder((2, 3, 4, 5)), ksym.placeholder((2, 1, 1, 3))
+    y = ksym.transpose(a, TO_LAST) * gate
+    expected = a * ksym.reshape(gate, (2, 3, 1, 1))
+    assert_same_graph(push_transpositions([ksym.transpose(y, TO_FIRST)]), [expected])
+
+
+def test_a_broadcast_operand_follows_before_it_is_broadcast():
+    a, mean = ksym.placeholder((2, 3, 4, 5)), ksym.placeholder((2, 1, 1, 3))
+    y = ksym.transpose(a, TO_LAST) + ksym.broadcast_to(mean, (2, 4, 5, 3))
+    expected = a + ksym.broadcast_to(ksym.reshape(mean, (2, 3, 1, 1)), (2, 3, 4, 5))
+    assert_same_graph(push_transpositions([ksym.transpose(y, TO_FIRST)]), [expected])
+
+
 def test_channels_last_layers_leave_two_transpositions_of_the_data():
     a = ksym.placeholder((2, 8, 8, 3))
     w, v = ksym.placeholder((4, 3, 3, 3)), ksym.placeholder((4, 4, 3, 3))
