@@ -1,4 +1,4 @@
-"""The outputs and givens of a function, in the forms in which users give them."""
+"""The inputs, outputs and givens of a function, in the forms in which users give them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from ksym.errors import ArgumentError, GraphError
 from ksym.graph import Tensor, substitute, topological_order
-from ksym.ops.leaves import constant
+from ksym.ops.leaves import constant, placeholder
 from ksym.origin import warn
 from ksym.variables import Update, Variable
 
@@ -87,6 +87,103 @@ def inputs_of(inputs: Any, name: str) -> list[Any]:
             remedy="give a placeholder, or a list of them; [] for none",
         )
     return list(inputs)
+
+
+def opened(
+    inputs: Sequence[Any], graph: list[Tensor], name: str
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Put a placeholder in the place of each input that is something else.
+
+    Args:
+        inputs: The inputs.
+        graph: The outputs and new values.
+        name: The name of the function, for messages.
+
+    Returns:
+        A placeholder for each input, and the graph in terms of these.
+
+    Raises:
+        GraphError: An input is no tensor or repeated, or the graph depends on more placeholders.
+    """
+    slots: list[Tensor] = []
+    cuts: dict[Tensor, Tensor] = {}
+    for position, tensor in enumerate(inputs):
+        if not isinstance(tensor, Tensor):
+            raise GraphError(
+                f"input {position} of {name} is {tensor!r}, not a tensor of a graph",
+                remedy="make it with ksym.placeholder(shape)",
+            )
+        if tensor in inputs[:position]:
+            raise GraphError(f"input {position} of {name}, {tensor.name}, is repeated")
+        if tensor.node.operator is placeholder:
+            slots.append(tensor)
+        else:
+            cuts[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
+            slots.append(cuts[tensor])
+    if cuts:
+        graph = substitute(graph, cuts)
+    defaults = _defaults(graph, slots, name)
+    return slots, substitute(graph, defaults) if defaults else graph
+
+
+def _defaults(graph: Sequence[Tensor], slots: Sequence[Tensor], name: str) -> dict[Tensor, Tensor]:
+    """Return the defaults of the placeholders that a graph depends on besides its inputs.
+
+    Raises:
+        GraphError: One has none.
+    """
+    defaults: dict[Tensor, Tensor] = {}
+    for node in topological_order(graph):
+        leaf = node.outputs[0]
+        if node.operator is not placeholder or leaf in slots:
+            continue
+        default = node.attributes["default"]
+        if default is None and leaf.loop:
+            raise GraphError(
+                f"{name} depends on {leaf.loop}, which has a value only inside",
+                remedy="return from the body what is computed of it, and use what the loop returns",
+            ).located(origin=node.origin)
+        if default is None:
+            raise GraphError(
+                f"{name} depends on the placeholder {leaf.name}, which is not an input",
+                remedy="add it to the inputs, or replace it by givens",
+            ).located(origin=node.origin)
+        defaults[leaf] = constant(default.array)
+    return defaults
+
+
+def report_unused_inputs(
+    inputs: Sequence[Any], graph: Sequence[Tensor], policy: str, name: str
+) -> None:
+    """Report inputs that nothing depends on.
+
+    Args:
+        inputs: The inputs, as the user gave them.
+        graph: The outputs and new values, before placeholders were put in.
+        policy: ``"warn"``, ``"ignore"`` or ``"raise"``.
+        name: The name of the function.
+
+    Raises:
+        GraphError: There is such an input and the policy says so, or there is no such policy.
+    """
+    if policy not in ("warn", "ignore", "raise"):
+        raise GraphError(
+            f"on_unused_input is {policy!r}", remedy='give "warn", "ignore" or "raise"'
+        )
+    used = set(topological_order(graph)) if graph else None
+    for position, tensor in enumerate(inputs):
+        if policy == "ignore" or used is None or not isinstance(tensor, Tensor):
+            continue
+        if tensor.node in used:
+            continue
+        problem = f"nothing depends on input {position} of {name}, {tensor.name}"
+        remedy = (
+            "leave it out, or give the tensor that the outputs were made of; "
+            'on_unused_input="ignore" keeps silent'
+        )
+        if policy == "raise":
+            raise GraphError(problem, remedy=remedy).located(origin=tensor.node.origin)
+        warn(problem, remedy)
 
 
 def listed(outputs: Outputs, name: str) -> tuple[list[Any], bool, list[Any] | None]:

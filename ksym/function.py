@@ -16,28 +16,26 @@ from ksym.arguments import (
     inputs_of,
     listed,
     named,
+    opened,
     report_unused_givens,
+    report_unused_inputs,
     variables_in,
     with_givens,
 )
 from ksym.arraylike import EVALUATORS
 from ksym.compiler.costs import DEFAULT, Costs
 from ksym.compiler.mode import Flags, mode_of
-from ksym.compiler.plan import FrozenGraph, Plan
+from ksym.compiler.plan import FrozenGraph, Plan, Source
 from ksym.errors import ArgumentError, DTypeError, GraphError, InputError, KsymError
-from ksym.graph import Node, Spec, Tensor, collection_paused, substitute, topological_order
+from ksym.graph import Node, Spec, Tensor, collection_paused, topological_order
 from ksym.locking import Group, busy, joined
 from ksym.operator.operands import as_tensor
 from ksym.ops.leaves import constant, placeholder
-from ksym.origin import warn
 from ksym.profiling.profile import Profile, profile_of
 from ksym.profiling.program import kind_of
-from ksym.runtime.program import SIZES, Source, target
-from ksym.specializations import Compiled, Prepared, Specializations
+from ksym.runtime.program import Prepared, Program, target
+from ksym.runtime.specializations import SPECIALIZATIONS, Compiled, Specializations
 from ksym.variables import Update, Updates, Variable, collect
-
-SPECIALIZATIONS = 256
-"""The number of combinations of input shapes that a function keeps compiled."""
 
 
 class CacheInfo(NamedTuple):
@@ -83,9 +81,10 @@ def function(
             ``"raise"``.
         name: A name for messages.
         mode: ``"native"``, or ``"interpret"`` to run node by node for debugging.
-        specializations: The number of combinations of input shapes to keep compiled; the one used
-            least recently makes room.  Of large graphs fewer are kept, and of those that take much
-            memory fewer have arrays; these are bound again, in some milliseconds.
+        specializations: The number of combinations of input shapes to keep compiled, and of shapes
+            that results turn out to have; the one used least recently makes room.  Of large graphs
+            fewer are kept, and of those that take much memory fewer have arrays; these are bound
+            again, in some milliseconds.
         flags: Passes to turn off, checking and guarding, as a mapping or a text:
             ``{"merge": False}``, ``"merge=0,check=1"``, ``"nan=1"``.  On top of the environment
             variable KSYM_FLAGS; see `ksym.compiler.mode`.
@@ -207,7 +206,7 @@ class Function:
         replaced = list(givens) if isinstance(givens, Iterator) else givens
         graph = with_givens(before, replaced)
         while True:
-            self._slots, self._graph = self._open(given, graph)
+            self._slots, self._graph = opened(given, graph, self.name)
             read = variables_in(self._graph, self._variables)
             # What these compute may depend on further variables.
             more = default_updates(read, self._variables, no_default_updates)
@@ -217,7 +216,7 @@ class Function:
             before += [update.value for update in more]
             graph = with_givens(before, replaced)
         report_unused_givens(before, replaced)
-        self._report_unused(given, graph, on_unused_input)
+        report_unused_inputs(given, graph, on_unused_input, self.name)
         self._start(given, specializations, profile)
 
     def _start(
@@ -226,7 +225,7 @@ class Function:
         """Start without anything compiled, in a group with the functions that share variables."""
         self._inputs = inputs
         self.profile = profile_of(self.name, profile)
-        self._programs = Specializations(specializations)
+        self._programs: Specializations[Program] = Specializations(specializations)
         # For each argument the dtype and shape of the last array that needed no conversion.
         self._accepted: list[Any] = [None for _ in self._slots]
         # The arguments whose values are compiled in, and not only their shapes.
@@ -250,67 +249,6 @@ class Function:
     def __setstate__(self, state: Mapping[str, Any]) -> None:
         vars(self).update(state)
         self._start(self._slots, vars(self).pop("specializations"))
-
-    def _report_unused(self, inputs: Sequence[Any], graph: list[Tensor], policy: str) -> None:
-        if policy not in ("warn", "ignore", "raise"):
-            raise GraphError(
-                f"on_unused_input is {policy!r}", remedy='give "warn", "ignore" or "raise"'
-            )
-        used = set(topological_order(graph)) if graph else None
-        for position, tensor in enumerate(inputs):
-            if policy == "ignore" or used is None or not isinstance(tensor, Tensor):
-                continue
-            if tensor.node in used:
-                continue
-            problem = f"nothing depends on input {position} of {self.name}, {tensor.name}"
-            remedy = (
-                "leave it out, or give the tensor that the outputs were made of; "
-                'on_unused_input="ignore" keeps silent'
-            )
-            if policy == "raise":
-                raise GraphError(problem, remedy=remedy).located(origin=tensor.node.origin)
-            warn(problem, remedy)
-
-    def _open(
-        self, inputs: Sequence[Any], graph: list[Tensor]
-    ) -> tuple[list[Tensor], list[Tensor]]:
-        """Put a placeholder in the place of each input that is something else."""
-        slots: list[Tensor] = []
-        cuts: dict[Tensor, Tensor] = {}
-        for position, tensor in enumerate(inputs):
-            if not isinstance(tensor, Tensor):
-                raise GraphError(
-                    f"input {position} of {self.name} is {tensor!r}, not a tensor of a graph",
-                    remedy="make it with ksym.placeholder(shape)",
-                )
-            if tensor in inputs[:position]:
-                raise GraphError(f"input {position} of {self.name}, {tensor.name}, is repeated")
-            if tensor.node.operator is placeholder:
-                slots.append(tensor)
-            else:
-                cuts[tensor] = placeholder(tensor.shape, tensor.dtype, name=tensor.name)
-                slots.append(cuts[tensor])
-        if cuts:
-            graph = substitute(graph, cuts)
-        defaults: dict[Tensor, Tensor] = {}
-        for node in topological_order(graph):
-            leaf = node.outputs[0]
-            if node.operator is not placeholder or leaf in slots:
-                continue
-            default = node.attributes["default"]
-            if default is None and leaf.loop:
-                raise GraphError(
-                    f"{self.name} depends on {leaf.loop}, which has a value only inside",
-                    remedy="return from the body what is computed of it, and use what the loop "
-                    "returns",
-                ).located(origin=node.origin)
-            if default is None:
-                raise GraphError(
-                    f"{self.name} depends on the placeholder {leaf.name}, which is not an input",
-                    remedy="add it to the inputs, or replace it by givens",
-                ).located(origin=node.origin)
-            defaults[leaf] = constant(default.array)
-        return slots, substitute(graph, defaults) if defaults else graph
 
     def __repr__(self) -> str:
         takes = ", ".join(str(slot.spec) for slot in self._slots)
@@ -416,14 +354,13 @@ class Function:
         shared = None if last is None else last[1]
         kind = kind_of(self._mode.check, self._mode.nan, self.profile is not None)
         limit = self._programs.limit
-        sizes = SIZES if limit == SPECIALIZATIONS else limit
         with collection_paused():
             if known is not None:
-                made = kind.bound(*known, shared, sizes)
+                made = kind.bound(*known, shared, limit)
             else:
                 self._misses += 1
                 given = self._given(values)
-                made = kind.prepare(self.frozen(), given, values, shared, sizes)
+                made = kind.prepare(self.frozen(), given, values, shared, limit)
         if self.profile is not None:
             self.profile.add(made[1])
         return made

@@ -58,6 +58,18 @@ class FrozenGraph(NamedTuple):
     target: Target
 
 
+class Source(NamedTuple):
+    """What a plan was compiled from.
+
+    Attributes:
+        graph: The graph.
+        given: For each placeholder one of known shape, or a constant.
+    """
+
+    graph: FrozenGraph
+    given: Mapping[Tensor, Tensor]
+
+
 class Rest(NamedTuple):
     """The part of a graph that waits for the shapes of dynamic results.
 

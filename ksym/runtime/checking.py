@@ -15,7 +15,7 @@ import numpy as np
 from ksym import dtypes
 from ksym.compiler import Pass
 from ksym.compiler.compile import compile_graph
-from ksym.compiler.plan import FrozenGraph
+from ksym.compiler.plan import FrozenGraph, Source
 from ksym.errors import ExecutionError
 from ksym.graph import Tensor, topological_order
 from ksym.loops.body import Body
@@ -23,7 +23,8 @@ from ksym.ops.random.streams import RandomStream, random_streams
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, feeds_for, storage_of
 from ksym.runtime.native import draw
-from ksym.runtime.program import SIZES, Program, Source, interpreted
+from ksym.runtime.program import Program, interpreted
+from ksym.runtime.specializations import SPECIALIZATIONS
 from ksym.variables import Variable
 
 TOLERANCES = {"float16": 2e-2, "float32": 2e-4, "float64": 1e-9}
@@ -40,7 +41,7 @@ class CheckedProgram(Program):
         given: Mapping[Tensor, Tensor],
         values: Sequence[np.ndarray | DeviceArray],
         shared: Program | None = None,
-        limit: int = SIZES,
+        limit: int = SPECIALIZATIONS,
     ) -> tuple[list[DeviceArray | None], Program]:
         """Compile a graph for known shapes, bind it, and check each pass and the bound program.
 

@@ -17,6 +17,15 @@ from ksym.runtime.arrays import DeviceArray, is_direct
 from ksym.runtime.binding import bound
 from ksym.runtime.capi import Executor
 
+NODE_BYTES = 5 << 10
+"""The bytes that MXNet takes for a node of a graph that is bound, measured for a small network."""
+
+RECURRENT_SHARE = 14
+"""The bytes that a recurrent kernel keeps for its gradient, for each byte of its largest operand.
+
+Measured for an LSTM of 64 units over 55 steps, whose other arrays take 4 MiB: 10 MiB in all.
+"""
+
 
 class Executable:
     """A native graph that is bound to arrays.
@@ -28,6 +37,10 @@ class Executable:
         graph: The graph.
         leaves: The array of each placeholder, variable, random and given tensor.
         shared: Another executable, which never runs at the same time: both use one working memory.
+
+    Attributes:
+        outputs: The arrays of the results.
+        nbytes: The bytes that it takes, about, as if no working memory was shared.
 
     Raises:
         NativeError: MXNet refuses the graph.
@@ -60,6 +73,15 @@ class Executable:
         self.outputs: list[DeviceArray] = [heads[position] for position in graph.positions]
         self._requirements = [(heads[each.head], each) for each in graph.requirements]
         self._arrays = arrays
+        makers = dict.fromkeys(graph.makers[n["name"]] for n in graph.nodes if n["op"] == "RNN")
+        recurrent = sum(max(_nbytes(t.spec) for t in (*n.inputs, *n.outputs)) for n in makers)
+        computed = dict.fromkeys(graph.makers.values())
+        self.nbytes = (
+            NODE_BYTES * len(graph.nodes)
+            + RECURRENT_SHARE * recurrent
+            + sum(_nbytes(tensor.spec) for node in computed for tensor in node.outputs)
+            + sum(arrays[name].nbytes for name in (*graph.constants, *graph.scratch))
+        )
         self._forward = loading.library().MXExecutorForward
         self._arguments = self._executor.handle, graph.training
         waits = is_direct() and loading.engine() is loading.Engine.AWAITED
@@ -96,6 +118,10 @@ class Executable:
             for array in self._awaited:
                 array.wait()
         self._silent = True
+
+
+def _nbytes(spec: Spec) -> int:
+    return (shapes.size(spec.shape) or 0) * np.dtype(spec.dtype).itemsize
 
 
 def unfit(problem: str) -> ExecutionError:

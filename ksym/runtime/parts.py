@@ -53,6 +53,11 @@ class NativeRun:
         self.outputs: Sequence[DeviceArray] = self.executable.outputs
         self._is_checked = bool(graph.requirements)
 
+    @property
+    def hidden_bytes(self) -> int:
+        """The bytes that it takes besides the arrays of the program, about."""
+        return self.executable.nbytes
+
     def run(self) -> None:
         """Compute the outputs."""
         try:

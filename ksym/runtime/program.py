@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -24,13 +23,13 @@ from ksym.compiler.plan import (
     Plan,
     Rest,
     ScanWork,
+    Source,
     Target,
     WhileWork,
 )
 from ksym.errors import ExecutionError, KsymError
 from ksym.graph import Tensor
 from ksym.ops.given import is_leaf
-from ksym.recent import Recent
 from ksym.runtime import loading
 from ksym.runtime.arrays import DeviceArray, copying, feeds_for, is_direct, made_for, storage_of
 from ksym.runtime.calls import Call, Tape, copy_call, kernel_calls
@@ -43,18 +42,9 @@ from ksym.runtime.native import Executable, draw, draw_ahead
 from ksym.runtime.parts import CompiledRun, KnownArrays, NativeRun, StepByStepRun, joined
 from ksym.runtime.runnable import Runnable
 from ksym.runtime.scan import ScanRun
+from ksym.runtime.specializations import SPECIALIZATIONS, Compiled, Specializations
 from ksym.runtime.subnormal import FlushedSubnormals
 from ksym.variables import Variable
-
-SIZES = 16
-"""The number of combinations of dynamic sizes and lengths for which a rest is kept compiled."""
-
-
-NATIVE_SHARE = 3
-"""The memory of a program for each byte of the arrays that ksym knows of.
-
-MXNet has more within its graphs.  Measured: 17 MiB for a recurrent network whose arrays take 4.
-"""
 
 
 def target(costs: Costs = DEFAULT) -> Target:
@@ -65,18 +55,6 @@ def target(costs: Costs = DEFAULT) -> Target:
     """
     direct = is_direct()
     return Target(direct, costs, fusible=not direct and loading.fuses())
-
-
-class Source(NamedTuple):
-    """What a plan was compiled from.
-
-    Attributes:
-        graph: The graph.
-        given: For each placeholder one of known shape, or a constant.
-    """
-
-    graph: FrozenGraph
-    given: Mapping[Tensor, Tensor]
 
 
 class Program:
@@ -90,7 +68,7 @@ class Program:
         plan: The plan.
         arrays: The array of each placeholder that is read, and of other tensors that are given.
         shared: Another program, which never runs at the same time: both use one working memory.
-        limit: The number of programs to keep for the rest.
+        limit: The number of specialisations of the rest to keep.
         source: What the plan was compiled from, if it is not the plan of a body.
 
     Attributes:
@@ -106,7 +84,7 @@ class Program:
         plan: Plan,
         arrays: Mapping[Tensor, DeviceArray | None],
         shared: Program | None = None,
-        limit: int = SIZES,
+        limit: int = SPECIALIZATIONS,
         source: Source | None = None,
     ):
         self.plan = plan
@@ -136,12 +114,13 @@ class Program:
         self._new = self._found(plan.copies.values())
         self._written = plan.written
         self._commits = self._committing()
-        self._later: Recent[tuple[list[DeviceArray | None], Program]] = Recent(limit)
+        self._later: Specializations[Program] = Specializations(limit)
         # The program that continued the last run; a reference to itself would be a cycle, and keep
         # the arrays until Python's collector finds it.
         self._continued_by: Program | None = None
         self._asynchronous = not is_direct()
         self._started = 0  # the number of failures before the last call
+        self._nbytes = self._own_bytes()
         # Tapes flush by themselves.
         alone = plan.rest is None and self.calls is not None
         self._subnormals = None if alone else FlushedSubnormals()
@@ -153,7 +132,7 @@ class Program:
         given: Mapping[Tensor, Tensor],
         values: Sequence[np.ndarray | DeviceArray],
         shared: Program | None = None,
-        limit: int = SIZES,
+        limit: int = SPECIALIZATIONS,
     ) -> tuple[list[DeviceArray | None], Program]:
         """Compile a graph for known shapes, and bind it.
 
@@ -172,7 +151,7 @@ class Program:
 
     @classmethod
     def bound(
-        cls, source: Source, plan: Plan, shared: Program | None = None, limit: int = SIZES
+        cls, source: Source, plan: Plan, shared: Program | None = None, limit: int = SPECIALIZATIONS
     ) -> tuple[list[DeviceArray | None], Program]:
         """Bind a plan that was compiled before; the arguments and results are those of `prepare`.
 
@@ -259,12 +238,15 @@ class Program:
         found = self._found(self.plan.outputs)
         sizes = tuple(array.spec.shape for array in found)
         values = [found[position].read() for position in rest.static]
-        feeds, later = self._later.get(
-            (sizes, *(value.tobytes() for value in values)) if values else sizes,
-            lambda: self.prepare(
-                rest.graph, rest.given(sizes, values), found, limit=self._later.limit
-            ),
-        )
+
+        def made(known: Compiled | None) -> Prepared:
+            limit = self._later.limit
+            if known is not None:
+                return self.bound(*known, limit=limit)
+            return self.prepare(rest.graph, rest.given(sizes, values), found, limit=limit)
+
+        key = (sizes, *(value.tobytes() for value in values)) if values else sizes
+        feeds, later = self._later.get(key, made)
         for feed, array in zip(feeds, found, strict=True):
             if feed is not None:
                 feed.copy_from(array)
@@ -274,10 +256,20 @@ class Program:
 
     @property
     def nbytes(self) -> int:
-        """The bytes of its arrays, about: MXNet does not say what it allocates for a graph."""
-        arrays = {id(a): a for t, a in self._arrays.items() if not isinstance(t, Variable)}
+        """The bytes that are free again when it is dropped, about."""
+        return self._nbytes + self._later.nbytes
+
+    def _own_bytes(self) -> int:
+        """Return the bytes of arrays and native graphs that no other program has."""
+        kept = self.plan.folded.leaves if self.plan.folded is not None else ()
+        arrays = {
+            id(array): array
+            for tensor, array in self._arrays.items()
+            if tensor not in kept and not isinstance(tensor, Variable)
+        }
         arrays.update((id(array), array) for part in self.parts for array in part.outputs)
-        return NATIVE_SHARE * sum(array.nbytes for array in arrays.values())
+        hidden = sum(part.hidden_bytes for part in self.parts if isinstance(part, NativeRun))
+        return sum(array.nbytes for array in arrays.values()) + hidden
 
     def commit(self) -> None:
         """Write the new values of the variables; nothing can fail from there on.
@@ -343,6 +335,10 @@ class Program:
         targets = [storage_of(variable) for variable in last.plan.copies]
         copying(list(zip(targets, new, strict=True)))()
         return found[:count]
+
+
+Prepared = tuple[Sequence[DeviceArray | None], Program]
+"""The arrays that values are put into, None for those that are not read; and what reads them."""
 
 
 def interpreted(

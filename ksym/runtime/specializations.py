@@ -1,50 +1,67 @@
-"""Specialisations: what a function has compiled, for each combination of input shapes."""
+"""Specialisations: what is compiled of a graph for each combination of shapes, and bound."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from ksym.compiler.plan import Plan
+from ksym.compiler.plan import Plan, Source
 from ksym.errors import ArgumentError
 from ksym.runtime.arrays import DeviceArray
-from ksym.runtime.program import Program, Source
 from ksym.runtime.reclaim import collect, give_back
 
-BOUND_BYTES, LEAST_BOUND = 1 << 28, 4
-"""The bytes up to which specialisations stay bound to arrays, and the number that always do.
+SPECIALIZATIONS = 256
+"""The number of combinations of shapes that are kept compiled, unless the user says another."""
+
+BOUND_BYTES, LEAST_BOUND = 3 << 26, 4
+"""The bytes up to which specialisations stay bound, and the number of them that always do.
 
 Measured for a training step of an LSTM: binding takes 7 ms, compiling 22 besides, and a bound one
-17 MiB, its plan 0.2.
+10 MiB, its plan 0.2.
 """
 
 NODES, LEAST_PLANS = 1 << 16, 16
-"""The nodes of all plans up to which they are kept, some 2 KiB each; how many always are."""
+"""The nodes of all plans up to which they are kept, some 4 KiB each; how many always are."""
 
-Prepared = tuple[Sequence[DeviceArray | None], Program]
-"""The arrays that values are put into, and the program that reads them."""
+
+class Bound(Protocol):
+    """A plan that is bound to arrays, and what it was compiled from."""
+
+    plan: Plan
+    source: Source | None
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes that are free again when it is dropped, about."""
+
+
+B = TypeVar("B", bound=Bound)
 
 Compiled = tuple[Source, Plan]
 """What was compiled, and the plan."""
 
 
-class _Entry:
+class _Entry(Generic[B]):
     """A specialisation: its plan, and its program if it is bound."""
 
-    __slots__ = ("compiled", "nbytes", "nodes", "prepared")
+    __slots__ = ("compiled", "nodes", "prepared")
 
-    def __init__(self, prepared: Prepared):
+    def __init__(self, prepared: tuple[Sequence[DeviceArray | None], B]):
         program = prepared[1]
         assert program.source is not None
-        self.prepared: Prepared | None = prepared
+        self.prepared: tuple[Sequence[DeviceArray | None], B] | None = prepared
         self.compiled = program.source, program.plan
-        self.nbytes = program.nbytes
         self.nodes = sum(len(part.nodes) for part in program.plan.parts)
 
+    @property
+    def nbytes(self) -> int:
+        return 0 if self.prepared is None else self.prepared[1].nbytes
 
-class Specializations:
+
+class Specializations(Generic[B]):
     """The specialisations used last.
 
     Those used least recently lose their arrays first, and are bound again when they are needed; of
@@ -57,21 +74,29 @@ class Specializations:
         ArgumentError: It is no integer.
     """
 
-    def __init__(self, limit: int):
+    def __init__(self, limit: int = SPECIALIZATIONS):
         if isinstance(limit, bool) or not isinstance(limit, int | np.integer):
             raise ArgumentError(
                 f"specializations is {limit!r}, no integer",
                 remedy="give the number of combinations of input shapes to keep compiled",
             )
         self.limit = max(1, int(limit))
-        self._entries: OrderedDict[Hashable, _Entry] = OrderedDict()
+        self._entries: OrderedDict[Hashable, _Entry[B]] = OrderedDict()
 
-    def get(self, key: Hashable, make: Callable[[Compiled | None], Prepared]) -> Prepared:
-        """Return a specialisation, bound to arrays; it is the one used last then.
+    def get(
+        self,
+        key: Hashable,
+        make: Callable[[Compiled | None], tuple[Sequence[DeviceArray | None], B]],
+    ) -> tuple[Sequence[DeviceArray | None], B]:
+        """Return a specialisation that is bound; it is the one used last then.
 
         Args:
-            key: The shapes of the inputs.
+            key: The shapes, and whatever else is compiled in.
             make: Binds what it is given, or what it compiles if that is None.
+
+        Returns:
+            The array for the value of each placeholder, None for one that is not read; and what
+            reads them.
         """
         entry = self._entries.get(key)
         if entry is None or entry.prepared is None:
@@ -89,18 +114,25 @@ class Specializations:
         while len(entries) > self.limit or (nodes > NODES and len(entries) > LEAST_PLANS):
             _, entry = entries.popitem(last=False)
             nodes -= entry.nodes
-            collect()
+            give_back(entry.nbytes)
+            collect(entry.nodes)
         bound = [entry for entry in entries.values() if entry.prepared is not None]
         nbytes = sum(entry.nbytes for entry in bound)
         for entry in bound[:-LEAST_BOUND]:
             if nbytes <= BOUND_BYTES:
                 break
+            freed = entry.nbytes
             entry.prepared = None
-            nbytes -= entry.nbytes
-            give_back()
+            nbytes -= freed
+            give_back(freed)
 
     @property
-    def last(self) -> Prepared | None:
+    def nbytes(self) -> int:
+        """The bytes of all that is bound, about."""
+        return sum(entry.nbytes for entry in self._entries.values())
+
+    @property
+    def last(self) -> tuple[Sequence[DeviceArray | None], B] | None:
         """The specialisation used last, if there is one."""
         entry = next(reversed(self._entries.values()), None)
         return None if entry is None else entry.prepared

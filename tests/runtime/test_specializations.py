@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 import ksym
-from ksym import specializations
+from ksym.runtime import reclaim, specializations
+from ksym.runtime.native import RECURRENT_SHARE
 
 
 @pytest.fixture
@@ -93,3 +94,64 @@ def test_a_limit_that_is_no_integer_is_refused(wrong):
     x = ksym.placeholder((None,))
     with pytest.raises(ksym.ArgumentError, match=r"specializations is .*no integer"):
         ksym.function(x, x, specializations=wrong)
+
+
+def test_what_follows_a_dynamic_result_is_kept_for_as_many_sizes():
+    x = ksym.placeholder((40,))
+    f = ksym.function([x], ksym.sum(ksym.boolean_mask(x, x > 0.0) * 2.0))
+    for count in range(1, 30):
+        assert f(np.where(np.arange(40) < count, 1.0, -1.0)) == 2 * count
+    rest = f._programs.last[1]._later
+    assert (len(rest), rest.limit) == (29, specializations.SPECIALIZATIONS)
+    own = ksym.function([x], ksym.boolean_mask(x, x > 0.0), specializations=256)
+    own(np.ones(40))
+    assert own._programs.last[1]._later.limit == 256
+
+
+def test_what_follows_a_dynamic_result_is_bound_again(monkeypatch):
+    monkeypatch.setattr(specializations, "BOUND_BYTES", 0)
+    monkeypatch.setattr(specializations, "LEAST_BOUND", 1)
+    x, total = ksym.placeholder((None,)), ksym.Variable(0.0)
+    positive = ksym.sum(ksym.boolean_mask(x, x > 0.0))
+    f = ksym.function([x], positive * 2.0, updates=[total.assign_add(positive)])
+    for count in (1, 2, 1, 3, 2):
+        assert f(np.where(np.arange(8) < count, 1.0, -1.0)) == 2 * count
+    assert float(total.get_value()) == 9
+
+
+def test_the_arrays_of_what_follows_a_dynamic_result_count():
+    x = ksym.placeholder((None,))
+    f = ksym.function([x], ksym.tanh(ksym.boolean_mask(x, x > 0.0)))
+    f(np.ones(8))
+    before = f._programs.nbytes
+    f(np.concatenate([np.ones(7), [-1.0]]))
+    assert f._programs.nbytes > before
+
+
+def test_a_recurrent_network_counts_what_its_kernel_keeps():
+    x, state = ksym.placeholder((None, 4, 8)), ksym.zeros((4, 16))
+    kernel, recurrent = (ksym.Variable(np.full((n, 64), 0.1, "float32")) for n in (8, 16))
+    found, _, _ = ksym.lstm(x, state, state, kernel, recurrent)
+    f = ksym.function([x], ksym.gradients(ksym.sum(found), kernel))
+    f(np.ones((500, 4, 8)))
+    result = 500 * 4 * 16 * 4
+    assert f._programs.nbytes > RECURRENT_SHARE * result
+
+
+def test_the_collector_runs_after_so_many_nodes(monkeypatch):
+    ran = []
+    monkeypatch.setattr(reclaim.gc, "collect", lambda: ran.append(None))
+    monkeypatch.setitem(reclaim._waiting, "nodes", 0)
+    monkeypatch.setattr(reclaim, "NODES", 100)
+    for nodes in (60, 39, 1, 99, 1):
+        reclaim.collect(nodes)
+    assert len(ran) == 2
+
+
+def test_memory_is_given_back_after_so_many_bytes(monkeypatch):
+    trimmed = []
+    monkeypatch.setattr(reclaim, "_trim", lambda: trimmed.append)
+    monkeypatch.setitem(reclaim._waiting, "bytes", 0)
+    for nbytes in (reclaim.BYTES - 1, 1, reclaim.BYTES, 5):
+        reclaim.give_back(nbytes)
+    assert trimmed == [0, 0]
