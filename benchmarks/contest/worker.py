@@ -61,7 +61,17 @@ class Ksym(Keras):
     @staticmethod
     def prepare() -> None:
         Keras.prepare()
-        importlib.import_module("ksym.runtime.loading").load()
+        importlib.import_module("ksym.runtime.loading").library()
+
+
+class Ksym3(Keras):
+    """Keras 3 on ksym, which has to be imported first."""
+
+    @staticmethod
+    def prepare() -> None:
+        importlib.import_module("keras_ksym")
+        Keras.prepare()
+        importlib.import_module("ksym.runtime.loading").library()
 
 
 class MXNet(Keras):
@@ -165,6 +175,7 @@ class Floor:
 DRIVERS: dict[str, type] = {
     "keras": Keras,
     "ksym": Ksym,
+    "ksym3": Ksym3,
     "mxnet": MXNet,
     "tensorflow": TensorFlow,
     "jax": JAX,
