@@ -26,7 +26,17 @@ def gradients(loss: Any, variables: Any) -> Any:
     Returns:
         A symbolic tensor for each, zeros where the loss does not depend on it; to be given to
         ``optimizer.apply(gradients, variables)``.
+
+    Raises:
+        GraphError: It is called outside of a step, where losses are values.
     """
     from keras_ksym.src.ops.gradients import gradients as found
+    from keras_ksym.src.tracing import is_tracing
+    from ksym.errors import GraphError
 
+    if not is_tracing():
+        raise GraphError(
+            "outside of a step a loss is a value, which has no gradient",
+            remedy="call keras_ksym.gradients in the train_step of a keras.Model",
+        )
     return found(loss, variables)

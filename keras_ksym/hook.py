@@ -11,6 +11,7 @@ A Keras with the plug finds the package ``keras_ksym`` by itself and needs none 
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -164,9 +165,47 @@ def _dynamic(module: ModuleType) -> None:
     dynamic.__getattr__, dynamic.set_backend = attribute, set_backend
 
 
+def _explained(module: ModuleType) -> None:
+    """Have a file of a Keras 2 model that Keras 3 cannot read say so, and what can be done."""
+    load: Any = module.load_model_from_hdf5
+
+    @functools.wraps(load)
+    def load_model(filepath: Any, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return load(filepath, *args, **kwargs)
+        except Exception as error:
+            version = _written_by(filepath)
+            if version.startswith("2."):
+                error.add_note(
+                    f"The file was written by Keras {version}, whose models Keras 3 reads in part. "
+                    "To do: give compile=False if loss or optimizer is what fails, and "
+                    "custom_objects= for layers of your own; else build the model by Keras 3 and "
+                    "call its load_weights with this file."
+                )
+            raise
+
+    module.load_model_from_hdf5 = load_model  # type: ignore[attr-defined]
+
+
+def _written_by(filepath: Any) -> str:
+    """Return the version of Keras that an HDF5 file says it was written by, if it does."""
+    import h5py
+
+    if isinstance(filepath, h5py.File):
+        version = filepath.attrs.get("keras_version", "")
+    else:
+        try:
+            with h5py.File(filepath, "r") as file:
+                version = file.attrs.get("keras_version", "")
+        except OSError:  # it is not there, or no such file: the error at hand says so
+            return ""
+    return version.decode() if isinstance(version, bytes) else str(version)
+
+
 AFTER: dict[str, Callable[[ModuleType], None]] = {
     "keras.src.backend.config": _pose,
     "keras.src.utils.backend_utils": _dynamic,
+    "keras.src.legacy.saving.legacy_h5_format": _explained,
     "keras": lambda module: _rename(NAME),
 }
 """What is done after a module of Keras has been imported."""

@@ -60,6 +60,8 @@ class Peer:
         tools: What its requirements need installed before them, because they build with it.
         caches: It keeps compiled code on disk, which a run that does not count fills first.
         checkout: The folder whose ksym it uses.
+        hiding: It runs in this environment, behind the packages of a file of requirements, which
+            hide others of the same names: Keras 3 hides Keras 2.3.1.
     """
 
     title: str
@@ -71,6 +73,7 @@ class Peer:
     tools: tuple[str, ...] = ()
     caches: bool = False
     checkout: Path = ROOT
+    hiding: Path | None = None
 
     def python(self, folder: Path) -> str:
         """Return the Python of its environment."""
@@ -85,6 +88,8 @@ class Peer:
             path.append(str(self.checkout))
         if self.old:
             path.append(str(HERE / "shims"))
+        if self.hiding is not None:
+            path.insert(0, str(folder / self.driver))
         own = {name: value.format(folder=folder) for name, value in self.variables.items()}
         return {
             **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
@@ -102,6 +107,12 @@ _OPENBLAS = "{folder}/theano/lib/python3.11/site-packages/scipy.libs"
 PEERS = {
     "ksym": Peer(
         "Keras 2.3.1 on ksym", _settings(), "ksym", variables={"KERAS_BACKEND": "ksym.backend"}
+    ),
+    "ksym3": Peer(
+        "Keras 3 on ksym",
+        _settings(),
+        "ksym3",
+        hiding=ROOT / "tests" / "keras3" / "requirements.txt",
     ),
     "tensorflow": Peer("tf.keras 2.15", _settings(_tensorflow), "tensorflow", "tensorflow"),
     "jax": Peer("Keras 3 on JAX", _settings(_jax), "jax", "jax", {"KERAS_BACKEND": "jax"}),
@@ -155,15 +166,20 @@ PEERS = {
 def build(name: str, folder: Path) -> None:
     """Build the environment of a peer unless what it needs is there already."""
     peer = PEERS[name]
-    if peer.environment is None:
+    if peer.environment is None and peer.hiding is None:
         return
-    requirements = HERE / "requirements" / f"{peer.environment}.txt"
-    home, wanted = folder / peer.environment, requirements.read_text()
+    requirements = peer.hiding or HERE / "requirements" / f"{peer.environment}.txt"
+    home, wanted = folder / (peer.environment or peer.driver), requirements.read_text()
     ready = home / ".ready"
     if ready.exists() and ready.read_text() == wanted:
         return
     print(f"building the environment of {peer.title} in {home}", flush=True)
     shutil.rmtree(home, ignore_errors=True)
+    if peer.hiding is not None:
+        target = ["--quiet", "--no-deps", "--target", str(home), "--requirement", str(requirements)]
+        subprocess.run([sys.executable, "-m", "pip", "install", *target], check=True)
+        ready.write_text(wanted)
+        return
     subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
     install = [
         peer.python(folder),

@@ -65,6 +65,16 @@ class Ksym(Keras):
         importlib.import_module("ksym.runtime.loading").library()
 
 
+class Ksym3(Keras):
+    """Keras 3 on ksym, which has to be imported first."""
+
+    @staticmethod
+    def prepare() -> None:
+        importlib.import_module("keras_ksym")
+        Keras.prepare()
+        importlib.import_module("ksym.runtime.loading").library()
+
+
 class MXNet(Keras):
     """keras-mxnet, whose updates go on when the loss is there."""
 
@@ -166,6 +176,7 @@ class Floor:
 DRIVERS: dict[str, type] = {
     "keras": Keras,
     "ksym": Ksym,
+    "ksym3": Ksym3,
     "mxnet": MXNet,
     "tensorflow": TensorFlow,
     "jax": JAX,

@@ -347,14 +347,14 @@ class Trainer(base_trainer.Trainer):  # type: ignore[misc] # Keras has no types
 
     def _symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Make the variables of the model, the loss and the metrics, without computing anything."""
-        parts = (*self._flatten_layers(), self._compile_metrics, self._compile_loss)
-        unbuilt = any(part is not None and not part.built for part in parts)
-        if self.run_eagerly and unbuilt:
-            # Python sees values here as in the steps: those of the batch.
-            if data_batch is None:
-                data_batch = next(batches[0] for _, _, batches in iterator)
-            with StatelessScope(), SymbolicScope(), tracing(visible=True):
-                self._ksym_call_parts(tree.map_structure(_opened, data_batch))
+        if self.run_eagerly:
+            parts = (*self._flatten_layers(), self._compile_metrics, self._compile_loss)
+            if any(part is not None and not part.built for part in parts):
+                # Python sees values here as in the steps: those of the batch.
+                if data_batch is None:
+                    data_batch = next(batches[0] for _, _, batches in iterator)
+                with StatelessScope(), SymbolicScope(), tracing(visible=True):
+                    self._ksym_call_parts(tree.map_structure(_opened, data_batch))
         super()._symbolic_build(iterator, data_batch)
 
     def _ksym_call_parts(self, data: Any) -> None:

@@ -43,6 +43,32 @@ def test_a_model_in_the_older_format_predicts_the_same(rows, tmp_path):
     np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
 
 
+@pytest.mark.parametrize("version", ["2.3.1", "3.15.1"])
+def test_a_file_of_a_keras_2_model_that_cannot_be_read_says_what_can_be_done(
+    rows, tmp_path, version
+):
+    x, _ = rows
+    path = tmp_path / "m.h5"
+    model = make()
+    model.compile("adam", "mse")  # Keras 3 does not find the loss of this name in the file
+    model.save(path)
+    with h5py.File(path, "a") as file:
+        file.attrs["keras_version"] = version
+    with pytest.raises(ValueError, match="mse") as caught:
+        keras.saving.load_model(path)
+    notes = getattr(caught.value, "__notes__", [])
+    assert len(notes) == (version == "2.3.1")
+    assert all("Keras 2.3.1" in n and "compile=False" in n and "load_weights" in n for n in notes)
+    loaded = keras.saving.load_model(path, compile=False)  # what it says to do
+    np.testing.assert_array_equal(model.predict(x, verbose=0), loaded.predict(x, verbose=0))
+    other = make()
+    other.load_weights(path)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), other.predict(x, verbose=0))
+    with pytest.raises((OSError, ValueError)) as caught:
+        keras.saving.load_model(tmp_path / "absent.h5")
+    assert not hasattr(caught.value, "__notes__")
+
+
 def test_weights_are_written_and_read(rows, tmp_path):
     x, y = rows
     model, other = make(), make()

@@ -39,6 +39,12 @@ def test_a_step_of_the_users_trains_as_the_built_in_one(rows, eagerly):
     assert "first" in history.history
 
 
+def test_outside_of_a_step_there_are_no_gradients():
+    w = keras.Variable([1.0, 2.0])
+    with pytest.raises(ksym.errors.GraphError, match=r"(?s)loss is a value.*train_step"):
+        keras_ksym.gradients(ops.sum(w * w), [w])
+
+
 def test_a_weight_that_the_loss_does_not_read_gets_zeros(rows):
     x, y = rows
 
