@@ -33,7 +33,7 @@ ENGINES = {
     "mpi": "MPI adds the gradients up",
     "nccl": "NCCL does, between GPUs",
     "dist_sync": "parameter servers of MXNet's KVStore do",
-    "dist_async": "the servers keep the weights, and no rank waits for another one's gradients",
+    "dist_async": "they pass changes of weights on, and no rank waits for another one",
 }
 """The names of the engines, and what each does."""
 

@@ -114,9 +114,8 @@ class TrainingFunction:
 class AsynchronousFunction(TrainingFunction):
     """A training function that does not wait for the steps of other ranks.
 
-    Each rank trains on its part of the rows, with an optimizer of its own, and adds what has
-    changed in its weights to those that the servers keep; then it takes these, in which by then
-    are changes of other ranks.
+    Each rank trains on its part of the rows, with an optimizer of its own, and sends what it has
+    changed in its weights to servers, which add up; then it adds what others have sent by then.
     """
 
     def __init__(self, inner: KerasFunction, model: Any):
@@ -135,10 +134,11 @@ class AsynchronousFunction(TrainingFunction):
         if not self._steps:
             self.share_variables()
         values, _ = self._own_rows(inputs)
-        results = self._inner(values)
         assert self._parameters is not None
         weights = self._weights()
-        found = self._parameters.exchange(get_values(weights))
+        before = get_values(weights)
+        results = self._inner(values)
+        found = self._parameters.exchange(before, get_values(weights))
         set_values(list(zip(weights, found, strict=True)))
         return results
 
@@ -147,11 +147,10 @@ class AsynchronousFunction(TrainingFunction):
         super().share_variables()
         made = engine.current()
         assert isinstance(made, KVStoreEngine)
-        values = get_values(self._weights())
         if self._parameters is None:
-            self._parameters = made.parameters(values)
+            self._parameters = made.parameters(get_values(self._weights()))
         else:
-            self._parameters.restart(values)
+            self._parameters.restart()
         # A change of a rank that is ahead would be taken for one of before.
         made.exchange("", "the beginning of asynchronous training")
 
@@ -159,12 +158,14 @@ class AsynchronousFunction(TrainingFunction):
         """Give this rank the weights that all ranks have made, once all of them have come here."""
         if self._parameters is None:
             return
-        engine.current().exchange("", "the steps of an epoch")
-        weights = self._weights()
+        made, weights = engine.current(), self._weights()
+        made.exchange("", "the steps of an epoch")
         found = self._parameters.pull(get_values(weights))
-        set_values(list(zip(weights, found, strict=True)))
         # Nobody changes them before all ranks have them.
-        engine.current().exchange("", "the weights of an epoch")
+        made.exchange("", "the weights of an epoch")
+        # Ranks have added the changes up in different orders.
+        same = [made.broadcast(value) for value in found]
+        set_values(list(zip(weights, same, strict=True)))
 
     def _is_checked(self) -> bool:
         return not self._steps

@@ -78,10 +78,10 @@ class KVStoreEngine(MpiEngine):
         return add
 
     def parameters(self, arrays: Sequence[np.ndarray]) -> Parameters:
-        """Return what ranks keep in common on the servers of ``dist_async``; all ranks call it.
+        """Return what shares the changes of arrays by ``dist_async``; all ranks call it.
 
         Args:
-            arrays: The values at first, of float32 or float64, the same on all ranks.
+            arrays: Arrays of float32 or float64, of the same shapes on all ranks.
         """
         with self.taking_part("the beginning of asynchronous training"), _reported():
             return Parameters(self._slot, arrays)
@@ -104,13 +104,14 @@ class KVStoreEngine(MpiEngine):
 
 
 class Parameters:
-    """Arrays that servers keep, to which each rank adds its changes when it has made them.
+    """The changes of arrays by all ranks, which servers add up.
 
-    The servers keep the sum of all changes.
+    A rank sends what it has changed, and adds what others have changed since.  So arrays may have
+    several of these, as the weights of two models that share layers.
 
     Args:
         slot: Makes a slot of zeros for a vector.
-        arrays: The values at first.
+        arrays: Arrays of the shapes and dtypes.
     """
 
     def __init__(self, slot: Callable[[np.ndarray], Slot], arrays: Sequence[np.ndarray]):
@@ -118,52 +119,59 @@ class Parameters:
         for dtype in dict.fromkeys(array.dtype for array in arrays):
             chosen = [i for i, array in enumerate(arrays) if array.dtype == dtype]
             self._parts.append((slot(_packed([arrays[i] for i in chosen])), chosen))
-        self.restart(arrays)
+        self.restart()
 
-    def restart(self, arrays: Sequence[np.ndarray]) -> None:
-        """Take other values to begin with, the same on all ranks, of which none has yet begun."""
-        self._first, self._before = [], []
-        with _reported():
-            for slot, chosen in self._parts:
-                slot.pull()
-                self._before.append(slot.view.copy())
-                self._first.append(_packed([arrays[i] for i in chosen]))
-        self._last = [part.copy() for part in self._first]
-
-    def exchange(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Add the changes since the last exchange, and return the values with those of all ranks.
-
-        Args:
-            arrays: The values on this rank.
-        """
-        with _reported():
-            for (slot, chosen), last in zip(self._parts, self._last, strict=True):
-                slot.view[...] = _packed([arrays[i] for i in chosen]) - last
-                slot.exchange()
-        return self._values(arrays)
-
-    def pull(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Return the values with the changes of all ranks; those of this one are not added.
-
-        Args:
-            arrays: The values on this rank.
-        """
+    def restart(self) -> None:
+        """Forget what others have changed until now."""
         with _reported():
             for slot, _ in self._parts:
                 slot.pull()
-        return self._values(arrays)
+        self._seen = [slot.view.copy() for slot, _ in self._parts]
 
-    def _values(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
-        found = list(arrays)
-        for number, (slot, chosen) in enumerate(self._parts):
-            values = self._first[number] + (slot.view - self._before[number])
-            self._last[number] = values
-            start = 0
-            for i in chosen:
-                stop = start + arrays[i].size
-                found[i] = values[start:stop].reshape(arrays[i].shape)
-                start = stop
+    def exchange(
+        self, before: Sequence[np.ndarray], after: Sequence[np.ndarray]
+    ) -> list[np.ndarray]:
+        """Send a change, and return the arrays with the changes of others since the last time.
+
+        Args:
+            before: The arrays as they were.
+            after: The arrays as this rank has changed them.
+        """
+        found = list(after)
+        with _reported():
+            for number, (slot, chosen) in enumerate(self._parts):
+                values = _packed([after[i] for i in chosen])
+                change = values - _packed([before[i] for i in chosen])
+                slot.view[...] = change
+                slot.exchange()
+                self._add(found, number, values, change)
         return found
+
+    def pull(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Return the arrays with the changes of others since the last time.
+
+        Args:
+            arrays: The arrays as they are on this rank.
+        """
+        found = list(arrays)
+        with _reported():
+            for number, (slot, chosen) in enumerate(self._parts):
+                slot.pull()
+                self._add(found, number, _packed([arrays[i] for i in chosen]), 0.0)
+        return found
+
+    def _add(
+        self, found: list[np.ndarray], number: int, values: np.ndarray, own: np.ndarray | float
+    ) -> None:
+        """Put the values of a part, with what others have changed, where they belong."""
+        slot, chosen = self._parts[number]
+        values = values + (slot.view - self._seen[number] - own)
+        self._seen[number] = slot.view.copy()
+        start = 0
+        for i in chosen:
+            stop = start + found[i].size
+            found[i] = values[start:stop].reshape(found[i].shape)
+            start = stop
 
 
 def _packed(arrays: Sequence[np.ndarray]) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Parameter servers: what they compute, and how a job ends when one of them does."""
 
+import itertools
 import os
 import re
 import signal
@@ -8,10 +9,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jobs import PROGRAMS, environment, is_running, launch, needs_mpi, results
 
 from ksym.launch import main
+from ksym.parallel.kvstore import Parameters
 
 SYNC = ["--engine", "dist_sync"]
 
@@ -36,6 +41,47 @@ def test_training_without_waiting(tmp_path):
     assert first["rate"] < 0.02
     assert first["exact"] == pytest.approx([0.2, 6.0])
     assert first["compressed"] == first["exact"]
+
+
+class Served:
+    """A slot as of a rank of a server in this process, which keeps sums by their numbers."""
+
+    def __init__(self, sums, number, value):
+        self._sums, self._number = sums, number
+        self._sums.setdefault(number, np.zeros_like(value))
+        self.view = np.zeros_like(value)
+
+    def exchange(self):
+        self._sums[self._number] = self._sums[self._number] + self.view
+        self.pull()
+
+    def pull(self):
+        self.view[...] = self._sums[self._number]
+
+
+@given(st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(-9, 9)), max_size=20))
+def test_each_change_comes_once_to_each_rank(steps):
+    # Two ranks train two models in turns that share their weights, of two dtypes.
+    sums = {}
+    weights = [[np.ones((2, 3), "float32"), np.ones(4), np.zeros((), "float32")] for _ in range(2)]
+    made = []
+    for rank in range(2):
+        made.append([])
+        for model in range(2):
+            counter = itertools.count(10 * model)
+            make = lambda value, counter=counter: Served(sums, next(counter), 0 * value)  # noqa: E731
+            made[rank].append(Parameters(make, weights[rank]))
+    for rank, model, change in steps:
+        before = weights[rank]
+        weights[rank] = made[rank][model].exchange(before, [w + change for w in before])
+    for rank in range(2):
+        for model in range(2):
+            weights[rank] = made[rank][model].pull(weights[rank])
+    total = sum(change for _, _, change in steps)
+    for rank in range(2):
+        for value, first in zip(weights[rank], (1.0, 1.0, 0.0), strict=True):
+            np.testing.assert_allclose(value, first + total, rtol=1e-6)
+        assert [w.dtype for w in weights[rank]] == ["float32", "float64", "float32"]
 
 
 @needs_mpi
