@@ -18,14 +18,14 @@ NNVM_VERSION = 10901
 """The MXNet version whose JSON format is written."""
 
 
-OWN_LAYOUT = {"Convolution", "Deconvolution"}
+OWN_LAYOUT = {"Convolution", "Deconvolution", "Pooling"}
 """MXNet's operators whose results oneDNN may leave in its own layout; so do their gradients."""
 
-KEEPS_LAYOUT = {"Activation", "BatchNorm", "Concat", "LeakyReLU", "Pooling", "elemwise_add"}
+KEEPS_LAYOUT = {"Activation", "BatchNorm", "Concat", "LeakyReLU", "elemwise_add"}
 """MXNet's operators whose results have the layout of their inputs; so have their gradients."""
 
 OF_THE_FIRST = {"BatchNorm", "Pooling"}
-"""Those of `KEEPS_LAYOUT` where that is the layout of the images, and other inputs are vectors."""
+"""Those whose result has the blocks of the images, if any, and other inputs are vectors."""
 
 IN_ORDER = frozenset({0})
 """The blocks of an array in order."""
@@ -206,7 +206,8 @@ class GraphEmitter(Emitter):
             number = self._nodes[key] = self._append(node)
             kind = operator.removeprefix("_backward_")
             if kind in OWN_LAYOUT:
-                self._blocks[number] = frozenset({WHOLE_BLOCK})
+                blocks = self._kept_blocks(kind, inputs) if kind == "Pooling" else None
+                self._blocks[number] = blocks or frozenset({WHOLE_BLOCK})
             elif kind in KEEPS_LAYOUT and self._in_own_layout(*inputs):
                 self._blocks[number] = self._kept_blocks(kind, inputs)
         if outputs == 1:

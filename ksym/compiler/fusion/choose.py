@@ -369,7 +369,8 @@ def _repeated(
         for other in {user for tensor in node.inputs for user in uses.users[tensor.node]}:
             if other.operator.name in node.operator.repeats:
                 elements = max(shapes.size(tensor.shape) or 0 for tensor in other.inputs)
-                price = costs.native_operator + costs.repeated_element * elements
+                work = costs.native_flop * other.operator.flops(other)
+                price = costs.native_operator + max(costs.repeated_element * elements, work)
                 if other in in_blocks:
                     price = math.inf
                 found.append(_Repeated(range(level[other], level[node]), price))

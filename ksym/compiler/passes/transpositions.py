@@ -92,17 +92,26 @@ def _pushed(node: Node, operands: Sequence[_Pending]) -> _Pending | None:
         return None
     bases = []
     for pending in operands:
-        base = pending.base if pending.order is not None else _reordered(pending.base, order)
-        if base is None:
-            return None
+        base = pending.base
+        if pending.order is None:
+            # Not for a mask, which meets gradients that are in order still.
+            moved = _reordered(base, order, broadcast=node.outputs[0].dtype != "bool")
+            if moved is None:
+                return None
+            base = moved
         bases.append(base)
     return _Pending(node.operator.make(bases, node.attributes), order)
 
 
-def _reordered(tensor: Tensor, order: Order) -> Tensor | None:
+def _reordered(tensor: Tensor, order: Order, broadcast: bool) -> Tensor | None:
     """Return the tensor that becomes the given one when its axes are put in order.
 
     None if that would move elements: then it is better to apply the transposition.
+
+    Args:
+        tensor: The tensor.
+        order: The order.
+        broadcast: Whether a tensor that is broadcast may be broadcast in another order.
     """
     if tensor.rank == 0:
         return tensor
@@ -112,8 +121,8 @@ def _reordered(tensor: Tensor, order: Order) -> Tensor | None:
     longer = [axis for axis in axes if shape[axis] != 1]
     if longer == sorted(longer):
         return ops.reshape(tensor, back)
-    if tensor.node.operator is ops.broadcast_to:
-        source = _reordered(tensor.node.inputs[0], order)
+    if broadcast and tensor.node.operator is ops.broadcast_to:
+        source = _reordered(tensor.node.inputs[0], order, broadcast=False)
         return None if source is None else ops.broadcast_to(source, back)
     if is_constant(tensor) and tensor.value is not None:
         value = tensor.value.reshape(shape).transpose(shapes.inverse(order))

@@ -154,7 +154,7 @@ def _window_flops(node: Node) -> float:
 
 class _Pool(BothFormats):
     _onnx = ""
-    keeps_layout = True
+    own_layout = True
     mode: str
 
     def call(  # type: ignore[override]  # the arguments of all poolings
@@ -287,7 +287,7 @@ max_pool = _MaxPool(
 class _Carrier(Operator):
     """An operator linear in its first operand, with the windows of a pooling of its second."""
 
-    keeps_layout = True
+    own_layout = True
     repeats = ("max_pool", "average_pool")
     linear_in = (0,)
 

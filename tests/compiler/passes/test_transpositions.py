@@ -70,6 +70,12 @@ def test_a_broadcast_operand_follows_before_it_is_broadcast():
     assert_same_graph(push_transpositions([ksym.transpose(y, TO_FIRST)]), [expected])
 
 
+def test_a_comparison_with_a_broadcast_operand_stays_in_order():
+    a, most = ksym.placeholder((2, 3, 4, 5)), ksym.placeholder((2, 1, 1, 3))
+    y = ksym.equal(ksym.transpose(a, TO_LAST), ksym.broadcast_to(most, (2, 4, 5, 3)))
+    assert_same_graph(push_transpositions([y]), [y])
+
+
 def test_channels_last_layers_leave_two_transpositions_of_the_data():
     a = ksym.placeholder((2, 8, 8, 3))
     w, v = ksym.placeholder((4, 3, 3, 3)), ksym.placeholder((4, 4, 3, 3))
