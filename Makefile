@@ -29,8 +29,8 @@ test: $(READY)
 # The part that tells versions of Python and NumPy apart, in three minutes.
 PART := $(addprefix tests/,test_results.py test_versions.py test_dtypes.py test_numbers.py test_protocols.py \
     test_numpy_names.py test_variables.py test_function.py test_dynamic.py test_libmxnet.py runtime \
-    ops/linalg ops/test_semantics.py ops/test_integers.py ops/test_python_functions.py keras/test_shims.py keras/test_files.py \
-    keras/test_environment.py keras/test_dtypes_of_values.py export/test_mxnet.py)
+    ops/linalg ops/test_semantics.py ops/test_integers.py ops/test_python_functions.py keras/test_shims.py \
+    keras/test_files.py keras/test_environment.py keras/test_dtypes_of_values.py export/test_mxnet.py)
 
 test-part: $(READY)
 	$(PYTEST) $(PART)

@@ -65,14 +65,13 @@ class Ksym(Keras):
         importlib.import_module("ksym.runtime.loading").library()
 
 
-class Ksym3(Keras):
+class Ksym3(Ksym):
     """Keras 3 on ksym, which has to be imported first."""
 
     @staticmethod
     def prepare() -> None:
         importlib.import_module("keras_ksym")
-        Keras.prepare()
-        importlib.import_module("ksym.runtime.loading").library()
+        Ksym.prepare()
 
 
 class MXNet(Keras):

@@ -29,7 +29,7 @@ from keras_ksym.src.variable import Variable
 unpack = data_adapter_utils.unpack_x_y_sample_weight
 
 
-def _opened(array: Any) -> Any:
+def _as_tensor(array: Any) -> Any:
     return None if array is None else tensor(array)
 
 
@@ -354,7 +354,7 @@ class Trainer(base_trainer.Trainer):  # type: ignore[misc] # Keras has no types
                 if data_batch is None:
                     data_batch = next(batches[0] for _, _, batches in iterator)
                 with StatelessScope(), SymbolicScope(), tracing(visible=True):
-                    self._ksym_call_parts(tree.map_structure(_opened, data_batch))
+                    self._ksym_call_parts(tree.map_structure(_as_tensor, data_batch))
         super()._symbolic_build(iterator, data_batch)
 
     def _ksym_call_parts(self, data: Any) -> None:

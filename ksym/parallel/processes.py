@@ -18,16 +18,19 @@ def die_with_parent(number: int = signal.SIGKILL) -> None:
 
 def started(pid: int) -> int:
     """Return when a process started, which tells it from another with its number; -1 for none."""
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19])
-    except (OSError, IndexError, ValueError):
-        return -1
+    return _state(pid)[1]
 
 
 def is_running(pid: int, start: int) -> bool:
     """Return whether the process that started then still runs: is there, and no zombie."""
+    state, since = _state(pid)
+    return state not in ("", "Z") and since == start
+
+
+def _state(pid: int) -> tuple[str, int]:
+    """Return the state of a process, a letter, and when it started; -1 if there is none."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except (OSError, IndexError):
-        return False
-    return state != "Z" and started(pid) == start
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return fields[0], int(fields[19])
+    except (OSError, IndexError, ValueError):
+        return "", -1

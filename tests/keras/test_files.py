@@ -104,7 +104,8 @@ def test_h5py_2_is_left_alone(monkeypatch):
 
 
 def test_the_names_of_no_weights_are_an_empty_list(tmp_path):
-    io_utils = pytest.importorskip("keras.utils.io_utils")
+    from keras.utils import io_utils
+
     with io_utils.H5Dict(str(tmp_path / "model.h5"), mode="w") as file:
         file["weight_names"] = []
         file["others"] = [b"kernel", b"bias"]

@@ -125,6 +125,6 @@ def _reordered(tensor: Tensor, order: Order, broadcast: bool) -> Tensor | None:
         source = _reordered(tensor.node.inputs[0], order, broadcast=False)
         return None if source is None else ops.broadcast_to(source, back)
     if is_constant(tensor) and tensor.value is not None:
-        value = tensor.value.reshape(shape).transpose(shapes.inverse(order))
+        value = tensor.value.reshape(shape).transpose(axes)
         return ops.constant(value)
     return None
